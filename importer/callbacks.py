@@ -1,0 +1,64 @@
+"""Ultralytics' MLflow callback as pure functions: to be read beside its utils/callbacks/mlflow.py.
+
+Each function returns what its namesake would have sent to MLflow. What a trainer object is there, a few arguments are here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from importer.model import RunFile
+
+DEFAULT_EXPERIMENT = "/Shared/Ultralytics"
+SUFFIXES = (".png", ".jpg", ".csv", ".pt", ".yaml")
+TRUE = {"1", "true", "yes", "on", "y", "t"}
+
+
+class RunStart(NamedTuple):
+    """What a run begins with."""
+
+    experiment_name: str
+    run_name: str
+    params: dict[str, str]
+
+
+def sanitize_dict(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics with parentheses taken out of their names and values as floats."""
+    return {key.replace("(", "").replace(")", ""): float(value) for key, value in metrics.items()}
+
+
+def on_pretrain_routine_end(args: Mapping[str, object], name: str) -> RunStart:
+    """Experiment, run name and params, environment first.
+
+    Source: 8.3.9 to 8.4.190; before 8.3.9 the default experiment was /Shared/YOLOv8.
+    """
+    project = args.get("project")
+    experiment_name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or (str(project) if project else DEFAULT_EXPERIMENT)
+    run_name = os.environ.get("MLFLOW_RUN") or name
+    return RunStart(experiment_name, run_name, {str(key): str(value) for key, value in args.items()})
+
+
+def on_train_epoch_end(lr: Mapping[str, float], losses: Mapping[str, float]) -> dict[str, float]:
+    """Learning rates and training losses of an epoch, to be logged at step = epoch. Source: registered since 8.1.10."""
+    return {**sanitize_dict(lr), **sanitize_dict(losses)}
+
+
+def on_fit_epoch_end(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics and validation losses, at step = epoch; called once more after the final validation of best.pt."""
+    return sanitize_dict(metrics)
+
+
+def on_train_end(files: Iterable[RunFile]) -> list[RunFile]:
+    """The files that become artifacts: all of weights/, and of the others those with one of five suffixes."""
+    return [
+        found
+        for found in files
+        if found.path.startswith("weights/") or ("/" not in found.path and found.path.endswith(SUFFIXES))
+    ]
+
+
+def keep_run_active() -> bool:
+    """Whether the environment asks for the run to stay RUNNING. Source: accepted words as of 8.4.120."""
+    return os.environ.get("MLFLOW_KEEP_RUN_ACTIVE", "").lower() in TRUE

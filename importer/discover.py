@@ -1,0 +1,72 @@
+"""Paths and trees to run directories, recognised by content, never by path."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from importer.errors import RunDirError
+from importer.readers import recognise
+
+SKIPPED = {
+    "weights", "mlruns", "mlartifacts", "mlflow", "images", "labels", "node_modules", "site-packages", "wandb",
+    "__pycache__", "datasets", "crops",
+}  # fmt: skip
+
+
+class FoundRun(NamedTuple):
+    """A run directory and the path below which it was found."""
+
+    save_dir: Path
+    root: Path
+
+
+def find_runs(paths: Iterable[Path], *, follow_symlinks: bool = False) -> Iterator[FoundRun]:
+    """Every run directory at or below the paths, each once, in natural order.
+
+    Errors: RunDirError when a path does not exist. A path without a run below it gives none.
+    """
+    seen: set[str] = set()
+    for root in paths:
+        if not root.exists():
+            raise RunDirError(f"{root}: no such file or directory", hint="check the spelling, or where you are")
+        for save_dir in _walk(root, follow_symlinks, frozenset()):
+            identity = os.path.realpath(save_dir)
+            if identity not in seen:
+                seen.add(identity)
+                yield FoundRun(save_dir, root)
+
+
+def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
+    """A sort key under which train2 comes before train10, and train-2 likewise."""
+    return tuple((0, int(part)) if part.isdigit() else (1, part.casefold()) for part in re.findall(r"\d+|\D+", name))
+
+
+def _walk(folder: Path, follow: bool, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+    try:
+        here = folder.stat()
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    if (here.st_dev, here.st_ino) in above:  # a link back to a folder that we came through
+        return
+    above |= {(here.st_dev, here.st_ino)}
+    names = {entry.name for entry in entries}
+    if recognise(folder, names) is not None:
+        yield folder
+    elif "meta.yaml" in names:  # an MLflow file store
+        return
+    folders = [entry.name for entry in entries if entry.name not in SKIPPED and _is_folder(entry, follow)]
+    for name in sorted(folders, key=natural_order):
+        if not name.startswith("."):
+            yield from _walk(folder / name, follow, above)
+
+
+def _is_folder(entry: os.DirEntry[str], follow: bool) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follow)
+    except OSError:
+        return False

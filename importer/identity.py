@@ -1,0 +1,164 @@
+"""Which training is this, is it there already, is it whole: read-only look-ups in the target experiment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from importer.model import ImportPlan, MetricPoint
+from importer.record import load_record
+from importer.store import Store, failures
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+KEY, FINGERPRINT, STATE = "ymlf.key", "ymlf.fingerprint", "ymlf.state"
+RECORD, IMPORT_ID, SOURCE = "ymlf.record", "ymlf.import_id", "ymlf.source"
+UPDATE_ID, REPLACES = "ymlf.update_id", "ymlf.replaces"
+WRITING, COMPLETE = "writing", "complete"
+LARGEST = 1.7976931348623157e308  # what SQL stores keep of an infinity
+
+
+class Presence(Enum):
+    """What the store has of a training."""
+
+    ABSENT = "absent"
+    WRITING = "half there"
+    SAME = "already there"
+    OTHER = "there with other content"
+    LIVE = "tracked live"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The outcome of a look-up; `run` is the canonical run of the training, where there is one."""
+
+    presence: Presence
+    run: Run | None = None
+    superseded: tuple[str, ...] = ()  # run ids that a replacement left behind
+
+    @property
+    def record(self) -> dict[str, object] | None:
+        """The record that the run was imported with."""
+        return load_record(self.run.data.tags.get(RECORD)) if self.run is not None else None
+
+
+def look_up(store: Store, plan: ImportPlan, experiment_id: str | None, *, with_live: bool = False) -> Found:
+    """What an experiment holds of the training that a plan is of: one search, and one more where live runs may be."""
+    if experiment_id is None:
+        return Found(Presence.ABSENT)
+    with failures("looking the run up"):
+        runs = search_key(store, experiment_id, plan.key)
+        if not runs:
+            twin = None if with_live else _live_twin(store, plan, experiment_id)
+            return Found(Presence.LIVE, twin) if twin is not None else Found(Presence.ABSENT)
+    run = canonical(runs, plan.fingerprint)
+    if run.data.tags.get(STATE) != COMPLETE:
+        return Found(Presence.WRITING, run)
+    left = run.data.tags.get(REPLACES)
+    superseded = tuple(other.info.run_id for other in runs if other.info.run_id == left)
+    same = run.data.tags.get(FINGERPRINT) == plan.fingerprint
+    return Found(Presence.SAME if same else Presence.OTHER, run, superseded)
+
+
+def search_key(store: Store, experiment_id: str, key: str) -> list[Run]:
+    """The active runs of an experiment that carry a key."""
+    return list(store.client.search_runs([experiment_id], f"tags.`{KEY}` = '{key}'", max_results=50))
+
+
+def canonical(runs: Collection[Run], fingerprint: str | None = None) -> Run:
+    """The run that stands for a training: a complete one (of this fingerprint, if there is), else the smallest run_id."""
+    complete = [run for run in runs if run.data.tags.get(STATE) == COMPLETE]
+    same = [run for run in complete if run.data.tags.get(FINGERPRINT) == fingerprint]
+    return min(same or complete or runs, key=lambda run: str(run.info.run_id))
+
+
+def stored_points(store: Store, run: Run, keys: Iterable[str]) -> dict[str, list[MetricPoint]]:
+    """The whole history of the given metrics of a run, by key."""
+    history: dict[str, list[MetricPoint]] = {}
+    with failures("reading the run's metrics"):
+        for key in keys:
+            if key in run.data.metrics:
+                found = store.client.get_metric_history(run.info.run_id, key)
+                history[key] = [MetricPoint(key, point.value, point.timestamp, point.step) for point in found]
+    return history
+
+
+def still_holds(stored: Mapping[str, list[MetricPoint]], plan: ImportPlan) -> bool:
+    """Whether every stored point is one of the plan's, by key, step and value."""
+    planned: dict[tuple[str, int], float] = {(point.key, point.step): point.value for point in plan.points}
+    return all(
+        (value := planned.get((point.key, point.step))) is not None and same_value(value, point.value)
+        for series in stored.values()
+        for point in series
+    )
+
+
+def same_value(ours: float, stored: float) -> bool:
+    """Whether a stored value is ours: nan is nan, and an infinity may have become the largest double."""
+    if math.isnan(ours) or math.isnan(stored):
+        return math.isnan(ours) and math.isnan(stored)
+    if math.isinf(ours):
+        return stored == ours or stored == math.copysign(LARGEST, ours)
+    return ours == stored
+
+
+def _live_twin(store: Store, plan: ImportPlan, experiment_id: str) -> Run | None:
+    """A run without ymlf's tags, of the same save_dir or name, that holds points of ours."""
+    if not store.may_hold_live_runs(experiment_id) or not plan.points:
+        return None
+    filters = []
+    if plan.recorded_save_dir and (quoted := _quoted(plan.recorded_save_dir)):
+        filters.append(f"params.save_dir = {quoted}")
+    for name in {plan.recorded_name, plan.name} - {None}:
+        if quoted := _quoted(str(name)):
+            filters.append(f"attributes.run_name = {quoted}")
+    seen: set[str] = set()
+    for condition in filters:
+        for run in _untagged(store, experiment_id, condition):
+            if run.info.run_id not in seen and _overlaps(store, run, plan):
+                return run
+            seen.add(run.info.run_id)
+    return None
+
+
+def _quoted(text: str) -> str | None:
+    """The text as a literal of MLflow's filters; None where it holds both quotes, which no filter can say."""
+    if "'" not in text:
+        return f"'{text}'"
+    return f'"{text}"' if '"' not in text else None
+
+
+def _untagged(store: Store, experiment_id: str, condition: str) -> list[Run]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return list(store.client.search_runs([experiment_id], f"{condition} and tags.`{KEY}` IS NULL", max_results=200))
+    except MlflowException as error:
+        if error.error_code not in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
+            raise
+    found = store.client.search_runs([experiment_id], condition, max_results=1000)
+    return [run for run in found if KEY not in run.data.tags]
+
+
+def _overlaps(store: Store, run: Run, plan: ImportPlan) -> bool:
+    """Whether a live run holds the same values at the same steps, in a series that is not constant."""
+    shared = [point for point in plan.points if point.key in run.data.metrics]
+    keys = sorted({point.key for point in shared if point.key.startswith(("train/", "val/"))} or {p.key for p in shared})
+    for key in keys[:3]:
+        ours = {point.step: point.value for point in shared if point.key == key}
+        theirs = stored_points(store, run, [key])[key]
+        common = [(ours[point.step], point.value) for point in theirs if point.step in ours]
+        near = [pair for pair in common if _near(*pair)]
+        if len(near) > len(common) / 2 and common and len({value for _, value in near} | {0.0}) > 1:
+            return True
+    return False
+
+
+def _near(ours: float, live: float) -> bool:
+    if math.isnan(ours) or math.isnan(live):
+        return math.isnan(ours) and math.isnan(live)
+    return math.isclose(ours, live, rel_tol=1e-4, abs_tol=1e-5)

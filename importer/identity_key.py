@@ -1,0 +1,61 @@
+"""Which training is this, and what is in it: two hashes that hold when the directory is moved, copied or cloned."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from importer.callbacks import on_train_end
+from importer.checkpoint import checkpoint_crcs
+from importer.model import RunFile, TrainingRun
+
+CHECKPOINTS = ("weights/last.pt", "weights/best.pt", "last.pt", "best.pt")
+TEXTS = (".csv", ".yaml", ".txt")  # hashed by what they say, for a clone may change their line ends
+
+
+def training_key(run: TrainingRun) -> str:
+    """SHA-256, in hex, of what a training was from its first epoch on: it does not change as the directory grows."""
+    recorded = run.args.get("save_dir")
+    facts: list[object] = [
+        run.family,
+        str(recorded).replace("\\", "/") if recorded is not None else None,
+        _text(run.args.get("name")),
+        _text(run.args.get("seed")),
+        [_number(cell) for cell in run.epochs.first_row],
+    ]
+    if not run.args and not len(run.epochs):
+        facts.append(str(Path(run.save_dir).resolve()))  # an empty directory is known by its place only
+    return _sha256(facts)
+
+
+def content_fingerprint(run: TrainingRun) -> str:
+    """SHA-256, in hex, of what is in the directory: never file times, never whole weights."""
+    epochs = run.epochs
+    facts: list[object] = [
+        sorted((str(key), str(value)) for key, value in run.args.items()),
+        list(epochs.columns),
+        list(epochs.steps),
+        [[_number(cell) for cell in row] for row in epochs.rows],
+        [_number(second) for second in epochs.seconds or ()],
+        [(found.path, None if found.path.endswith(TEXTS) else found.size) for found in _told_files(run)],
+        [checkpoint_crcs(found.location) for path in CHECKPOINTS if (found := run.file(path)) is not None],
+    ]
+    return _sha256(facts)
+
+
+def _told_files(run: TrainingRun) -> list[RunFile]:
+    """What is logged, and the event files, which tell when."""
+    return [*on_train_end(run.files), *(found for found in run.files if found.path.startswith("events.out.tfevents."))]
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else repr(float(value))
+
+
+def _sha256(facts: list[object]) -> str:
+    return hashlib.sha256(json.dumps(facts, ensure_ascii=True).encode()).hexdigest()

@@ -1,0 +1,202 @@
+"""What is read and what is to be logged, as frozen facts that can be sent to another process or host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from importer.checkpoint import CheckpointFacts
+
+
+class MetricPoint(NamedTuple):
+    """One value of one metric, in the order of MLflow's own `Metric`."""
+
+    key: str
+    value: float
+    timestamp: int  # ms since the Unix epoch
+    step: int  # from 0, as Ultralytics' own MLflow callback counts
+
+
+class Note(NamedTuple):
+    """An oddity and what was done about it. `code` is stable and listed in docs/formats.md."""
+
+    code: str
+    text: str
+
+
+class RunFile(NamedTuple):
+    """A file of a run directory."""
+
+    path: str  # relative to save_dir, with forward slashes
+    size: int  # bytes
+    mtime_ms: int
+    location: Path  # where to open it
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """The epochs of one training, in training order; empty when it died before the first ended.
+
+    Shape:  one row per epoch, one cell per column; a cell that was blank is None.
+    Units:  steps from 0; seconds since the first epoch began, across resumes, taken at each epoch's end.
+    """
+
+    columns: tuple[str, ...] = ()
+    steps: tuple[int, ...] = ()
+    rows: tuple[tuple[float | None, ...], ...] = ()
+    seconds: tuple[float, ...] | None = None
+    session_starts: tuple[int, ...] = ()  # indexes of the rows that a start or a resume began with
+    first_row: tuple[float | None, ...] = ()  # as first written, before any epoch was repeated
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+@dataclass(frozen=True)
+class FinalValidation:
+    """What best.pt scored when it was validated after the last epoch."""
+
+    metrics: tuple[tuple[str, float], ...]  # keys as in results.csv
+    source: str  # the file that recorded it
+    wall_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class EventTimes:
+    """The wall times of the event files of one training, by step; ms since the Unix epoch."""
+
+    fit_ms: Mapping[int, int]
+    train_ms: Mapping[int, int]
+    started_ms: int | None
+    last_ms: int | None
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One finished or broken-off training, as its directory tells it."""
+
+    save_dir: str  # the directory that was read, as given
+    name: str  # the directory's name
+    family: str  # whose layout it has: ultralytics, yolov5, yolov7, tune
+    generator: str  # what a person calls it: Ultralytics 8.3.0, YOLOv5
+    task: str | None
+    args: Mapping[str, object]  # args.yaml or its like, as loaded
+    epochs: Epochs = field(default_factory=Epochs)
+    version: str | None = None
+    planned_epochs: int | None = None
+    final_validation: FinalValidation | None = None
+    last: CheckpointFacts | None = None  # believed: it belongs to this training
+    best: CheckpointFacts | None = None
+    last_row: int | None = None  # index of the epoch that last.pt was saved at
+    best_row: int | None = None
+    event_times: EventTimes | None = None
+    results_file: str | None = None  # the file that the epochs came from
+    params_from: tuple[str, ...] = ()  # the files that `args` and the overlay came from
+    files: tuple[RunFile, ...] = ()
+    notes: tuple[Note, ...] = ()
+    fixed_status: str | None = None  # where the layout itself tells how it ended
+    segment: int | None = None  # which training of a file that holds several; None: the last
+    children: tuple[TrainingRun, ...] = ()  # the iterations of a tune
+
+    def file(self, path: str) -> RunFile | None:
+        """The file at `path` below the directory, or None."""
+        return next((found for found in self.files if found.path == path), None)
+
+
+class Artifact(NamedTuple):
+    """A file to log and where."""
+
+    artifact_path: str  # within the run's artifacts, with forward slashes
+    size: int  # bytes
+    location: Path
+
+
+class DatasetInput(NamedTuple):
+    """The dataset that was trained on, as MLflow records one."""
+
+    name: str
+    digest: str  # at most 36 characters
+    source: str
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When it all happened, and how that is known; ms since the Unix epoch.
+
+    Shape:  fit_ms and train_ms have one entry per epoch.
+    """
+
+    clock: str
+    started_ms: int
+    ended_ms: int
+    fit_ms: tuple[int, ...]
+    train_ms: tuple[int, ...]
+    final_ms: int | None = None
+    zone: str | None = None
+    anchors: tuple[tuple[int, int], ...] = ()  # (row, ms at which the seconds of the rows from there on are 0)
+    spacing_ms: float | None = None
+    shifted_ms: int = 0  # by --start-time
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What the user chose. Fields that shape the plan are kept in the record."""
+
+    experiment: str | None = None
+    run_name: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+    start_time_ms: int | None = None
+    timezone: str | None = None
+    artifacts: str = "all"
+    artifact_location: str | None = None
+    follow_symlinks: bool = False
+    best_metrics: bool = False
+    keep_active: bool = False
+    max_artifact_size: int | None = None  # bytes
+    exclude_artifacts: tuple[str, ...] = ()
+    with_live: bool = False
+    on_change: str = "update"
+    empty: bool = False
+    unfinished: bool = False
+    segments: str = "last"
+    import_id: str | None = None
+
+
+@dataclass(frozen=True)
+class ImportPlan:
+    """All that is to be logged for one run, decided before the first call to MLflow."""
+
+    source: str
+    name: str
+    experiment_name: str
+    run_name: str
+    key: str
+    fingerprint: str
+    status: str
+    timeline: Timeline
+    params: Mapping[str, str]
+    points: tuple[MetricPoint, ...]
+    artifacts: tuple[Artifact, ...]
+    tags: Mapping[str, str]  # plain tags; identity's own come on top
+    record: Mapping[str, object]
+    task: str | None
+    generator: str
+    family: str
+    epochs: int
+    planned_epochs: int | None
+    best_epoch: int | None
+    keep_active: bool = False
+    dataset: DatasetInput | None = None
+    recorded_save_dir: str | None = None
+    recorded_name: str | None = None
+    notes: tuple[Note, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()  # (path, why) of files that are not logged
+    children: tuple[ImportPlan, ...] = ()
+
+    @property
+    def artifact_bytes(self) -> int:
+        """The size of all artifacts together, in bytes."""
+        return sum(artifact.size for artifact in self.artifacts)

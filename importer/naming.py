@@ -1,0 +1,26 @@
+"""What MLflow accepts as the name of a param or a metric, and what becomes of other names."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+
+MAX_KEY = 250
+MAX_PARAM_VALUE = 6000
+MAX_TAG_VALUE = 8000
+
+_REFUSED = re.compile(r"[^/\w.\- :]" if os.name != "nt" else r"[^/\w.\- ]")
+
+
+def accepted_key(key: str) -> str:
+    """The key as MLflow accepts it: refused characters become `_`, and it names no other path than itself.
+
+    Source: mlflow/utils/validation.py, validate_param_and_metric_name, path_not_unique, 3.7 to 3.17.
+    """
+    key = _REFUSED.sub("_", key)[:MAX_KEY]
+    if key in ("", "."):
+        return "_"
+    if posixpath.normpath(key) != key or key.startswith(("..", "/")):
+        key = "/".join(part for part in key.split("/") if part not in ("", ".", "..")) or "_"
+    return key

@@ -1,0 +1,100 @@
+"""save_dir -> TrainingRun: one module per generator.
+
+A reader is a module of this package with two functions: `recognise(save_dir, names)` says by content whether a
+directory is one of its own, `read(directory)` reads it. PRIORITY orders readers that might both say yes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Protocol
+
+from importer.directory import list_run_directory
+from importer.errors import RunDirError
+from importer.model import Note, RunFile, TrainingRun
+
+
+class RunDirectory:
+    """A run directory with its listing, and the notes that reading it collects.
+
+    A `light` reading is enough to know which training it is and whether it has changed: checkpoints and event files
+    are opened only where args or results are missing.
+    """
+
+    def __init__(
+        self, save_dir: Path, *, follow_symlinks: bool = False, segment: int | None = None, light: bool = False
+    ) -> None:
+        self.save_dir = save_dir
+        self.follow_symlinks = follow_symlinks
+        self.segment = segment
+        self.light = light
+        self.files, self.notes = list_run_directory(save_dir, follow_symlinks=follow_symlinks)
+        self.by_path = {found.path: found for found in self.files}
+
+    @property
+    def name(self) -> str:
+        """The directory's own name, also where it was given as `.`."""
+        return self.save_dir.name or self.save_dir.resolve().name
+
+    def get(self, path: str) -> RunFile | None:
+        """The file at `path` below the directory, or None."""
+        return self.by_path.get(path)
+
+    def note(self, code: str, text: str) -> None:
+        """Keep an oddity, once."""
+        if Note(code, text) not in self.notes:
+            self.notes.append(Note(code, text))
+
+
+class Reader(Protocol):
+    """What a module of this package offers."""
+
+    PRIORITY: int
+
+    def recognise(self, save_dir: Path, names: Set[str]) -> bool:
+        """Whether the directory, whose entries are `names`, is one of this reader's."""
+        ...
+
+    def read(self, directory: RunDirectory) -> TrainingRun:
+        """The training that the directory holds. Errors: RunDirError."""
+        ...
+
+
+def _load() -> tuple[Reader, ...]:
+    modules = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)]
+    readers = [module for module in modules if hasattr(module, "recognise")]
+    return tuple(sorted(readers, key=lambda reader: reader.PRIORITY))  # type: ignore[arg-type,return-value]
+
+
+_readers: tuple[Reader, ...] = ()
+
+
+def recognise(save_dir: Path, names: Set[str]) -> Reader | None:
+    """The reader whose layout the directory has, or None."""
+    global _readers
+    _readers = _readers or _load()
+    return next((reader for reader in _readers if reader.recognise(save_dir, names)), None)
+
+
+def read_run(
+    save_dir: Path, *, follow_symlinks: bool = False, segment: int | None = None, light: bool = False
+) -> TrainingRun:
+    """The training that a run directory holds; of a results.csv that holds several, the last or that `segment`.
+
+    Errors: RunDirError when there is no run directory at `save_dir`, or it cannot be read as one.
+    """
+    if not save_dir.exists():
+        raise RunDirError(f"{save_dir}: no such file or directory", hint="check the spelling, or where you are")
+    try:
+        names = {entry.name for entry in save_dir.iterdir()}
+    except NotADirectoryError as error:
+        raise RunDirError(f"{save_dir}: is a file", hint="give the run directory that holds it") from error
+    except OSError as error:
+        raise RunDirError(f"{save_dir}: {error.strerror or error}", hint="check the directory's permissions") from error
+    reader = recognise(save_dir, names)
+    if reader is None:
+        raise RunDirError(f"{save_dir}: no run directory here", hint="a run directory holds args.yaml or results.csv")
+    return reader.read(RunDirectory(save_dir, follow_symlinks=follow_symlinks, segment=segment, light=light))

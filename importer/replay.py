@@ -1,0 +1,261 @@
+"""TrainingRun -> ImportPlan: the callbacks, in the order in which the trainer calls them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatch
+
+from importer.best import best_row
+from importer.callbacks import keep_run_active, on_fit_epoch_end, on_pretrain_routine_end, on_train_end, on_train_epoch_end
+from importer.errors import PlanError, RunDirError
+from importer.identity_key import content_fingerprint, training_key
+from importer.model import (
+    Artifact,
+    DatasetInput,
+    ImportOptions,
+    ImportPlan,
+    MetricPoint,
+    Note,
+    RunFile,
+    Timeline,
+    TrainingRun,
+)
+from importer.naming import MAX_PARAM_VALUE, accepted_key
+from importer.record import build_record, describe, recorded_options
+from importer.timeline import build_timeline
+
+TRAIN_PREFIXES = ("train/", "lr/", "x/lr")
+CLOSED_WITH_MOSAIC = ("mosaic", "mixup", "copy_paste", "cutmix")  # set to 0.0 in the trainer's args after they were logged
+LFS_POINTER_BYTES = 200
+
+
+def plan_import(
+    run: TrainingRun,
+    options: ImportOptions | None = None,
+    *,
+    recorded: Mapping[str, object] | None = None,
+    now_ms: int | None = None,
+) -> ImportPlan:
+    """What is to be logged for a run. With the record of an earlier import, the plan that it was made by.
+
+    Errors: PlanError when MLflow could not hold it; RunDirError when an artifact cannot be read; UsageError for a
+        time zone that does not exist.
+    """
+    options = recorded_options(options or ImportOptions(), recorded)
+    now = now_ms if now_ms is not None else int(time.time() * 1000)
+    timeline = build_timeline(
+        run, now_ms=now, timezone_name=options.timezone, start_ms=options.start_time_ms, recorded=recorded
+    )
+    notes = [*run.notes, *timeline.notes]
+    start = on_pretrain_routine_end(live_args(run, notes), run.name)
+    params = _accepted_params(start.params, notes)
+    keys = _metric_keys(run, notes)
+    best = best_row(run)
+    points = list(_points(run, timeline, keys))
+    if options.best_metrics and best[0] is not None:
+        points += _best_points(run, timeline, keys, best[0])
+    _note_values(points, notes)
+    artifacts, left_out = _artifacts(run, options, notes)
+    record = build_record(run, timeline, options, best, tuple(notes))
+    return ImportPlan(
+        source=run.save_dir,
+        name=run.name,
+        experiment_name=options.experiment or start.experiment_name,
+        run_name=options.run_name or start.run_name,
+        key=training_key(run),
+        fingerprint=content_fingerprint(run),
+        status=status(run),
+        timeline=timeline,
+        params=params,
+        points=tuple(points),
+        artifacts=artifacts,
+        tags={**dict(options.tags), "mlflow.note.content": describe(run, record, timeline, tuple(notes))},
+        record=record,
+        task=run.task,
+        generator=run.generator,
+        family=run.family,
+        epochs=len(run.epochs),
+        planned_epochs=run.planned_epochs,
+        best_epoch=run.epochs.steps[best[0]] if best[0] is not None else None,
+        keep_active=options.keep_active or keep_run_active(),
+        dataset=_dataset(params.get("data"), run.args.get("data")),
+        recorded_save_dir=_text(run.args.get("save_dir")),
+        recorded_name=_text(run.args.get("name")),
+        notes=tuple(notes),
+        left_out=left_out,
+        children=tuple(plan_import(child, options, now_ms=now) for child in run.children) if recorded is None else (),
+    )
+
+
+def live_args(run: TrainingRun, notes: list[Note]) -> dict[str, object]:
+    """The trainer's args as they were when live logged them.
+
+    args.yaml is written before `optimizer=auto`, `batch=-1`, `imgsz`, `workers` and others are resolved; a checkpoint's
+    train_args are written after, and so after close_mosaic, `time=` and an out-of-memory retry have changed some again.
+    Source: ultralytics/engine/trainer.py, BaseTrainer.__init__, _setup_train, _close_dataloader_mosaic.
+    """
+    facts = run.last or run.best
+    if facts is None or not facts.train_args or run.family != "ultralytics":
+        return dict(run.args)
+    kept = {"save_dir", *CLOSED_WITH_MOSAIC}
+    if run.args.get("time"):
+        kept.add("epochs")
+    batch = run.args.get("batch")
+    if isinstance(batch, int) and batch > 0:
+        kept.add("batch")
+    overlay = {key: value for key, value in facts.train_args.items() if not (key in kept and key in run.args)}
+    differing = sorted(key for key, value in overlay.items() if key in run.args and str(run.args[key]) != str(value))
+    if differing:
+        notes.append(Note("resolved-params", f"as the checkpoint has them: {', '.join(differing)}"))
+    return {**run.args, **overlay}
+
+
+def status(run: TrainingRun) -> str:
+    """FINISHED or FAILED: a checkpoint is stripped when training ends, else the plots or the row count tell."""
+    if run.fixed_status is not None:
+        return run.fixed_status
+    facts = run.last or run.best
+    if facts is not None and facts.epoch is not None:
+        return "FINISHED" if facts.epoch == -1 else "FAILED"
+    if run.segment is None and run.file("results.png") is not None and len(run.epochs):
+        return "FINISHED"
+    last_step = run.epochs.steps[-1] if len(run.epochs) else -1
+    return "FINISHED" if run.planned_epochs is not None and last_step + 1 >= run.planned_epochs else "FAILED"
+
+
+def _accepted_params(params: Mapping[str, str], notes: list[Note]) -> dict[str, str]:
+    accepted: dict[str, str] = {}
+    for key, value in params.items():
+        name = accepted_key(key)
+        if name in accepted:
+            raise PlanError(f"params {key!r} and another both become {name!r} in MLflow", hint="rename one in args.yaml")
+        if name != key:
+            notes.append(Note("refused-characters", f"param {key!r} is logged as {name!r}"))
+        if len(value) > MAX_PARAM_VALUE:
+            notes.append(Note("long-param", f"{name} has {len(value):,} characters; MLflow keeps {MAX_PARAM_VALUE:,}"))
+        accepted[name] = value[:MAX_PARAM_VALUE]
+    return accepted
+
+
+def _metric_keys(run: TrainingRun, notes: list[Note]) -> dict[str, str]:
+    """Column -> metric key."""
+    keys: dict[str, str] = {}
+    taken: dict[str, str] = {}
+    for column in run.epochs.columns:
+        plain = column.replace("(", "").replace(")", "")
+        key = accepted_key(plain)
+        if key in taken:
+            raise PlanError(
+                f"{run.save_dir}: columns {taken[key]!r} and {column!r} both become metric {key!r}",
+                hint=f"rename one of them in {run.results_file}",
+            )
+        if key != plain:
+            notes.append(Note("refused-characters", f"column {column!r} is logged as {key!r}"))
+        keys[column] = taken[key] = key
+        taken[key] = column
+    return keys
+
+
+def _points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str]) -> Iterable[MetricPoint]:
+    """Epoch after epoch: on_train_epoch_end, on_fit_epoch_end; and the latter once more for the final validation."""
+    epochs = run.epochs
+    train = [at for at, column in enumerate(epochs.columns) if column.startswith(TRAIN_PREFIXES)]
+    fit = [at for at, column in enumerate(epochs.columns) if not column.startswith(TRAIN_PREFIXES)]
+    for row, (step, cells) in enumerate(zip(epochs.steps, epochs.rows, strict=True)):
+        trained = on_train_epoch_end(*({keys[epochs.columns[at]]: cell for at in part if (cell := cells[at]) is not None}
+                                       for part in (train, ())))  # fmt: skip
+        fitted = on_fit_epoch_end({keys[epochs.columns[at]]: cell for at in fit if (cell := cells[at]) is not None})
+        yield from (MetricPoint(key, value, timeline.train_ms[row], step) for key, value in trained.items())
+        yield from (MetricPoint(key, value, timeline.fit_ms[row], step) for key, value in fitted.items())
+    if run.final_validation is not None and epochs.steps and timeline.final_ms is not None:
+        final = on_fit_epoch_end({keys.get(key, accepted_key(key)): value for key, value in run.final_validation.metrics})
+        yield from (MetricPoint(key, value, timeline.final_ms, epochs.steps[-1] + 1) for key, value in final.items())
+
+
+def _best_points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str], row: int) -> list[MetricPoint]:
+    cells = zip(run.epochs.columns, run.epochs.rows[row], strict=True)
+    step = run.epochs.steps[row]
+    return [
+        MetricPoint(accepted_key(f"best/{keys[column].removeprefix('metrics/')}"), cell, timeline.fit_ms[row], step)
+        for column, cell in cells
+        if cell is not None and not column.startswith(TRAIN_PREFIXES)
+    ]
+
+
+def _note_values(points: Iterable[MetricPoint], notes: list[Note]) -> None:
+    nans = infs = 0
+    for point in points:
+        if not math.isfinite(point.value):
+            nans += math.isnan(point.value)
+            infs += math.isinf(point.value)
+    if nans:
+        notes.append(Note("nan", f"{nans} values are nan and stay nan"))
+    if infs:
+        notes.append(Note("inf", f"{infs} values are infinite; a database store shows them as 1.797e+308"))
+
+
+def _artifacts(
+    run: TrainingRun, options: ImportOptions, notes: list[Note]
+) -> tuple[tuple[Artifact, ...], tuple[tuple[str, str], ...]]:
+    """The files that are logged, and those that are not and why."""
+    chosen: list[Artifact] = []
+    left_out: list[tuple[str, str]] = []
+    if options.artifacts == "none" or run.segment is not None:
+        return (), ()
+    found = on_train_end(run.files)
+    if run.results_file and run.results_file not in {file.path for file in found}:
+        found += [file for file in run.files if file.path == run.results_file]  # YOLOv7's results.txt
+    for file in found:
+        reason = _why_left_out(file, options)
+        if reason == "is a git-LFS pointer":
+            notes.append(Note("lfs-pointer", f"{file.path} is a git-LFS pointer, not the file; left out"))
+        if reason:
+            left_out.append((file.path, reason))
+            continue
+        if not _readable(file):
+            raise RunDirError(
+                f"{run.save_dir}/{file.path}: permission denied",
+                hint="make it readable, or leave it out with --exclude-artifacts",
+            )
+        chosen.append(Artifact(file.path, file.size, file.location))
+    return tuple(chosen), tuple(left_out)
+
+
+def _why_left_out(file: RunFile, options: ImportOptions) -> str | None:
+    if options.artifacts == "best" and file.path.startswith("weights/") and file.path != "weights/best.pt":
+        return "--artifacts best"
+    if options.max_artifact_size is not None and file.size > options.max_artifact_size:
+        return "--max-artifact-size"
+    if any(fnmatch(file.path, pattern) for pattern in options.exclude_artifacts):
+        return "--exclude-artifacts"
+    if file.size <= LFS_POINTER_BYTES and not file.path.endswith((".csv", ".yaml", ".txt")):
+        try:
+            with file.location.open("rb") as handle:
+                return "is a git-LFS pointer" if handle.read(40).startswith(b"version https://git-lfs") else None
+        except OSError:
+            return None
+    return None
+
+
+def _readable(file: RunFile) -> bool:
+    return os.access(file.location, os.R_OK) if type(file.location).__module__.startswith("pathlib") else True
+
+
+def _dataset(param: str | None, given: object) -> DatasetInput | None:
+    """The dataset by the text of `data`: the same wherever it is imported, for the files may be elsewhere by then."""
+    if param in (None, "", "None"):
+        return None
+    source = json.dumps(given, default=str, sort_keys=True) if isinstance(given, dict) else str(param)
+    path = str(given.get("path") or "data") if isinstance(given, dict) else source
+    name = path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    stem = name.rsplit(".", 1)[0] if name.endswith((".yaml", ".yml", ".ndjson")) else name
+    return DatasetInput((stem or "data")[:500], hashlib.sha256(source.encode()).hexdigest()[:32], source)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,197 @@
+"""An opened MLflow store: its client, its experiments, and its failures in plain words."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from importer.errors import StoreError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SECRET_VARIABLES = (
+    "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
+    "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_CONNECTION_STRING", "DATABRICKS_TOKEN", "PGPASSWORD",
+)  # fmt: skip
+_USER_INFO = re.compile(r"(?<=://)[^/\s'\"<>]*@")
+
+
+class Store:
+    """A tracking store that answers. Errors of every call made under `failures` are StoreErrors."""
+
+    def __init__(self, client: MlflowClient, uri: str) -> None:
+        self.client = client
+        self.uri = uri
+        self.is_server = uri.startswith(("http://", "https://"))
+        self.is_sqlite = uri.startswith("sqlite")
+        self.is_database = not self.is_server and "://" in uri and not uri.startswith("file:")
+        self._experiments: dict[str, str] = {}
+        self._foreign: dict[str, bool] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def shown_uri(self) -> str:
+        """The URI without credentials, for people to read."""
+        return redact(self.uri)
+
+    def experiment_id(self, name: str, artifact_location: str | None = None, *, create: bool = True) -> str | None:
+        """The id of an experiment, made if there is none; None where there is none and `create` is False.
+
+        Errors: StoreError when an experiment of that name was deleted, or needs an artifact location.
+        """
+        from mlflow.exceptions import MlflowException
+
+        with self._lock:
+            if name in self._experiments:
+                return self._experiments[name]
+            with failures(f"experiment {name!r}"):
+                found = self.client.get_experiment_by_name(name)
+                if found is None and create:
+                    self._require_location(name, artifact_location)
+                    try:
+                        self._experiments[name] = self.client.create_experiment(name, artifact_location)
+                        return self._experiments[name]
+                    except MlflowException as error:
+                        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                            raise
+                        found = self.client.get_experiment_by_name(name)  # another importer was first
+            if found is None:
+                return None
+            if found.lifecycle_stage != "active":
+                raise StoreError(
+                    f"{self.shown_uri}: experiment {name!r} was deleted",
+                    hint=f"`mlflow experiments restore --experiment-id {found.experiment_id}`, or choose another "
+                    "with --experiment",
+                )
+            self._experiments[name] = str(found.experiment_id)
+            return self._experiments[name]
+
+    def _require_location(self, name: str, artifact_location: str | None) -> None:
+        if self.is_database and not self.is_sqlite and artifact_location is None:
+            raise StoreError(
+                f"{self.shown_uri}: experiment {name!r} is new, and a database does not say where artifacts belong",
+                hint="give --artifact-location, such as s3://bucket/path; MLflow's own default is ./mlruns of this host",
+            )
+
+    def may_hold_live_runs(self, experiment_id: str) -> bool:
+        """Whether an experiment had runs that ymlf did not write when this was first asked."""
+        from mlflow.exceptions import MlflowException
+
+        with self._lock:
+            if experiment_id not in self._foreign:
+                try:
+                    found = self.client.search_runs([experiment_id], "tags.`ymlf.key` IS NULL", max_results=1)
+                    self._foreign[experiment_id] = bool(found)
+                except MlflowException as error:
+                    if error.error_code not in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
+                        raise
+                    self._foreign[experiment_id] = True  # a server older than IS NULL
+            return self._foreign[experiment_id]
+
+    def artifact_repository(self, artifact_uri: str) -> Any:
+        """MLflow's repository for a run's artifacts."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        return get_artifact_repository(artifact_uri, tracking_uri=self.uri)
+
+
+def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store:
+    """The store at a URI, else at MLFLOW_TRACKING_URI, else MLflow's own default, opened and ready for workers.
+
+    With `probe`, a server that does not answer is found out at once, not after all of MLflow's retries.
+
+    Errors: StoreError when it cannot be opened.
+    """
+    _quieten()
+    import mlflow
+    from mlflow import MlflowClient
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
+
+    with failures("opening the tracking store"):
+        uri = tracking_uri or mlflow.get_tracking_uri()
+        client = MlflowClient(uri)
+        retries = os.environ.get(MLFLOW_HTTP_REQUEST_MAX_RETRIES.name)
+        if probe and uri.startswith("http"):
+            os.environ[MLFLOW_HTTP_REQUEST_MAX_RETRIES.name] = "1"
+        try:
+            client.search_experiments(max_results=1)
+        finally:
+            if probe and uri.startswith("http"):
+                _restore(MLFLOW_HTTP_REQUEST_MAX_RETRIES.name, retries)
+    return Store(client, uri)
+
+
+def _restore(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+def _quieten() -> None:
+    """MLflow's own words, bars and beacons stay out of our output."""
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    level = os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def failures(what: str) -> Iterator[None]:
+    """Turn what MLflow and its transports raise into a StoreError that says what was being done."""
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+        raise StoreError(f"{what}: {_first_words(error)}", hint=_hint(str(error))) from error
+
+
+def redact(text: str) -> str:
+    """The text without user names and passwords of URLs and without the secrets of the environment."""
+    text = _USER_INFO.sub("***@", text)
+    for name in SECRET_VARIABLES:
+        secret = os.environ.get(name)
+        if secret and len(secret) >= 4:
+            text = text.replace(secret, "***")
+    return text
+
+
+def _first_words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return redact(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
+    text = " ".join(str(getattr(error, "message", None) or error).split())
+    return redact(text if len(text) <= 400 else text[:400] + " ...")
+
+
+def _hint(text: str) -> str | None:
+    lowered = text.lower()
+    for sign, hint in (
+        ("mlflow_allow_file_store", "an old file store; move it with `mlflow migrate-filestore`, or choose a store "
+         "with --tracking-uri"),
+        ("unable to open database file", "does the folder exist, and may you write to it?"),
+        ("readonly database", "the database file may not be written to; check its permissions"),
+        ("no space left", "free some space, then run the same command again: it goes on where it stopped"),
+        ("disk full", "free some space, then run the same command again: it goes on where it stopped"),
+        ("disk is full", "free some space, then run the same command again: it goes on where it stopped"),
+        ("401", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"),
+        ("403", "this login may not do that; ask for the permission"),
+        ("certificate", "set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's certificate"),
+        ("max retries exceeded", "is the server up? run the same command again when it is"),
+        ("connection refused", "is the server up? run the same command again when it is"),
+        ("no module named 'psycopg", "pip install 'psycopg[binary]'"),
+    ):  # fmt: skip
+        if sign in lowered:
+            return hint
+    return None

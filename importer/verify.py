@@ -1,0 +1,136 @@
+"""ImportPlan against what the store holds, point by point."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from importer.identity import COMPLETE, FINGERPRINT, KEY, STATE, same_value, stored_points
+from importer.model import Artifact, ImportPlan, MetricPoint
+from importer.naming import MAX_TAG_VALUE
+from importer.store import Store, failures
+from importer.write import is_local, list_artifacts
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+
+class Mismatch(NamedTuple):
+    """One thing that the store does not hold as the directory says."""
+
+    what: str  # param, metric, status, start_time, end_time, tag, artifact, run
+    name: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.name}: expected {self.expected}, found {self.found}"
+
+
+def compare(store: Store, plan: ImportPlan, run: Run, *, deep: bool | None = None) -> list[Mismatch]:
+    """Every difference between a plan and the run that it was written to; `deep` hashes each artifact's bytes.
+
+    Errors: StoreError when the store cannot be read.
+    """
+    deep = is_local(run.info.artifact_uri) if deep is None else deep
+    return [
+        *_compare_facts(plan, run),
+        *_compare_params(plan, run),
+        *_compare_metrics(store, plan, run),
+        *_compare_artifacts(store, plan, run, deep),
+    ]
+
+
+def _compare_facts(plan: ImportPlan, run: Run) -> Iterator[Mismatch]:
+    facts = [
+        ("status", "", "RUNNING" if plan.keep_active else plan.status, run.info.status),
+        ("start_time", "", plan.timeline.started_ms, run.info.start_time),
+        ("run_name", "", plan.run_name, run.info.run_name),
+    ]
+    if not plan.keep_active:
+        facts.append(("end_time", "", plan.timeline.ended_ms, run.info.end_time))
+    tags = {**plan.tags, KEY: plan.key, FINGERPRINT: plan.fingerprint, STATE: COMPLETE}
+    facts += [("tag", key, value[:MAX_TAG_VALUE], run.data.tags.get(key)) for key, value in tags.items()]
+    for what, name, expected, found in facts:
+        if expected != found:
+            yield Mismatch(what, name, _short(expected), _short(found))
+
+
+def _compare_params(plan: ImportPlan, run: Run) -> Iterator[Mismatch]:
+    kept = run.data.tags.get("ymlf.record", "")
+    for key, value in plan.params.items():
+        found = run.data.params.get(key)
+        if found != value and f'"{key}"' not in kept.partition('"params_kept":')[2]:
+            yield Mismatch("param", key, _short(value), _short(found))
+
+
+def _compare_metrics(store: Store, plan: ImportPlan, run: Run) -> Iterator[Mismatch]:
+    planned: dict[str, dict[int, MetricPoint]] = {}
+    for point in plan.points:
+        planned.setdefault(point.key, {})[point.step] = point
+    history = stored_points(store, run, planned)
+    for key, by_step in planned.items():
+        series = history.get(key, [])
+        counts = Counter(point.step for point in series)
+        for point in series:
+            expected = by_step.get(point.step)
+            if expected is None:
+                yield Mismatch("metric", f"{key} step {point.step}", "no point", str(point.value))
+            elif not same_value(expected.value, point.value):
+                yield Mismatch("metric", f"{key} step {point.step}", str(expected.value), str(point.value))
+            elif expected.timestamp != point.timestamp:
+                told = f"timestamp {expected.timestamp}"
+                yield Mismatch("metric", f"{key} step {point.step}", told, f"timestamp {point.timestamp}")
+        for step in by_step:
+            if not counts[step]:
+                yield Mismatch("metric", f"{key} step {step}", str(by_step[step].value), "no point")
+            elif counts[step] > 1:
+                yield Mismatch("metric", f"{key} step {step}", "one point", f"{counts[step]} points")
+
+
+def _compare_artifacts(store: Store, plan: ImportPlan, run: Run, deep: bool) -> Iterator[Mismatch]:
+    if not plan.artifacts:
+        return
+    with failures("opening the artifact store"):
+        repository = store.artifact_repository(run.info.artifact_uri)
+    there = list_artifacts(repository)
+    for artifact in plan.artifacts:
+        size = there.get(artifact.artifact_path)
+        if size != artifact.size:
+            found = "no file" if size is None else f"{size} bytes"
+            yield Mismatch("artifact", artifact.artifact_path, f"{artifact.size} bytes", found)
+        elif deep and (differing := _compare_bytes(repository, artifact)):
+            yield differing
+
+
+def _compare_bytes(repository: Any, artifact: Artifact) -> Mismatch | None:
+    with artifact.location.open("rb") as handle:
+        expected = _sha256(handle)
+    with tempfile.TemporaryDirectory(prefix="ymlf-") as folder, failures(f"artifact {artifact.artifact_path}"):
+        local = Path(repository.download_artifacts(artifact.artifact_path, _target(repository, folder)))
+        with local.open("rb") as handle:
+            found = _sha256(handle)
+    if expected == found:
+        return None
+    return Mismatch("artifact", artifact.artifact_path, f"SHA-256 {expected[:16]}", f"SHA-256 {found[:16]}")
+
+
+def _target(repository: Any, folder: str) -> str | None:
+    """A local repository answers with the file itself when it is given no folder to copy to."""
+    return None if type(repository).__name__ == "LocalArtifactRepository" else folder
+
+
+def _sha256(handle: Any) -> str:
+    digest = hashlib.sha256()
+    while block := handle.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

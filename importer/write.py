@@ -1,0 +1,269 @@
+"""ImportPlan -> MLflow: the only module that changes anything."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from importer.errors import RunDirError, StoreError
+from importer.identity import (
+    COMPLETE,
+    FINGERPRINT,
+    IMPORT_ID,
+    KEY,
+    RECORD,
+    REPLACES,
+    SOURCE,
+    STATE,
+    UPDATE_ID,
+    WRITING,
+    canonical,
+    search_key,
+    stored_points,
+)
+from importer.model import Artifact, ImportPlan, MetricPoint
+from importer.naming import MAX_TAG_VALUE
+from importer.record import dump_record
+from importer.store import Store, failures, redact
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+SMALL_BYTES = 2_000_000  # plots, which are many; weights go one at a time
+UPLOAD_THREADS = 4
+STALE_SECONDS = 1.0  # a look-up older than this is made again
+
+
+def create_run(
+    store: Store,
+    plan: ImportPlan,
+    experiment_id: str,
+    *,
+    import_id: str,
+    parent_run_id: str | None = None,
+    replaces: str | None = None,
+) -> tuple[Run, bool]:
+    """The run that the plan is to be written to and whether it is new; another importer may have been first.
+
+    Errors: StoreError.
+    """
+    tags = {
+        **_plain_tags(plan),
+        KEY: plan.key,
+        FINGERPRINT: plan.fingerprint,
+        STATE: WRITING,
+        RECORD: dump_record(plan.record),
+        IMPORT_ID: import_id,
+        SOURCE: redact(plan.source)[:MAX_TAG_VALUE],
+    }
+    if parent_run_id is not None:
+        tags["mlflow.parentRunId"] = parent_run_id
+    if replaces is not None:
+        tags[REPLACES] = replaces
+    with failures("creating the run"):
+        run = store.client.create_run(experiment_id, plan.timeline.started_ms, tags, plan.run_name)
+    return _settle(store, plan.key, run, ignored=replaces)
+
+
+def fill_run(
+    store: Store,
+    plan: ImportPlan,
+    run: Run,
+    *,
+    new: bool,
+    replaces: str | None = None,
+    update_id: str | None = None,
+) -> str:
+    """The id of the run, which now holds all that the plan says. What it held already is left as it is.
+
+    Errors: StoreError, and RunDirError for an artifact that cannot be read; the run then stays as `writing`.
+    """
+    points: Iterable[MetricPoint] = plan.points
+    params: Mapping[str, str] = plan.params
+    tags: dict[str, str] = {}
+    if not new:
+        points, params, kept = _missing(store, plan, run)
+        tags = _refreshed_tags(plan, kept, update_id)
+    chunks = list(_chunks(points, params, {**tags, STATE: COMPLETE}))
+    with failures("logging params and metrics"):
+        for batch in chunks[:-1]:
+            store.client.log_batch(run.info.run_id, **batch)
+    _log_artifacts(store, plan, run, new=new)
+    _log_dataset(store, plan, run, new=new)
+    run, mine = _settle(store, plan.key, run, ignored=replaces)
+    if not mine:
+        return fill_run(store, plan, run, new=False, replaces=replaces)
+    looked = time.monotonic()
+    with failures("ending the run"):
+        if not plan.keep_active:
+            store.client.set_terminated(run.info.run_id, plan.status, plan.timeline.ended_ms)
+        store.client.log_batch(run.info.run_id, **chunks[-1])
+    if time.monotonic() - looked > STALE_SECONDS:
+        run, _ = _settle(store, plan.key, run, ignored=replaces)
+    return str(run.info.run_id)
+
+
+def delete_run(store: Store, run_id: str) -> None:
+    """Soft-delete a run; `mlflow runs restore` brings it back."""
+    with failures(f"deleting run {run_id}"):
+        store.client.delete_run(run_id)
+
+
+def _settle(store: Store, key: str, run: Run, *, ignored: str | None) -> tuple[Run, bool]:
+    """The canonical run of a key and whether it is ours; where it is not, ours is soft-deleted."""
+    with failures("looking for other importers"):
+        others = [found for found in search_key(store, run.info.experiment_id, key) if found.info.run_id != ignored]
+    chosen = canonical(others) if others else run
+    if chosen.info.run_id == run.info.run_id or run.info.run_id not in {found.info.run_id for found in others}:
+        return run, True
+    delete_run(store, run.info.run_id)
+    return chosen, False
+
+
+def _plain_tags(plan: ImportPlan) -> dict[str, str]:
+    """The plan's tags and those that MLflow's fluent API sets and its client does not."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name
+        user = "unknown"
+    named = {"mlflow.user": user, "mlflow.source.name": "ymlf", "mlflow.source.type": "LOCAL"}
+    return {key: value[:MAX_TAG_VALUE] for key, value in {**named, **plan.tags}.items()}
+
+
+def _refreshed_tags(plan: ImportPlan, kept: Mapping[str, str], update_id: str | None) -> dict[str, str]:
+    record = {**plan.record, "params_kept": sorted(kept)} if kept else plan.record
+    tags = {FINGERPRINT: plan.fingerprint, RECORD: dump_record(record)}
+    tags.update({key: value[:MAX_TAG_VALUE] for key, value in plan.tags.items()})
+    return {**tags, UPDATE_ID: update_id} if update_id else tags
+
+
+def _missing(
+    store: Store, plan: ImportPlan, run: Run
+) -> tuple[list[MetricPoint], dict[str, str], dict[str, str]]:
+    """Points and params that the run lacks, and the params that it holds with another value, which MLflow keeps."""
+    with failures("reading the run"):
+        run = store.client.get_run(run.info.run_id)
+    history = stored_points(store, run, {point.key for point in plan.points})
+    there = {(point.key, point.step) for series in history.values() for point in series}
+    points = [point for point in plan.points if (point.key, point.step) not in there]
+    params = {key: value for key, value in plan.params.items() if key not in run.data.params}
+    kept = {key: run.data.params[key] for key, value in plan.params.items() if run.data.params.get(key, value) != value}
+    return points, params, kept
+
+
+def _chunks(
+    points: Iterable[MetricPoint], params: Mapping[str, str], tags: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    """log_batch calls of one request each; the tags are in the last, which the store writes after all else.
+
+    Source: mlflow/utils/validation.py for the limits; SqlAlchemyStore.log_batch writes params, metrics, tags in turn.
+    """
+    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.utils.validation import MAX_ENTITIES_PER_BATCH, MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
+
+    metrics = [Metric(point.key, point.value, point.timestamp, point.step) for point in points]
+    named = [Param(key, value) for key, value in params.items()]
+    while True:
+        some_params = named[:MAX_PARAMS_TAGS_PER_BATCH]
+        room = min(MAX_METRICS_PER_BATCH, MAX_ENTITIES_PER_BATCH - len(some_params))
+        last = len(named) == len(some_params) and len(metrics) <= room - len(tags)
+        batch = {"metrics": metrics[:room], "params": some_params, "tags": []}
+        named, metrics = named[len(some_params) :], metrics[room:]
+        if last:
+            yield {**batch, "tags": [RunTag(key, value) for key, value in tags.items()]}
+            return
+        yield batch
+
+
+def _log_dataset(store: Store, plan: ImportPlan, run: Run, *, new: bool) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    if plan.dataset is None or (not new and run.inputs is not None and run.inputs.dataset_inputs):
+        return
+    dataset = Dataset(plan.dataset.name, plan.dataset.digest, "ultralytics", plan.dataset.source)
+    tag = InputTag("mlflow.data.context", "training")
+    with failures("logging the dataset"):
+        store.client.log_inputs(run.info.run_id, datasets=[DatasetInput(dataset, [tag])])
+
+
+def _log_artifacts(store: Store, plan: ImportPlan, run: Run, *, new: bool) -> None:
+    """Small files in parallel where the store is far, each weights file by itself."""
+    if not plan.artifacts:
+        return
+    with failures("opening the artifact store"):
+        repository = store.artifact_repository(run.info.artifact_uri)
+    there = {} if new else list_artifacts(repository)
+    wanted = [artifact for artifact in plan.artifacts if there.get(artifact.artifact_path) != artifact.size]
+
+    def upload(artifact: Artifact) -> None:
+        log_artifact(repository, artifact)
+
+    small = [artifact for artifact in wanted if artifact.size <= SMALL_BYTES]
+    if is_local(run.info.artifact_uri) or len(small) < 2:
+        _each(upload, wanted)
+        return
+    with ThreadPoolExecutor(UPLOAD_THREADS) as pool:
+        _each(lambda future: future.result(), [pool.submit(upload, artifact) for artifact in small])
+    _each(upload, [artifact for artifact in wanted if artifact.size > SMALL_BYTES])
+
+
+def _each(call: Callable[[Any], None], items: Iterable[Any]) -> None:
+    for item in items:
+        call(item)
+
+
+def log_artifact(repository: Any, artifact: Artifact) -> None:
+    """Log one file. Errors: RunDirError when the file cannot be read, StoreError when the store does not take it."""
+    parent = str(PurePosixPath(artifact.artifact_path).parent)
+    with _spooled(artifact) as local:
+        try:
+            repository.log_artifact(str(local), None if parent == "." else parent)
+        except Exception as error:  # noqa: BLE001  artifact stores are plugins: what they raise has no common class
+            if not local.exists():
+                raise RunDirError(f"{artifact.location}: gone while it was read", hint="run the import again") from error
+            with failures(f"artifact {artifact.artifact_path}"):
+                if isinstance(error, OSError):
+                    raise
+                raise OSError(None, f"{type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _spooled(artifact: Artifact) -> Iterator[Path]:
+    """The artifact as a local file of its own name; a remote one is fetched for as long as it is needed."""
+    if isinstance(artifact.location, Path) and artifact.location.name == PurePosixPath(artifact.artifact_path).name:
+        yield artifact.location
+        return
+    with tempfile.TemporaryDirectory(prefix="ymlf-") as folder:
+        local = Path(folder) / PurePosixPath(artifact.artifact_path).name
+        try:
+            with artifact.location.open("rb") as source, local.open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+        except OSError as error:
+            raise StoreError(f"{artifact.location}: cannot be fetched: {error}", hint="run the import again") from error
+        yield local
+
+
+def list_artifacts(repository: Any) -> dict[str, int]:
+    """Every file of a run's artifacts and its size in bytes. Errors: StoreError."""
+    found: dict[str, int] = {}
+    folders: list[str | None] = [None]
+    with failures("listing artifacts"):
+        while folders:
+            for entry in repository.list_artifacts(folders.pop()):
+                if entry.is_dir:
+                    folders.append(entry.path)
+                else:
+                    found[entry.path] = int(entry.file_size or 0)
+    return found
+
+
+def is_local(artifact_uri: str) -> bool:
+    """Whether artifacts lie on a file system that is mounted here."""
+    return artifact_uri.startswith("file:") or "://" not in artifact_uri

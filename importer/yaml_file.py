@@ -1,0 +1,108 @@
+"""args.yaml, opt.yaml, hyp.yaml and their like, read as data from strangers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from importer.errors import RunDirError
+from importer.model import Note
+
+MAX_BYTES = 1_000_000  # the largest args.yaml seen has 5 kB
+MAX_DEPTH = 40
+MAX_NODES = 20_000
+
+_Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_yaml(path: Path) -> tuple[dict[str, object], list[Note]]:
+    """The mapping that a YAML file holds, empty for an empty file, and what was odd about it.
+
+    Errors: RunDirError when it is too large, no mapping, no YAML, or asks for objects or aliases without end.
+    """
+    text, notes = read_text(path, MAX_BYTES)
+    try:
+        _check_shape(text, path)
+        loaded = yaml.load(text, Loader=_Loader)  # noqa: S506  a safe loader, C or Python
+    except yaml.YAMLError as error:
+        raise RunDirError(f"{path}: {_sentence(error)}", hint=_yaml_hint(text)) from error
+    except (ValueError, OverflowError, RecursionError, TypeError, AttributeError) as error:
+        # A timestamp of month 13, an integer of 5,000 digits: the resolver matches, the constructor fails.
+        raise RunDirError(f"{path}: a value cannot be read: {error}", hint="mend the value or quote it") from error
+    if loaded is None:
+        return {}, [*notes, Note("empty-args", f"{path.name} is empty")]
+    if not isinstance(loaded, dict):
+        raise RunDirError(
+            f"{path}: holds a {type(loaded).__name__}, not a mapping of names to values",
+            hint="restore the file as the trainer wrote it, or move it away to import without it",
+        )
+    return {str(key): value for key, value in loaded.items()}, notes
+
+
+def read_text(path: Path, limit: int) -> tuple[str, list[Note]]:
+    """The text of a file without BOM and carriage returns, and notes on what was taken away.
+
+    Errors: RunDirError when it cannot be opened, is larger than `limit` bytes, or is binary or UTF-16.
+    """
+    try:
+        with path.open("rb") as handle:
+            raw = handle.read(limit + 1)
+    except OSError as error:
+        raise RunDirError(f"{path}: {error.strerror or error}", hint="check the file's permissions") from error
+    if len(raw) > limit:
+        raise RunDirError(f"{path}: larger than {limit:,} bytes, which no trainer writes", hint="is it the right file?")
+    notes = []
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise RunDirError(f"{path}: is UTF-16, expected UTF-8", hint="save it as UTF-8")
+    if raw.startswith(b"\xef\xbb\xbf"):
+        raw = raw[3:]
+        notes.append(Note("bom", f"{path.name} begins with a byte order mark"))
+    if b"\0" in raw:
+        raise RunDirError(f"{path}: holds NUL bytes, expected text", hint="the file is damaged; restore it from a copy")
+    if b"\r" in raw:
+        raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        notes.append(Note("crlf", f"{path.name} has Windows line ends"))
+    try:
+        return raw.decode("utf-8"), notes
+    except UnicodeDecodeError:
+        notes.append(Note("not-utf8", f"{path.name} is not UTF-8; read as Latin-1"))
+        return raw.decode("latin-1"), notes
+
+
+def _check_shape(text: str, path: Path) -> None:
+    """Walk the parser's events, which build nothing, and count the nodes with every alias written out."""
+    open_nodes: list[tuple[str | None, int]] = [(None, 0)]  # (anchor, nodes so far) of each open collection
+    sizes: dict[str, int] = {}  # of the anchored nodes that are complete
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.events.CollectionStartEvent):
+            open_nodes.append((event.anchor, 1))
+            continue
+        if isinstance(event, yaml.events.AliasEvent):
+            anchor, size = None, sizes.get(event.anchor, MAX_NODES + 1)  # not complete: it holds itself
+        elif isinstance(event, yaml.events.ScalarEvent):
+            anchor, size = event.anchor, 1
+        elif isinstance(event, yaml.events.CollectionEndEvent):
+            anchor, size = open_nodes.pop()
+        else:
+            continue
+        if anchor is not None:
+            sizes[anchor] = size
+        outer, count = open_nodes[-1]
+        open_nodes[-1] = (outer, count + size)
+        if count + size > MAX_NODES or len(open_nodes) > MAX_DEPTH:
+            raise RunDirError(f"{path}: nested or long beyond what a trainer writes", hint="is it the right file?")
+
+
+def _sentence(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or "is no YAML"
+    return f"line {mark.line + 1}: {problem}" if mark is not None else str(problem)
+
+
+def _yaml_hint(text: str) -> str:
+    if "<<<<<<<" in text:
+        return "it holds the markers of a merge conflict; resolve it"
+    if "!!python" in text:
+        return "it asks for Python objects, which are never built from a file"
+    return "mend the file, or move it away to import without it"
