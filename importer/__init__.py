@@ -1,3 +1,53 @@
-"""ymlf: replay finished Ultralytics YOLO trainings into MLflow."""
+"""ymlf: replay finished Ultralytics YOLO trainings into MLflow, as the live callback would have logged them.
+
+The names below are the library. They are loaded when first asked for, so that `import importer` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "find_runs": "importer.discover",
+    "read_run": "importer.readers",
+    "plan_import": "importer.replay",
+    "import_run": "importer.api",
+    "import_many": "importer.api",
+    "verify_run": "importer.api",
+    "undo_import": "importer.api",
+    "ImportOptions": "importer.model",
+    "ImportPlan": "importer.model",
+    "MetricPoint": "importer.model",
+    "Note": "importer.model",
+    "TrainingRun": "importer.model",
+    "Selection": "importer.selection",
+    "Workers": "importer.api",
+    "Outcome": "importer.outcome",
+    "Kind": "importer.outcome",
+    "YmlfError": "importer.errors",
+    "RunDirError": "importer.errors",
+    "PlanError": "importer.errors",
+    "StoreError": "importer.errors",
+    "UsageError": "importer.errors",
+}
+__all__ = sorted([*_HOMES, "__version__"])  # noqa: PLE0605
+
+if TYPE_CHECKING:
+    from importer.api import Workers, import_many, import_run, undo_import, verify_run
+    from importer.discover import find_runs
+    from importer.errors import PlanError, RunDirError, StoreError, UsageError, YmlfError
+    from importer.model import ImportOptions, ImportPlan, MetricPoint, Note, TrainingRun
+    from importer.outcome import Kind, Outcome
+    from importer.readers import read_run
+    from importer.replay import plan_import
+    from importer.selection import Selection
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

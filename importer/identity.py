@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 KEY, FINGERPRINT, STATE = "ymlf.key", "ymlf.fingerprint", "ymlf.state"
 RECORD, IMPORT_ID, SOURCE = "ymlf.record", "ymlf.import_id", "ymlf.source"
 UPDATE_ID, REPLACES = "ymlf.update_id", "ymlf.replaces"
+IMPORTED_AT = "ymlf.imported_at"
+ALONE = "ymlf.alone"  # the run of an import of one directory, which needs no entry in the experiment's ledger
 WRITING, COMPLETE = "writing", "complete"
 LARGEST = 1.7976931348623157e308  # what SQL stores keep of an infinity
 

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 from importer.callbacks import on_train_end
-from importer.checkpoint import checkpoint_crcs
 from importer.model import RunFile, TrainingRun
+from importer.torch_file import zip_directory
 
 CHECKPOINTS = ("weights/last.pt", "weights/best.pt", "last.pt", "best.pt")
 TEXTS = (".csv", ".yaml", ".txt")  # hashed by what they say, for a clone may change their line ends
@@ -39,7 +39,7 @@ def content_fingerprint(run: TrainingRun) -> str:
         [[_number(cell) for cell in row] for row in epochs.rows],
         [_number(second) for second in epochs.seconds or ()],
         [(found.path, None if found.path.endswith(TEXTS) else found.size) for found in _told_files(run)],
-        [checkpoint_crcs(found.location) for path in CHECKPOINTS if (found := run.file(path)) is not None],
+        [_zip_digest(found) for path in CHECKPOINTS if (found := run.file(path)) is not None],
     ]
     return _sha256(facts)
 
@@ -47,6 +47,15 @@ def content_fingerprint(run: TrainingRun) -> str:
 def _told_files(run: TrainingRun) -> list[RunFile]:
     """What is logged, and the event files, which tell when."""
     return [*on_train_end(run.files), *(found for found in run.files if found.path.startswith("events.out.tfevents."))]
+
+
+def _zip_digest(found: RunFile) -> str:
+    """SHA-256 of a checkpoint's zip directory, which has the CRC-32 of every tensor; no tensor is read."""
+    try:
+        with found.location.open("rb") as handle:
+            return hashlib.sha256(zip_directory(handle, found.path)).hexdigest()
+    except OSError:
+        return ""
 
 
 def _text(value: object) -> str | None:

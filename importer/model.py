@@ -98,6 +98,7 @@ class TrainingRun:
     notes: tuple[Note, ...] = ()
     fixed_status: str | None = None  # where the layout itself tells how it ended
     segment: int | None = None  # which training of a file that holds several; None: the last
+    trainings: int = 1  # how many that file holds
     children: tuple[TrainingRun, ...] = ()  # the iterations of a tune
 
     def file(self, path: str) -> RunFile | None:
@@ -163,6 +164,9 @@ class ImportOptions:
     unfinished: bool = False
     segments: str = "last"
     import_id: str | None = None
+    alone: bool = False  # the import of one directory: its run is its own ledger
+    deep: bool | None = None  # verify: hash artifacts; None where they lie on this host
+    root: str | None = None  # the path that was given and below which the directory was found
 
 
 @dataclass(frozen=True)

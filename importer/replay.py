@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 
 from importer.best import best_row
-from importer.callbacks import keep_run_active, on_fit_epoch_end, on_pretrain_routine_end, on_train_end, on_train_epoch_end
+from importer.callbacks import on_fit_epoch_end, on_pretrain_routine_end, on_train_end, on_train_epoch_end
 from importer.errors import PlanError, RunDirError
 from importer.identity_key import content_fingerprint, training_key
 from importer.model import (
@@ -27,6 +27,7 @@ from importer.model import (
 )
 from importer.naming import MAX_PARAM_VALUE, accepted_key
 from importer.record import build_record, describe, recorded_options
+from importer.templates import render
 from importer.timeline import build_timeline
 
 TRAIN_PREFIXES = ("train/", "lr/", "x/lr")
@@ -65,8 +66,8 @@ def plan_import(
     return ImportPlan(
         source=run.save_dir,
         name=run.name,
-        experiment_name=options.experiment or start.experiment_name,
-        run_name=options.run_name or start.run_name,
+        experiment_name=experiment_name(run, options, timeline),
+        run_name=render(options.run_name, run, timeline, options.root) if options.run_name else start.run_name,
         key=training_key(run),
         fingerprint=content_fingerprint(run),
         status=status(run),
@@ -82,7 +83,7 @@ def plan_import(
         epochs=len(run.epochs),
         planned_epochs=run.planned_epochs,
         best_epoch=run.epochs.steps[best[0]] if best[0] is not None else None,
-        keep_active=options.keep_active or keep_run_active(),
+        keep_active=options.keep_active,
         dataset=_dataset(params.get("data"), run.args.get("data")),
         recorded_save_dir=_text(run.args.get("save_dir")),
         recorded_name=_text(run.args.get("name")),
@@ -90,6 +91,13 @@ def plan_import(
         left_out=left_out,
         children=tuple(plan_import(child, options, now_ms=now) for child in run.children) if recorded is None else (),
     )
+
+
+def experiment_name(run: TrainingRun, options: ImportOptions, timeline: Timeline | None = None) -> str:
+    """The experiment that a run belongs to; without a timeline, a template's {date} is unknown."""
+    if options.experiment:
+        return render(options.experiment, run, timeline, options.root)
+    return on_pretrain_routine_end(run.args, run.name).experiment_name
 
 
 def live_args(run: TrainingRun, notes: list[Note]) -> dict[str, object]:

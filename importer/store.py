@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from importer.errors import StoreError
@@ -125,6 +126,30 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
             if probe and uri.startswith("http"):
                 _restore(MLFLOW_HTTP_REQUEST_MAX_RETRIES.name, retries)
     return Store(client, uri)
+
+
+class EmptyStore(Store):
+    """A SQLite store whose file is not there yet: nothing is in it, and a look makes no file."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(None, uri)  # type: ignore[arg-type]  nothing asks it
+
+    def experiment_id(self, name: str, artifact_location: str | None = None, *, create: bool = True) -> str | None:
+        """None: there is no experiment."""
+        return None
+
+
+def open_existing_store(tracking_uri: str | None = None) -> Store:
+    """The store, to be looked at only: a SQLite file that is not there is not made. Errors: StoreError."""
+    _quieten()
+    import mlflow
+
+    with failures("opening the tracking store"):
+        uri = tracking_uri or mlflow.get_tracking_uri()
+    path = uri.removeprefix("sqlite:///")
+    if path != uri and not Path(path).exists():
+        return EmptyStore(uri)
+    return open_store(uri, probe=True)
 
 
 def _restore(name: str, value: str | None) -> None:

@@ -22,6 +22,7 @@ from importer.model import Note, Timeline, TrainingRun
 QUARTER_MS = 15 * 60 * 1000  # every zone in use is a multiple of a quarter of an hour off UTC
 AGREE_MS = 5_000  # a date and a file time that tell of one moment: save_model runs right after save_metrics
 FINAL_LIMIT_MS = 3_600_000  # a results.png later than this was drawn again
+STILL_MS = 5 * 60 * 1000  # or three epochs, if they take longer
 
 
 @dataclass(frozen=True)
@@ -370,3 +371,16 @@ def _shifted(timeline: Timeline, by: int) -> Timeline:
         anchors=tuple((row, at + by) for row, at in timeline.anchors),
         notes=tuple(note for note in timeline.notes if note.code not in ("time-unknown", "zone-assumed")),
     )
+
+
+def still_training(run: TrainingRun, now_ms: int) -> bool:
+    """Whether a training seems to go on: nothing says that it ended, and results.csv was touched a moment ago."""
+    mtime = _results_mtime(run)
+    facts = run.last or run.best
+    if mtime is None or (facts is not None and facts.epoch == -1) or run.fixed_status is not None:
+        return False
+    if run.file("results.png") is not None or (run.planned_epochs or 0) == len(run.epochs):
+        return False
+    before = [found.mtime_ms for path in ("args.yaml", "opt.yaml") if (found := run.file(path))]
+    per_epoch = (mtime - max(before)) / max(1, len(run.epochs)) if before else 0
+    return 0 <= now_ms - mtime <= max(STILL_MS, 3 * per_epoch) and file_times_believed(run)

@@ -9,14 +9,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from importer.errors import RunDirError, StoreError
 from importer.identity import (
+    ALONE,
     COMPLETE,
     FINGERPRINT,
     IMPORT_ID,
+    IMPORTED_AT,
     KEY,
     RECORD,
     REPLACES,
@@ -47,6 +50,7 @@ def create_run(
     experiment_id: str,
     *,
     import_id: str,
+    alone: bool = False,
     parent_run_id: str | None = None,
     replaces: str | None = None,
 ) -> tuple[Run, bool]:
@@ -62,7 +66,10 @@ def create_run(
         RECORD: dump_record(plan.record),
         IMPORT_ID: import_id,
         SOURCE: redact(plan.source)[:MAX_TAG_VALUE],
+        IMPORTED_AT: datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+    if alone:
+        tags[ALONE] = "true"
     if parent_run_id is not None:
         tags["mlflow.parentRunId"] = parent_run_id
     if replaces is not None:

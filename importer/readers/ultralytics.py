@@ -96,7 +96,7 @@ def add_epochs(run: TrainingRun, directory: RunDirectory, table: Table | None) -
         epochs, notes = build_epochs(table, numbers, base, span)
         for note in notes:
             directory.note(*note)
-        run = replace(run, segment=None if span is spans[-1] else run.segment)
+        run = replace(run, segment=None if span is spans[-1] else run.segment, trainings=len(spans))
     if run.segment is not None:  # weights, event files and plots are the last training's
         run = replace(run, last=None, best=None)
     run = replace(run, epochs=epochs, task=_task(run.args, epochs.columns))

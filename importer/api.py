@@ -1,0 +1,229 @@
+"""The library: what the command line does, as functions that print nothing and return what they found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from importer.batch import Batch, Engine, Stop, import_one, prepare_experiments, set_aside, survey_all, verify_one
+from importer.callbacks import keep_run_active
+from importer.discover import find_runs
+from importer.engines import dask_executor, default_jobs, local_executor
+from importer.errors import RunDirError, UsageError
+from importer.ledger import Undo, check_import_id, new_import_id, plan_undo, record_import
+from importer.model import ImportOptions, TrainingRun
+from importer.outcome import Kind, Outcome
+from importer.readers import read_run
+from importer.selection import Selection, by_content, by_path
+from importer.single import import_read_run, verify_read_run
+from importer.store import Store, open_store
+from importer.survey import Survey
+from importer.templates import check_template, is_template
+from importer.write import delete_run
+
+PathLike = str | Path
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a batch is about: the directories to go on with, and the outcomes that are settled before it begins."""
+
+    surveys: tuple[Survey, ...]
+    settled: tuple[Outcome, ...]
+    options: ImportOptions
+
+    @property
+    def total(self) -> int:
+        """How many outcomes to expect, not counting a tune's iterations."""
+        return len(self.surveys) + len(self.settled)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who does a batch: `jobs` of this host (None: as many as suit the store), or a Dask cluster."""
+
+    jobs: int | None = None
+    dask: str | None = None
+
+
+def gather(
+    paths: Iterable[PathLike], options: ImportOptions | None = None, selection: Selection | None = None, *, jobs: int = 1
+) -> Work:
+    """Every run directory at or below the paths that is selected, surveyed.
+
+    Errors: RunDirError when a path does not exist; UsageError for a template with an unknown field.
+    """
+    options = options or ImportOptions()
+    selection = selection or Selection()
+    check_template(options.experiment)
+    check_template(options.run_name)
+    roots = [Path(path) for path in paths]
+    settled = []
+    found = []
+    for root in roots:
+        runs = list(find_runs([root], follow_symlinks=options.follow_symlinks))
+        if not runs:
+            settled.append(_nothing_there(root))
+        found += runs
+    found = list({os.path.realpath(run.save_dir): run for run in reversed(found)}.values())[::-1]
+    chosen = by_path(found, selection)
+    with local_executor(jobs if len(chosen) > 64 else 1, threads=False) as executor:
+        surveys = by_content(survey_all(chosen, options, executor), selection)
+    kept, aside = set_aside(surveys)
+    return Work(tuple(kept), (*settled, *aside), options)
+
+
+def _nothing_there(root: Path) -> Outcome:
+    hint = "a run directory holds args.yaml or results.csv"
+    return Outcome(Kind.REFUSED, str(root), f"{root}: no run directory here or below", hint)
+
+
+def import_work(
+    work: Work,
+    store: Store,
+    *,
+    import_id: str | None = None,
+    workers: Workers | None = None,
+    stop: Stop | None = None,
+    fail_fast: bool = False,
+) -> Iterator[Outcome]:
+    """Import what was gathered, each outcome as it comes; refusals and copies first.
+
+    Errors: UsageError when one fixed run name is given for more than one run.
+    """
+    options = replace(work.options, import_id=check_import_id(import_id) if import_id else new_import_id())
+    fixed = options.run_name or os.environ.get("MLFLOW_RUN")
+    if len(work.surveys) > 1 and fixed and not is_template(fixed):
+        raise UsageError(
+            f"one run name, {fixed!r}, for {len(work.surveys)} runs",
+            hint="leave --run-name and MLFLOW_RUN out, or use a template such as {name}",
+        )
+    alone = len(work.surveys) == 1 and work.surveys[0].family != "tune"
+    options = replace(options, alone=alone, keep_active=options.keep_active or (alone and keep_run_active()))
+    yield from work.settled
+    prepare_experiments(work.surveys, store, options)
+    if not alone:
+        _begin_ledger(work.surveys, store, options)
+    written: dict[str, dict[str, int]] = {}
+    for outcome in _run(import_one, work.surveys, store, options, workers, stop, fail_fast):
+        if outcome.experiment_id and outcome.kind in (Kind.IMPORTED, Kind.FINISHED, Kind.UPDATED, Kind.REPLACED):
+            counts = written.setdefault(outcome.experiment_id, {})
+            counts[outcome.kind.value] = counts.get(outcome.kind.value, 0) + 1
+        yield outcome
+    if not alone:
+        for experiment_id, counts in written.items():
+            record_import(store, {experiment_id}, options.import_id or "", counts)
+
+
+def _begin_ledger(surveys: Iterable[Survey], store: Store, options: ImportOptions) -> None:
+    names = {told.experiment for told in surveys}
+    ids = {store.experiment_id(name, create=False) for name in names}
+    record_import(store, {experiment_id for experiment_id in ids if experiment_id}, options.import_id or "", {})
+
+
+def verify_work(
+    work: Work, store: Store, *, deep: bool | None = None, workers: Workers | None = None, stop: Stop | None = None
+) -> Iterator[Outcome]:
+    """Compare what was gathered with the store, each outcome as it comes."""
+    yield from work.settled
+    yield from _run(verify_one, work.surveys, store, replace(work.options, deep=deep), workers, stop, False)
+
+
+def _run(
+    job: Callable[[Survey, str, ImportOptions], list[Outcome]],
+    surveys: Sequence[Survey],
+    store: Store,
+    options: ImportOptions,
+    workers: Workers | None,
+    stop: Stop | None,
+    fail_fast: bool,
+) -> Iterator[Outcome]:
+    workers = workers or Workers()
+    jobs = workers.jobs or default_jobs(is_server=store.is_server, is_sqlite=store.is_sqlite, runs=len(surveys))
+
+    def engine() -> AbstractContextManager:  # type: ignore[type-arg]
+        if workers.dask is not None:
+            return dask_executor(workers.dask)
+        return local_executor(jobs, threads=store.is_server)
+
+    typed: Engine = engine
+    batch = Batch(surveys, job, store.uri, options, stop or Stop())
+    yield from batch.outcomes(typed, jobs, fail_fast=fail_fast)
+
+
+def import_run(save_dir: PathLike, *, tracking_uri: str | None = None, options: ImportOptions | None = None) -> Outcome:
+    """The outcome of importing one run directory; of a tune's, that of the parent run.
+
+    Errors: RunDirError and PlanError when nothing was written; StoreError when a retry goes on where it stopped;
+        UsageError.
+    """
+    options = replace(options or ImportOptions(), alone=True)
+    check_template(options.experiment)
+    check_template(options.run_name)
+    options = replace(options, keep_active=options.keep_active or keep_run_active())
+    run = read_run(Path(save_dir), follow_symlinks=options.follow_symlinks)
+    store = open_store(tracking_uri)
+    return import_read_run(run, store, options, options.import_id or new_import_id())[0]
+
+
+def import_many(
+    paths: Iterable[PathLike],
+    *,
+    tracking_uri: str | None = None,
+    options: ImportOptions | None = None,
+    selection: Selection | None = None,
+    workers: Workers | None = None,
+    import_id: str | None = None,
+    fail_fast: bool = False,
+) -> Iterator[Outcome]:
+    """Import every run at or below the paths, each outcome as it comes; one bad run stops no other.
+
+    Errors: RunDirError when a path does not exist; StoreError when the store cannot be opened; UsageError.
+    """
+    work = gather(paths, options, selection)
+    store = open_store(tracking_uri, probe=True)
+    yield from import_work(work, store, import_id=import_id, workers=workers, fail_fast=fail_fast)
+
+
+def verify_run(
+    save_dir: PathLike | TrainingRun,
+    *,
+    tracking_uri: str | None = None,
+    options: ImportOptions | None = None,
+    deep: bool | None = None,
+) -> list[str]:
+    """Every difference between a run directory and what the store holds of it; empty when there is none.
+
+    Errors: RunDirError and PlanError for the directory, StoreError for the store.
+    """
+    options = options or ImportOptions()
+    run = save_dir if isinstance(save_dir, TrainingRun) else read_run(Path(save_dir), follow_symlinks=options.follow_symlinks)
+    outcomes = verify_read_run(run, open_store(tracking_uri), options, deep)
+    missing = [f"run: {told.reason}" for told in outcomes if told.kind is Kind.MISSING]
+    return [*missing, *(mismatch for told in outcomes for mismatch in told.mismatches)]
+
+
+def undo_import(import_id: str, *, tracking_uri: str | None = None) -> Undo:
+    """Soft-delete the runs that an import created, and say which; what it only updated is kept.
+
+    Errors: StoreError; UsageError when the id cannot be one.
+    """
+    store = open_store(tracking_uri)
+    undo = plan_undo(store, import_id)
+    for run_id, _ in undo.created:
+        delete_run(store, run_id)
+    return undo
+
+
+def require_run(path: Path, *, follow_symlinks: bool = False) -> Path:
+    """The path, when it is a run directory itself. Errors: RunDirError that counts those below it."""
+    below = list(find_runs([path], follow_symlinks=follow_symlinks))
+    if any(run.save_dir == path for run in below):
+        return path
+    hint = "a run directory holds args.yaml or results.csv"
+    if below:
+        hint += f"; {len(below)} {'lies' if len(below) == 1 else 'lie'} below, such as {below[0].save_dir}"
+    raise RunDirError(f"{path}: no run directory here", hint=hint)

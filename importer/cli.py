@@ -1,0 +1,196 @@
+"""The command line: words in, words out; no rule of the import lives here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from importer import __version__
+from importer.cli_options import (
+    build_options,
+    build_selection,
+    output_options,
+    plan_options,
+    selection_options,
+    store_options,
+    work_options,
+    write_options,
+)
+from importer.errors import UsageError, YmlfError
+
+if TYPE_CHECKING:
+    from importer.terminal import Terminal
+
+paths_argument = click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="PATH...")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="ymlf")
+def cli() -> None:
+    """Replay finished Ultralytics YOLO trainings into MLflow, as the live callback would have logged them."""
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@plan_options
+@output_options
+def plan(path: Path, as_json: bool, **given: Any) -> None:
+    """Show what an import of PATH would log. Needs no store and writes nothing."""
+    from importer.api import require_run
+    from importer.report import plan_as_json, print_plan
+    from importer.single import read_and_plan
+    from importer.templates import check_template
+
+    terminal = _terminal(given, as_json)
+    options = build_options(given)
+    check_template(options.experiment)
+    check_template(options.run_name)
+    _, planned = read_and_plan(require_run(path, follow_symlinks=options.follow_symlinks), options)
+    if as_json:
+        terminal.write_json(plan_as_json(planned))
+    else:
+        print_plan(terminal.out, planned)
+
+
+@cli.command("import")
+@paths_argument
+@plan_options
+@store_options
+@write_options
+@selection_options
+@work_options
+@click.option("--import-id", metavar="ID", help="Name of this import, for retries and undo. Default: a new one.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first run that is refused or fails.")
+@click.option("--dry-run", is_flag=True, help="Look everything up and say what would be done; write nothing.")
+@output_options
+def import_command(paths: tuple[Path, ...], dry_run: bool, as_json: bool, **given: Any) -> None:
+    """Import the run directories at or below each PATH. Safe to stop at any moment and to start again."""
+    from importer.api import Workers, gather, import_work
+    from importer.store import open_store
+    from importer.terminal import dry_run_all
+
+    terminal = _terminal(given, as_json)
+    options = build_options(given)
+    work = gather(_paths(paths, given, terminal), options, build_selection(given), jobs=given["jobs"] or 2)
+    if dry_run:
+        sys.exit(dry_run_all(terminal, work, given["tracking_uri"]))
+    if not work.surveys:
+        sys.exit(terminal.conclude(work.settled, work.total, None, given["report"], None))
+    store = open_store(given["tracking_uri"], probe=True)
+    workers = Workers(given["jobs"], given["dask"])
+    stop = terminal.catch_signals()
+    outcomes = import_work(
+        work, store, import_id=given["import_id"], workers=workers, stop=stop, fail_fast=given["fail_fast"]
+    )
+    sys.exit(terminal.conclude(outcomes, work.total, store, given["report"], stop))
+
+
+@cli.command()
+@paths_argument
+@plan_options
+@store_options
+@selection_options
+@work_options
+@click.option("--deep/--no-deep", default=None, help="Compare each artifact's SHA-256. Default: where they lie on this host.")
+@output_options
+def verify(paths: tuple[Path, ...], deep: bool | None, as_json: bool, **given: Any) -> None:
+    """Compare the run directories at or below each PATH with what the store holds, point by point."""
+    from importer.api import Workers, gather, verify_work
+    from importer.store import open_store
+
+    terminal = _terminal(given, as_json)
+    work = gather(_paths(paths, given, terminal), build_options(given), build_selection(given), jobs=given["jobs"] or 2)
+    if not work.surveys:
+        sys.exit(terminal.conclude(work.settled, work.total, None, given["report"], None))
+    store = open_store(given["tracking_uri"], probe=True)
+    stop = terminal.catch_signals()
+    outcomes = verify_work(work, store, deep=deep, workers=Workers(given["jobs"], given["dask"]), stop=stop)
+    sys.exit(terminal.conclude(outcomes, work.total, store, given["report"], stop))
+
+
+@cli.command()
+@paths_argument
+@plan_options
+@store_options
+@selection_options
+@output_options
+def scan(paths: tuple[Path, ...], as_json: bool, **given: Any) -> None:
+    """List the run directories at or below each PATH, and with --tracking-uri what is imported already."""
+    from importer.api import gather
+    from importer.listing import list_runs
+    from importer.store import open_store
+
+    terminal = _terminal(given, as_json)
+    work = gather(_paths(paths, given, terminal), build_options(given), build_selection(given), jobs=2)
+    store = open_store(given["tracking_uri"], probe=True) if given["tracking_uri"] else None
+    sys.exit(list_runs(terminal, work, store))
+
+
+@cli.command()
+@store_options
+@output_options
+def imports(tracking_uri: str | None, as_json: bool, **given: Any) -> None:
+    """List the imports that a store remembers."""
+    from importer.ledger import list_imports
+    from importer.listing import print_imports
+    from importer.store import open_store
+
+    print_imports(_terminal(given, as_json), list_imports(open_store(tracking_uri, probe=True)))
+
+
+@cli.command()
+@click.argument("import_id", metavar="ID")
+@store_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output_options
+def undo(import_id: str, tracking_uri: str | None, yes: bool, as_json: bool, **given: Any) -> None:
+    """Soft-delete the runs that import ID created. What it only updated is kept."""
+    from importer.ledger import plan_undo
+    from importer.listing import print_undo, undo_done
+    from importer.store import open_store
+    from importer.write import delete_run
+
+    terminal = _terminal(given, as_json)
+    store = open_store(tracking_uri, probe=True)
+    planned = plan_undo(store, import_id)
+    print_undo(terminal, planned)
+    if not planned.created:
+        sys.exit(0)
+    if not yes and not click.confirm(f"Soft-delete {len(planned.created)} runs?", err=True):
+        sys.exit(1)
+    for run_id, _ in planned.created:
+        delete_run(store, run_id)
+    undo_done(terminal, planned)
+
+
+def _terminal(given: dict[str, Any], as_json: bool) -> Terminal:
+    from importer.terminal import Terminal
+
+    return Terminal(as_json=as_json, verbose=given["verbose"], quiet=given["quiet"])
+
+
+def _paths(paths: tuple[Path, ...], given: dict[str, Any], terminal: Terminal) -> list[Path]:
+    found = list(paths)
+    for name in given["lists"]:
+        try:
+            text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--from-file {name}: {error}", hint="give a text file with a path a line") from error
+        found += [Path(line) for line in text.splitlines() if line.strip()]
+    if not found:
+        raise UsageError("no PATH given", hint=terminal.suggest_paths())
+    return found
+
+
+def main() -> None:
+    """The console script: errors in plain words, and the exit status of each class."""
+    from importer.terminal import run
+
+    run(cli)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Which imports there were, and how to undo one: one experiment tag per import, and a tag on each run."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from importer.errors import UsageError
+from importer.identity import ALONE, IMPORT_ID, IMPORTED_AT, UPDATE_ID
+from importer.store import Store, failures
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment, Run
+
+PREFIX = "ymlf.import."
+PAGE = 500
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import: when, from where, and what came of it."""
+
+    import_id: str
+    experiment_names: tuple[str, ...]
+    started: str
+    host: str
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Undo:
+    """What undoing an import would soft-delete and what it would keep."""
+
+    import_id: str
+    created: tuple[tuple[str, str], ...]  # (run_id, run_name)
+    updated: tuple[tuple[str, str], ...]
+
+
+def new_import_id() -> str:
+    """An id that sorts by time and is not used twice."""
+    return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+
+
+def check_import_id(import_id: str) -> str:
+    """Errors: UsageError when an id has characters that a tag name or a filter cannot hold."""
+    if not import_id or len(import_id) > 100 or not all(sign.isalnum() or sign in "-_." for sign in import_id):
+        raise UsageError(f"--import-id {import_id!r}: only letters, digits, `-`, `_` and `.`", hint="such as job-42")
+    return import_id
+
+
+def record_import(store: Store, experiment_ids: set[str], import_id: str, counts: Mapping[str, int]) -> None:
+    """Write the import's tag to its experiments; a retry of the same id adds its counts. Errors: StoreError."""
+    with failures("writing the ledger"):
+        for experiment_id in sorted(experiment_ids):
+            before = _entry(store.client.get_experiment(experiment_id).tags.get(PREFIX + import_id))
+            told = dict(before.get("counts") or {})
+            for name, count in counts.items():
+                told[name] = told.get(name, 0) + count
+            started = before.get("started") or datetime.now(timezone.utc).isoformat(timespec="seconds")
+            entry = {"started": started, "host": before.get("host") or socket.gethostname(), "counts": told}
+            store.client.set_experiment_tag(experiment_id, PREFIX + import_id, json.dumps(entry))
+
+
+def list_imports(store: Store) -> list[Import]:
+    """Every import that a store remembers, oldest first. Errors: StoreError."""
+    found: dict[str, Import] = {}
+    with failures("reading the ledger"):
+        for experiment in _experiments(store):
+            for key, value in experiment.tags.items():
+                if key.startswith(PREFIX):
+                    _add(found, key.removeprefix(PREFIX), experiment.name, _entry(value))
+            for run in _search(store, str(experiment.experiment_id), f"tags.`{ALONE}` = 'true'"):
+                entry = {"started": run.data.tags.get(IMPORTED_AT, ""), "counts": {"imported": 1}}
+                _add(found, run.data.tags.get(IMPORT_ID, ""), experiment.name, entry)
+    return sorted(found.values(), key=lambda told: (told.started, told.import_id))
+
+
+def plan_undo(store: Store, import_id: str) -> Undo:
+    """The runs that an import created, to be soft-deleted, and those that it only updated. Errors: StoreError."""
+    check_import_id(import_id)
+    created: list[tuple[str, str]] = []
+    updated: list[tuple[str, str]] = []
+    with failures("looking for the import's runs"):
+        for experiment in _experiments(store):
+            experiment_id = str(experiment.experiment_id)
+            created += map(_named, _search(store, experiment_id, f"tags.`{IMPORT_ID}` = '{import_id}'"))
+            updated += map(_named, _search(store, experiment_id, f"tags.`{UPDATE_ID}` = '{import_id}'"))
+    mine = {run_id for run_id, _ in created}
+    return Undo(import_id, tuple(created), tuple(run for run in updated if run[0] not in mine))
+
+
+def _named(run: Run) -> tuple[str, str]:
+    return str(run.info.run_id), str(run.info.run_name)
+
+
+def _experiments(store: Store) -> Iterator[Experiment]:
+    token = None
+    while True:
+        page = store.client.search_experiments(max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _search(store: Store, experiment_id: str, condition: str) -> Iterator[Run]:
+    token = None
+    while True:
+        page = store.client.search_runs([experiment_id], condition, max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _entry(text: str | None) -> dict[str, object]:
+    try:
+        entry = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def _add(found: dict[str, Import], import_id: str, experiment_name: str, entry: Mapping[str, object]) -> None:
+    known = found.get(import_id)
+    counts = dict(known.counts) if known else {}
+    told = entry.get("counts")
+    for name, count in (told.items() if isinstance(told, Mapping) else ()):
+        counts[str(name)] = counts.get(str(name), 0) + int(count)
+    names = (*known.experiment_names, experiment_name) if known else (experiment_name,)
+    started = str(entry.get("started") or (known.started if known else ""))
+    host = str(entry.get("host") or (known.host if known else ""))
+    found[import_id] = Import(import_id, tuple(dict.fromkeys(names)), started, host, counts)

@@ -1,0 +1,101 @@
+"""Tables of what there is: the runs of a tree, the imports of a store, what an undo would delete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from importer.api import Work
+from importer.identity import Presence
+from importer.ledger import Import, Undo
+from importer.outcome import Kind, exit_status
+from importer.report import size, utc
+from importer.single import decide
+from importer.store import Store
+from importer.survey import Survey, read_surveyed
+
+if TYPE_CHECKING:
+    from importer.terminal import Terminal
+
+
+def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
+    """One line per run directory; the exit status: 1 when one cannot be read."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("directory", "generator", "task", "epochs", "size", "newest file", "state", *(["store"] if store else [])):
+        table.add_column(name, overflow="fold", no_wrap=name != "directory")
+    for told in work.surveys:
+        there = _presence(told, work, store)
+        if terminal.as_json:
+            terminal.write_json(_as_json(told, there))
+        planned = f"/{told.planned_epochs}" if told.planned_epochs else ""
+        cells = [told.save_dir, told.generator, told.task or "", f"{told.epochs}{planned}", size(told.bytes),
+                 utc(told.modified_ms) if told.modified_ms else "", _state(told)]  # fmt: skip
+        table.add_row(*cells, *([there] if store else []))
+    for outcome in work.settled:
+        if terminal.as_json:
+            terminal.write_json(outcome.as_json())
+        reason = f"duplicate of {outcome.reason}" if outcome.kind is Kind.DUPLICATE else f"refused: {outcome.reason}"
+        table.add_row(outcome.source, "", "", "", "", "", reason, *([""] if store else []))
+    if not terminal.as_json and not terminal.quiet:
+        terminal.out.print(table, highlight=False)
+        terminal.say(f"{len(work.surveys)} runs, {size(sum(told.bytes for told in work.surveys))}")
+    return exit_status(outcome.kind for outcome in work.settled)
+
+
+def _state(told: Survey) -> str:
+    if told.family == "tune":
+        return f"tune, {told.epochs} iterations"
+    if not told.epochs:
+        return Kind.NO_EPOCHS.value
+    return "all epochs" if told.planned_epochs is not None and told.epochs >= told.planned_epochs else "ended early"
+
+
+def _presence(told: Survey, work: Work, store: Store | None) -> str:
+    if store is None:
+        return ""
+    found = decide(read_surveyed(told, work.options), store, work.options)
+    return found.found.presence.value if found.found.presence is not Presence.ABSENT else "not there"
+
+
+def _as_json(told: Survey, there: str) -> dict[str, object]:
+    facts = {"source": told.save_dir, "kind": told.family, "generator": told.generator, "task": told.task,
+             "state": _state(told), "epochs": told.epochs, "planned_epochs": told.planned_epochs, "bytes": told.bytes,
+             "modified_ms": told.modified_ms, "experiment": told.experiment, "key": told.key, "store": there}  # fmt: skip
+    return {name: value for name, value in facts.items() if value not in (None, "")}
+
+
+def print_imports(terminal: Terminal, found: Iterable[Import]) -> None:
+    """One line per import, oldest first."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("import", "started", "host", "experiments", "runs"):
+        table.add_column(name, overflow="fold")
+    for told in found:
+        counts = ", ".join(f"{count} {kind}" for kind, count in told.counts.items() if count)
+        table.add_row(told.import_id, told.started, told.host, ", ".join(told.experiment_names), counts or "begun")
+        if terminal.as_json:
+            terminal.write_json({"import_id": told.import_id, "started": told.started, "host": told.host,
+                                 "experiments": list(told.experiment_names), "counts": dict(told.counts)})  # fmt: skip
+    if not terminal.as_json:
+        terminal.out.print(table, highlight=False)
+
+
+def print_undo(terminal: Terminal, planned: Undo) -> None:
+    """What an undo would soft-delete and what it keeps."""
+    if terminal.as_json:
+        terminal.write_json({"import_id": planned.import_id, "soft_delete": [run_id for run_id, _ in planned.created],
+                             "keep": [run_id for run_id, _ in planned.updated]})  # fmt: skip
+    if not planned.created:
+        terminal.say(f"import {planned.import_id} has no runs to delete")
+    for run_id, name in planned.created:
+        terminal.say(f"delete  {run_id}  {name}")
+    for run_id, name in planned.updated:
+        terminal.say(f"keep    {run_id}  {name}  (only updated)")
+
+
+def undo_done(terminal: Terminal, planned: Undo) -> None:
+    """Say that it was done and how to take it back."""
+    terminal.say(f"{len(planned.created)} runs soft-deleted; `mlflow runs restore --run-id ID` brings one back")

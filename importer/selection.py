@@ -1,0 +1,114 @@
+"""Which of the directories that were found are meant: globs, dates, tasks, shards."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from fnmatch import fnmatch
+from pathlib import Path
+
+from importer.discover import FoundRun
+from importer.errors import UsageError
+from importer.survey import Survey
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is wanted; an empty field wants all."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    since_ms: int | None = None
+    until_ms: int | None = None
+    tasks: tuple[str, ...] = ()
+    shard: tuple[int, int] | None = None  # (i, n), i from 1
+
+
+def by_path(found: Iterable[FoundRun], selection: Selection) -> list[FoundRun]:
+    """Those whose path, as given or below its root, matches an include glob and no exclude glob."""
+    return [run for run in found if _wanted(run, selection)]
+
+
+def _wanted(run: FoundRun, selection: Selection) -> bool:
+    path = run.save_dir.as_posix()
+    below = Path(path).relative_to(run.root).as_posix() if Path(path).is_relative_to(run.root) else path
+    names = (path, below, run.save_dir.name)
+
+    def matches(globs: Sequence[str]) -> bool:
+        return any(fnmatch(name, glob) for glob in globs for name in names)
+
+    return (not selection.include or matches(selection.include)) and not matches(selection.exclude)
+
+
+def by_content(surveys: Iterable[Survey], selection: Selection) -> list[Survey]:
+    """Those of the task, the dates (newest file time) and the shard that are wanted. What cannot be read stays in."""
+    return [told for told in surveys if told.refused is not None or _meant(told, selection)]
+
+
+def _meant(told: Survey, selection: Selection) -> bool:
+    if selection.tasks and told.task not in selection.tasks:
+        return False
+    if selection.since_ms is not None and told.modified_ms < selection.since_ms:
+        return False
+    if selection.until_ms is not None and told.modified_ms >= selection.until_ms:
+        return False
+    if selection.shard is not None:
+        index, count = selection.shard
+        return int(told.key[:12], 16) % count == index - 1
+    return True
+
+
+def parse_shard(text: str | None) -> tuple[int, int] | None:
+    """`2/8` as (2, 8). Errors: UsageError."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise UsageError(f"--shard {text}: is no i/n", hint="write --shard 2/8 for the second of eight")
+    return int(match[1]), int(match[2])
+
+
+def parse_time(text: str | None, option: str) -> int | None:
+    """A date, a date and time, or ms since the Unix epoch, in ms; local time where no zone is given.
+
+    Errors: UsageError.
+    """
+    if text is None:
+        return None
+    if text.isdigit() and len(text) >= 12:
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r}: is no date", hint="write 2024-03-01 or 2024-03-01T12:30+01:00") from error
+    if moment.tzinfo is None:
+        moment = moment.astimezone()
+    ms = round(moment.astimezone(timezone.utc).timestamp() * 1000)
+    if ms <= 0:
+        raise UsageError(f"{option} {text!r}: is before 1970, which MLflow cannot hold")
+    return ms
+
+
+def parse_size(text: str | None) -> int | None:
+    """`200MB`, `1.5 GB` or `4096` in bytes. Errors: UsageError."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKMGT]?)i?[bB]?", text.strip())
+    if match is None:
+        raise UsageError(f"--max-artifact-size {text}: is no size", hint="write 200MB or 1.5GB")
+    return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
+
+
+def parse_tags(texts: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """`k=v` pairs. Errors: UsageError when there is no `=`, or the name is ymlf's or MLflow's own."""
+    pairs = []
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--tag {text!r}: has no name and value", hint="write --tag name=value")
+        if key.startswith(("ymlf.", "mlflow.parentRunId", "mlflow.runName")):
+            raise UsageError(f"--tag {key}: that name is taken", hint="choose a name of your own")
+        pairs.append((key, value))
+    return tuple(pairs)

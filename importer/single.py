@@ -1,0 +1,201 @@
+"""One run directory: read, plan, look up, write, or verify."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from importer.identity import Found, Presence, look_up, search_key, still_holds, stored_points
+from importer.model import ImportOptions, ImportPlan, TrainingRun
+from importer.outcome import Kind, Outcome, of_plan
+from importer.readers import read_run
+from importer.replay import plan_import
+from importer.store import Store, failures
+from importer.timeline import still_training
+from importer.verify import compare
+from importer.write import create_run, delete_run, fill_run
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done with a plan, decided by looking only."""
+
+    kind: Kind
+    plan: ImportPlan
+    found: Found
+    reason: str | None = None
+    hint: str | None = None
+
+
+def decide(run: TrainingRun, store: Store, options: ImportOptions) -> Decision:
+    """What an import would do with a run, without doing it.
+
+    Errors: PlanError, RunDirError and UsageError of the plan; StoreError.
+    """
+    plan = plan_import(run, options)
+    absent = Found(Presence.ABSENT)
+    if not len(run.epochs) and not options.empty and not run.children:
+        return Decision(Kind.NO_EPOCHS, plan, absent, "it ended before the first epoch did", "import it with --empty")
+    if not options.unfinished and still_training(run, int(time.time() * 1000)):
+        return Decision(Kind.STILL_TRAINING, plan, absent, "results.csv was written just now", "--unfinished takes it as it is")
+    experiment_id = store.experiment_id(plan.experiment_name, create=False)
+    found = look_up(store, plan, experiment_id, with_live=options.with_live)
+    return _judge(run, store, options, plan, found)
+
+
+def _judge(run: TrainingRun, store: Store, options: ImportOptions, plan: ImportPlan, found: Found) -> Decision:
+    if found.presence is Presence.ABSENT:
+        return Decision(Kind.IMPORTED, plan, found)
+    if found.presence is Presence.LIVE:
+        return Decision(Kind.TRACKED_LIVE, plan, found, "a run that the live callback logged", "--with-live imports it too")
+    if found.presence is Presence.SAME:
+        return Decision(Kind.ALREADY_THERE, plan, found)
+    plan = plan_import(run, options, recorded=found.record)
+    if found.presence is Presence.WRITING:
+        return Decision(Kind.FINISHED, plan, found)
+    if options.on_change == "skip":
+        return Decision(Kind.SKIPPED, plan, found, "its content has changed since it was imported")
+    if options.on_change == "replace":
+        return Decision(Kind.REPLACED, plan_import(run, options), found)
+    assert found.run is not None  # noqa: S101  presence OTHER has a run
+    if still_holds(stored_points(store, found.run, {point.key for point in plan.points}), plan):
+        return Decision(Kind.UPDATED, plan, found)
+    return Decision(
+        Kind.CHANGED,
+        plan,
+        found,
+        "values that were imported are no longer what the directory says",
+        "--on-change replace imports it anew, --on-change skip leaves it",
+    )
+
+
+def carry_out(
+    run: TrainingRun,
+    decision: Decision,
+    store: Store,
+    options: ImportOptions,
+    import_id: str,
+    *,
+    parent_run_id: str | None = None,
+) -> Outcome:
+    """The outcome of doing what was decided. Errors: StoreError, RunDirError; nothing is lost, a retry goes on."""
+    plan, found, kind = decision.plan, decision.found, decision.kind
+    began = time.monotonic()
+    experiment_id = None
+    run_id = found.run.info.run_id if found.run is not None else None
+    if kind in (Kind.IMPORTED, Kind.REPLACED):
+        experiment_id = store.experiment_id(plan.experiment_name, options.artifact_location)
+        assert experiment_id is not None  # noqa: S101  it was created
+        replaces = run_id
+        target, new = create_run(
+            store,
+            plan,
+            experiment_id,
+            import_id=import_id,
+            alone=options.alone,
+            parent_run_id=parent_run_id,
+            replaces=replaces,
+        )
+        if not new:  # another importer was first: go on with its run and its anchors
+            return _go_on(run, target, store, options, import_id, began)
+        run_id = fill_run(store, plan, target, new=True, replaces=replaces)
+        if replaces is not None:
+            delete_run(store, replaces)
+    elif kind in (Kind.FINISHED, Kind.UPDATED) and found.run is not None:
+        run_id = fill_run(store, plan, found.run, new=False, update_id=import_id if kind is Kind.UPDATED else None)
+    for left in found.superseded:
+        delete_run(store, left)
+    if experiment_id is None and found.run is not None:
+        experiment_id = found.run.info.experiment_id
+    wrote = kind in (Kind.IMPORTED, Kind.REPLACED, Kind.FINISHED, Kind.UPDATED)
+    return of_plan(
+        kind,
+        plan,
+        wrote=wrote,
+        run_id=run_id,
+        experiment_id=experiment_id,
+        reason=decision.reason,
+        hint=decision.hint,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _go_on(
+    run: TrainingRun, target: Run, store: Store, options: ImportOptions, import_id: str, began: float
+) -> Outcome:
+    found = Found(Presence.WRITING, target)
+    plan = plan_import(run, options, recorded=found.record)
+    run_id = fill_run(store, plan, target, new=False)
+    return of_plan(
+        Kind.FINISHED,
+        plan,
+        wrote=True,
+        run_id=run_id,
+        experiment_id=target.info.experiment_id,
+        reason="another import had begun it",
+        seconds=time.monotonic() - began,
+    )
+
+
+def import_read_run(run: TrainingRun, store: Store, options: ImportOptions, import_id: str) -> list[Outcome]:
+    """The outcomes of a run and of its children, a tune's iterations, which become nested runs of one experiment."""
+    decision = decide(run, store, options)
+    outcomes = [carry_out(run, decision, store, options, import_id)]
+    parent = outcomes[0]
+    if parent.run_id is None:
+        return outcomes
+    below = replace(options, experiment=parent.experiment_name, run_name=None)
+    for child in run.children:
+        below_child = replace(below, empty=True)
+        outcomes.append(
+            carry_out(
+                child, decide(child, store, below_child), store, below_child, import_id, parent_run_id=parent.run_id
+            )
+        )
+    return outcomes
+
+
+def verify_read_run(run: TrainingRun, store: Store, options: ImportOptions, deep: bool | None) -> list[Outcome]:
+    """How a run and its children compare with what the store holds. Errors: StoreError, PlanError."""
+    began = time.monotonic()
+    plan = plan_import(run, options)
+    experiment_id = store.experiment_id(plan.experiment_name, create=False)
+    with failures("looking the run up"):
+        runs = search_key(store, experiment_id, plan.key) if experiment_id else []
+    if not len(run.epochs) and not runs:
+        return [of_plan(Kind.NO_EPOCHS, plan, reason="it ended before the first epoch did")]
+    if not runs:
+        where = f"experiment {plan.experiment_name!r} of {store.shown_uri} has no run of it"
+        return [of_plan(Kind.MISSING, plan, reason=where, hint="import it first, or name its --experiment")]
+    found = look_up(store, plan, experiment_id, with_live=True)
+    assert found.run is not None  # noqa: S101  the search above had one
+    others = [other.info.run_id for other in runs if other.info.run_id != found.run.info.run_id]
+    faults = [f"run {run_id}: a second run of this training" for run_id in others]
+    plan = plan_import(run, options, recorded=found.record)
+    faults += [str(mismatch) for mismatch in compare(store, plan, found.run, deep=deep)]
+    first = of_plan(
+        Kind.MISMATCH if faults else Kind.VERIFIED,
+        plan,
+        wrote=True,
+        run_id=found.run.info.run_id,
+        experiment_id=experiment_id,
+        mismatches=tuple(faults),
+        reason=f"{len(faults)} mismatches" if faults else None,
+        seconds=time.monotonic() - began,
+    )
+    below = replace(options, experiment=plan.experiment_name, run_name=None, empty=True)
+    return [first, *(outcome for child in run.children for outcome in verify_read_run(child, store, below, deep))]
+
+
+def read_and_plan(
+    save_dir: Path, options: ImportOptions, recorded: Mapping[str, object] | None = None
+) -> tuple[TrainingRun, ImportPlan]:
+    """A directory read and planned. Errors: RunDirError, PlanError, UsageError."""
+    run = read_run(save_dir, follow_symlinks=options.follow_symlinks)
+    return run, plan_import(run, options, recorded=recorded)

@@ -1,0 +1,80 @@
+"""A light look at a directory: enough to know which training it is, what shape it is in, and whether it was imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from importer.callbacks import on_train_end
+from importer.errors import RunDirError, YmlfError
+from importer.identity_key import content_fingerprint, training_key
+from importer.model import ImportOptions, TrainingRun
+from importer.readers import read_run
+from importer.replay import experiment_name
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a run directory is, without opening its checkpoints; `refused` says why it cannot be read."""
+
+    save_dir: str
+    root: str
+    key: str = ""
+    fingerprint: str = ""
+    family: str = ""
+    generator: str = ""
+    task: str | None = None
+    epochs: int = 0
+    planned_epochs: int | None = None
+    bytes: int = 0
+    modified_ms: int = 0  # the newest file time
+    experiment: str = ""
+    children: tuple[str, ...] = ()  # directories that are imported as its children
+    segment: int | None = None
+    refused: str | None = None
+    hint: str | None = None
+
+
+def survey(save_dir: Path, root: Path, options: ImportOptions) -> list[Survey]:
+    """The training of a directory, or each of its trainings with `--segments all`; a refusal is a finding, too."""
+    try:
+        return [_describe(run, root, options) for run in read_trainings(save_dir, options, light=True)]
+    except YmlfError as error:
+        return [Survey(str(save_dir), str(root), refused=error.message, hint=error.hint)]
+
+
+def read_trainings(save_dir: Path, options: ImportOptions, *, light: bool = False) -> Iterator[TrainingRun]:
+    """The last training of a directory, after the earlier ones if they are asked for. Errors: RunDirError."""
+    follow = options.follow_symlinks
+    last = read_run(save_dir, follow_symlinks=follow, light=light)
+    if options.segments == "all":
+        for segment in range(last.trainings - 1):
+            yield read_run(save_dir, follow_symlinks=follow, segment=segment, light=light)
+    yield last
+
+
+def read_surveyed(found: Survey, options: ImportOptions) -> TrainingRun:
+    """The whole of a training that was surveyed. Errors: RunDirError."""
+    return read_run(Path(found.save_dir), follow_symlinks=options.follow_symlinks, segment=found.segment)
+
+
+def _describe(run: TrainingRun, root: Path, options: ImportOptions) -> Survey:
+    if run.task is None and not run.args and not len(run.epochs) and run.results_file is None and not run.files:
+        raise RunDirError(f"{run.save_dir}: is empty", hint="give a run directory")
+    return Survey(
+        save_dir=run.save_dir,
+        root=str(root),
+        key=training_key(run),
+        fingerprint=content_fingerprint(run),
+        family=run.family,
+        generator=run.generator,
+        task=run.task,
+        epochs=len(run.epochs),
+        planned_epochs=run.planned_epochs,
+        bytes=sum(found.size for found in on_train_end(run.files)) if run.segment is None else 0,
+        modified_ms=max((found.mtime_ms for found in run.files), default=0),
+        experiment=experiment_name(run, options),
+        children=tuple(child.save_dir for child in run.children if child.family != "tune"),
+        segment=run.segment,
+    )

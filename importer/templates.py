@@ -1,0 +1,72 @@
+"""Names made of a run's own facts: `--experiment "{project}/{task}"`."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+
+from importer.errors import UsageError
+from importer.model import Timeline, TrainingRun
+
+FIELDS = ("project", "task", "model", "name", "parent", "relpath", "dataset", "date")
+
+
+def check_template(template: str | None) -> None:
+    """Errors: UsageError when a template has a field that there is not, or braces that do not match."""
+    if template is None:
+        return
+    try:
+        fields = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
+    except ValueError as error:
+        raise UsageError(f"{template!r}: {error}", hint="write {{ for a brace") from error
+    unknown = [field for field in fields if field not in FIELDS]
+    if unknown:
+        raise UsageError(
+            f"{template!r}: no field {{{unknown[0]}}}", hint=f"there are {', '.join(f'{{{field}}}' for field in FIELDS)}"
+        )
+
+
+def is_template(text: str | None) -> bool:
+    """Whether a name depends on the run."""
+    return text is not None and "{" in text
+
+
+def needs_date(template: str | None) -> bool:
+    """Whether a template asks for the start, which only a whole reading tells."""
+    return template is not None and "{date}" in template
+
+
+def render(template: str, run: TrainingRun, timeline: Timeline | None, root: str | None) -> str:
+    """The name that a template gives for a run; a fact that the run lacks is `unknown`."""
+    facts = _facts(run, timeline, root)
+    return template.format_map(facts)
+
+
+def _facts(run: TrainingRun, timeline: Timeline | None, root: str | None) -> Mapping[str, str]:
+    save_dir = Path(run.save_dir)
+    try:
+        relpath = save_dir.relative_to(root).as_posix() if root else run.name
+    except ValueError:
+        relpath = run.name
+    started = datetime.fromtimestamp(timeline.started_ms / 1000, timezone.utc) if timeline else None
+    return {
+        "project": _last_part(run.args.get("project")),
+        "task": run.task or "unknown",
+        "model": _last_part(run.args.get("model") or run.args.get("weights") or run.args.get("cfg")),
+        "name": run.name,
+        "parent": (save_dir if save_dir.is_absolute() else Path.cwd() / save_dir).parent.name or "unknown",
+        "relpath": run.name if relpath == "." else relpath,
+        "dataset": _last_part(run.args.get("data")),
+        "date": started.strftime("%Y-%m-%d") if started else "unknown",
+    }
+
+
+def _last_part(value: object) -> str:
+    """A path's last part without the suffix of a file: yolov8n of models/yolov8n.pt."""
+    if not isinstance(value, str) or not value:
+        return "unknown"
+    name = value.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    stem, _, suffix = name.rpartition(".")
+    return stem if stem and suffix in ("pt", "yaml", "yml", "ndjson") else name or "unknown"

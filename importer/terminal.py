@@ -1,0 +1,229 @@
+"""What a person or a job sees: results on stdout, progress and errors on stderr, an exit status."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from importer.errors import StoreError, UsageError, YmlfError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from importer.api import Work
+    from importer.batch import Stop
+    from importer.outcome import Outcome
+    from importer.store import Store
+
+FEW = 3  # outcomes up to this many are told in full, more in a table
+
+
+class Terminal:
+    """Where words go, and how many."""
+
+    def __init__(self, *, as_json: bool = False, verbose: int = 0, quiet: bool = False) -> None:
+        from rich.console import Console
+
+        self.as_json, self.verbose, self.quiet = as_json, verbose, quiet
+        self.out = Console()
+        self.err = Console(stderr=True)
+        self.signal: int | None = None
+        level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
+        logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s")
+        logging.getLogger("importer").setLevel(level)
+
+    def write_json(self, told: dict[str, object]) -> None:
+        """A line of JSON on stdout."""
+        from importer.report import dumps
+
+        click.echo(dumps(told))
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """A line of words on stdout, unless quiet or JSON is asked for."""
+        if not self.quiet and not self.as_json:
+            self.out.print(text, style=style, soft_wrap=True, markup=False, highlight=False)
+
+    def warn(self, text: str, style: str | None = "yellow") -> None:
+        """A line on stderr."""
+        self.err.print(text, style=style, soft_wrap=True, markup=False, highlight=False)
+
+    def suggest_paths(self) -> str:
+        """What to type, by what lies here."""
+        from importer.discover import find_runs
+
+        here = Path("runs")
+        count = sum(1 for _ in find_runs([here])) if here.is_dir() else 0
+        if count:
+            return f"{count} run {'directory lies' if count == 1 else 'directories lie'} below runs/; type `ymlf import runs`"
+        return "give a run directory, or a folder that has some below it, such as runs/detect"
+
+    def catch_signals(self) -> Stop:
+        """The first Ctrl-C or SIGTERM lets the run in hand finish; the second stops at once."""
+        from importer.batch import Stop
+
+        stop = Stop()
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if stop.asked:
+                os._exit(128 + number)
+            stop.asked, self.signal = True, number
+            self.warn("stopping: finishing the run in hand; once more stops at once")
+
+        signal.signal(signal.SIGINT, handle)
+        signal.signal(signal.SIGTERM, handle)
+        return stop
+
+    def conclude(
+        self, outcomes: Iterable[Outcome], total: int, store: Store | None, report: str | None, stop: Stop | None
+    ) -> int:
+        """Tell each outcome as it comes and all of them at the end; the exit status."""
+        from importer.outcome import exit_status
+        from importer.progress import show_progress
+        from importer.report import Tally, outcome_json
+
+        tally = Tally(total)
+        with ExitStack() as stack:
+            target: IO[str] | None = None
+            if report:
+                target = stack.enter_context(Path(report).open("w", encoding="utf-8"))
+            progress = stack.enter_context(show_progress(self.err, tally, quiet=self.quiet))
+            for outcome in outcomes:
+                tally.add(outcome)
+                line = outcome_json(outcome)
+                if self.as_json:
+                    click.echo(line)
+                if target is not None:
+                    target.write(line + "\n")
+                    target.flush()
+                self._tell(outcome, total, store)
+                progress(tally)
+            status = 128 + self.signal if self.signal is not None else exit_status(tally.counts)
+            self._close(tally, status, target)
+        return status
+
+    def _tell(self, outcome: Outcome, total: int, store: Store | None) -> None:
+        """One outcome in words: whole for a few, for many only what went wrong or was asked for."""
+        from importer.outcome import SOURCE_FAULTS, Kind
+        from importer.report import outcome_line, print_mismatches, print_notes
+
+        bad = outcome.kind in SOURCE_FAULTS | {Kind.FAILED}
+        if bad:
+            self.warn(f"error: {outcome_line(outcome)}" if outcome.kind is not Kind.REFUSED else f"error: {outcome.reason}", "red")
+            print_mismatches(self.err, outcome.mismatches)
+            if outcome.hint:
+                self.warn(f"  hint: {outcome.hint}", None)
+        elif total <= FEW or self.verbose:
+            self.say(outcome_line(outcome))
+        if self.quiet or self.as_json or (total > FEW and not self.verbose) or bad:
+            return
+        print_notes(self.err, outcome.notes)
+        if outcome.run_id and store is not None:
+            self.say(f"  run {outcome.run_id} ({outcome.run_name}) in experiment {outcome.experiment_name}")
+            if total == 1:
+                self.say(f"  {where_to_look(outcome, store)}")
+        if outcome.hint:
+            self.say(f"  hint: {outcome.hint}")
+
+    def _close(self, tally: object, status: int, target: IO[str] | None) -> None:
+        from importer.report import Tally, dumps
+
+        assert isinstance(tally, Tally)  # noqa: S101  for mypy
+        closing = dumps(tally.as_json(exit_status=status))
+        if self.as_json:
+            click.echo(closing)
+        if target is not None:
+            target.write(closing + "\n")
+        if tally.total > 1 and not self.as_json and not self.quiet:
+            _closing_table(self, tally)
+
+
+def _closing_table(terminal: Terminal, tally: object) -> None:
+    """Outcomes by kind, with the reasons of those that were not imported."""
+    from rich.table import Table
+
+    from importer.outcome import SOURCE_FAULTS, Kind
+    from importer.report import Tally, outcome_line, size
+
+    assert isinstance(tally, Tally)  # noqa: S101  for mypy
+    for outcome in tally.told if tally.total > FEW else ():
+        if outcome.kind not in SOURCE_FAULTS | {Kind.FAILED}:
+            terminal.say(outcome_line(outcome))
+    table = Table.grid(padding=(0, 2))
+    for kind, count in sorted(tally.counts.items()):
+        table.add_row(f"{count:>6}", kind.value if kind is not Kind.DUPLICATE else "duplicate")
+    terminal.out.print(table, highlight=False)
+    terminal.say(f"{tally.points:,} points and {size(tally.bytes)} of artifacts written")
+
+
+def where_to_look(outcome: Outcome, store: Store) -> str:
+    """The run's page in the UI of a server, else how to start one."""
+    if store.is_server:
+        return f"{store.shown_uri.rstrip('/')}/#/experiments/{outcome.experiment_id}/runs/{outcome.run_id}"
+    return f"look at it with: mlflow ui --backend-store-uri {store.shown_uri}"
+
+
+def dry_run_all(terminal: Terminal, work: Work, tracking_uri: str | None) -> int:
+    """Plan and look up each run, and say what an import would do; the exit status that it would have now."""
+    from importer.outcome import Kind, exit_status
+    from importer.report import plan_as_json, print_plan
+    from importer.single import decide
+    from importer.store import open_existing_store
+    from importer.survey import read_surveyed
+
+    store = open_existing_store(tracking_uri)
+    kinds = []
+    for settled in work.settled:
+        terminal._tell(settled, 1, None)
+        kinds.append(settled.kind)
+    for told in work.surveys:
+        options = replace(work.options, root=told.root)
+        try:
+            decision = decide(read_surveyed(told, options), store, options)
+        except StoreError:
+            raise
+        except YmlfError as error:
+            terminal.warn(f"error: {error.message}", "red")
+            kinds.append(Kind.REFUSED)
+            continue
+        kinds.append(decision.kind)
+        if terminal.as_json:
+            terminal.write_json({"would_be": decision.kind.value, **plan_as_json(decision.plan)})
+            continue
+        if not terminal.quiet:
+            print_plan(terminal.out, decision.plan)
+        reason = f" ({decision.reason})" if decision.reason else ""
+        terminal.say(f"would be {decision.kind.value}{reason}")
+    return exit_status(kinds)
+
+
+def run(cli: click.Group) -> None:
+    """Run the commands; a YmlfError becomes two lines and its exit status, a bug keeps its traceback."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except YmlfError as error:
+        from importer.store import redact
+
+        click.echo(redact(f"error: {error.message}"), err=True)
+        if error.hint:
+            click.echo(redact(f"  hint: {error.hint}"), err=True)
+        sys.exit(3 if isinstance(error, StoreError) else 2 if isinstance(error, UsageError) else 1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
