@@ -1,0 +1,57 @@
+"""What the tests share: the fixture directories, and real services on ports and directories of their own.
+
+A service that does not start is an error, never a skip. Under pytest-xdist each worker starts its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from services.mlflow_server import MlflowServer, mlflow_server
+from services.postgres import PostgresServer, postgres
+from services.s3 import S3Server, s3
+
+
+@pytest.fixture(autouse=True)
+def _only_the_test_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the developer's shell leads a test to a real store."""
+    for name in list(os.environ):
+        if name.startswith(("MLFLOW_", "AWS_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    """The small true run directories, each beside its golden plan."""
+    return Path(__file__).resolve().parent.parent / "fixtures"
+
+
+@pytest.fixture
+def sqlite_uri(tmp_path: Path) -> str:
+    """The tracking URI of a database that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="module")
+def http_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A tracking server on SQLite with one worker, that hands artifacts through to a directory."""
+    directory = tmp_path_factory.mktemp("http_server")
+    with mlflow_server(f"sqlite:///{directory / 'mlflow.db'}", str(directory / "artifacts")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server; a test creates databases of its own on it."""
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """An S3 endpoint; a test creates buckets of its own on it."""
+    with s3() as server:
+        yield server
