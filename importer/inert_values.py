@@ -103,12 +103,16 @@ def _raw(value: object) -> bytes | None:
     """Bytes, which protocol 2 writes as `_codecs.encode(text, "latin1")`."""
     if isinstance(value, Inert) and value.path == "_codecs.encode" and isinstance(value.args, tuple) and value.args:
         value = value.args[0]
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) <= _MAX_ARRAY:
         try:
             return value.encode("latin-1")
         except UnicodeEncodeError:
             return None
     return value if isinstance(value, bytes) else None
+
+
+def _bytes(made: Inert, _: str) -> bytes | None:
+    return _raw(made)
 
 
 def _path(made: Inert, name: str) -> str | None:
@@ -164,6 +168,7 @@ def _zone(zone: list[object]) -> timezone | None:
 
 
 _REBUILDS: dict[str, Callable[[Inert, str], object]] = {
+    "_codecs.encode": _bytes,
     "pathlib": _path,
     "datetime.datetime": _datetime,
     "numpy.core.multiarray.scalar": _scalar,
