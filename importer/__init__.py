@@ -32,7 +32,30 @@ _HOMES = {
     "StoreError": "importer.errors",
     "UsageError": "importer.errors",
 }
-__all__ = sorted([*_HOMES, "__version__"])  # noqa: PLE0605
+__all__ = [
+    "ImportOptions",
+    "ImportPlan",
+    "Kind",
+    "MetricPoint",
+    "Note",
+    "Outcome",
+    "PlanError",
+    "RunDirError",
+    "Selection",
+    "StoreError",
+    "TrainingRun",
+    "UsageError",
+    "Workers",
+    "YmlfError",
+    "__version__",
+    "find_runs",
+    "import_many",
+    "import_run",
+    "plan_import",
+    "read_run",
+    "undo_import",
+    "verify_run",
+]
 
 if TYPE_CHECKING:
     from importer.api import Workers, import_many, import_run, undo_import, verify_run

@@ -50,7 +50,11 @@ class Workers:
 
 
 def gather(
-    paths: Iterable[PathLike], options: ImportOptions | None = None, selection: Selection | None = None, *, jobs: int = 1
+    paths: Iterable[PathLike],
+    options: ImportOptions | None = None,
+    selection: Selection | None = None,
+    *,
+    jobs: int = 1,
 ) -> Work:
     """Every run directory at or below the paths that is selected, surveyed.
 
@@ -200,7 +204,11 @@ def verify_run(
     Errors: RunDirError and PlanError for the directory, StoreError for the store.
     """
     options = options or ImportOptions()
-    run = save_dir if isinstance(save_dir, TrainingRun) else read_run(Path(save_dir), follow_symlinks=options.follow_symlinks)
+    run = (
+        save_dir
+        if isinstance(save_dir, TrainingRun)
+        else read_run(Path(save_dir), follow_symlinks=options.follow_symlinks)
+    )
     outcomes = verify_read_run(run, open_store(tracking_uri), options, deep)
     missing = [f"run: {told.reason}" for told in outcomes if told.kind is Kind.MISSING]
     return [*missing, *(mismatch for told in outcomes for mismatch in told.mismatches)]

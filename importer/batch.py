@@ -125,7 +125,11 @@ def _there_already(told: Survey, store: Store) -> Outcome | None:
         return None
     run = canonical(runs, told.fingerprint)
     tags = run.data.tags
-    if tags.get(STATE) != COMPLETE or tags.get(FINGERPRINT) != told.fingerprint or tags.get(REPLACES) and len(runs) > 1:
+    if (
+        tags.get(STATE) != COMPLETE
+        or tags.get(FINGERPRINT) != told.fingerprint
+        or (tags.get(REPLACES) and len(runs) > 1)
+    ):
         return None
     return Outcome(
         Kind.ALREADY_THERE,
@@ -205,7 +209,7 @@ class Batch:
         except BrokenProcessPool:
             self.lost.append(told)
             return []
-        except Exception as error:  # noqa: BLE001  a bug in one run must not lose the others; its traceback is kept
+        except Exception as error:
             log.exception("%s: unexpected error", told.save_dir)
             return [_outcome(Kind.FAILED, told, f"a bug in ymlf: {type(error).__name__}: {error}", "please report it")]
 

@@ -19,7 +19,7 @@ from importer.cli_options import (
     work_options,
     write_options,
 )
-from importer.errors import UsageError, YmlfError
+from importer.errors import UsageError
 
 if TYPE_CHECKING:
     from importer.terminal import Terminal
@@ -94,7 +94,9 @@ def import_command(paths: tuple[Path, ...], dry_run: bool, as_json: bool, **give
 @store_options
 @selection_options
 @work_options
-@click.option("--deep/--no-deep", default=None, help="Compare each artifact's SHA-256. Default: where they lie on this host.")
+@click.option(
+    "--deep/--no-deep", default=None, help="Compare each artifact's SHA-256. Default: where they lie on this host."
+)
 @output_options
 def verify(paths: tuple[Path, ...], deep: bool | None, as_json: bool, **given: Any) -> None:
     """Compare the run directories at or below each PATH with what the store holds, point by point."""

@@ -41,7 +41,9 @@ plan_options = _group(
 )  # fmt: skip
 
 store_options = _group(
-    click.option("--tracking-uri", metavar="URI", help="MLflow store. Default: MLFLOW_TRACKING_URI, else MLflow's own."),
+    click.option(
+        "--tracking-uri", metavar="URI", help="MLflow store. Default: MLFLOW_TRACKING_URI, else MLflow's own."
+    ),
 )
 
 write_options = _group(
@@ -54,19 +56,27 @@ write_options = _group(
 )  # fmt: skip
 
 selection_options = _group(
-    click.option("--from-file", "lists", multiple=True, metavar="LIST", help="Read paths from a file, one a line; - is stdin."),
+    click.option(
+        "--from-file", "lists", multiple=True, metavar="LIST", help="Read paths from a file, one a line; - is stdin."
+    ),
     click.option("--include", multiple=True, metavar="GLOB", help="Only directories whose path or name matches."),
     click.option("--exclude", multiple=True, metavar="GLOB", help="No directories whose path or name matches."),
     click.option("--since", metavar="DATE", help="Only runs whose newest file is of this date or later."),
     click.option("--until", metavar="DATE", help="Only runs whose newest file is older than this date."),
-    click.option("--task", "tasks", multiple=True, metavar="TASK", help="Only this task, such as detect; may be given again."),
+    click.option(
+        "--task", "tasks", multiple=True, metavar="TASK", help="Only this task, such as detect; may be given again."
+    ),
     click.option("--shard", metavar="I/N", help="Only the I-th of N parts, chosen by key: the same on every host."),
 )
 
 work_options = _group(
-    click.option("-j", "--jobs", type=click.IntRange(1), help="Workers. Default: one a core for a database, 4 for a server."),
+    click.option(
+        "-j", "--jobs", type=click.IntRange(1), help="Workers. Default: one a core for a database, 4 for a server."
+    ),
     click.option("--dask", metavar="SCHEDULER", help="Use a Dask cluster at this address, or start one: local:4."),
-    click.option("--report", type=click.Path(dir_okay=False, writable=True), help="Write a JSON line per run to this file, too."),
+    click.option(
+        "--report", type=click.Path(dir_okay=False, writable=True), help="Write a JSON line per run to this file, too."
+    ),
 )
 
 output_options = _group(

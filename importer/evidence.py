@@ -113,7 +113,9 @@ def row_of_metrics(metrics: Mapping[str, float], epochs: Epochs) -> int | None:
     shared = [(at, metrics[name]) for at, name in enumerate(epochs.columns) if name in metrics]
     if not shared:
         return None
-    same = [row for row, cells in enumerate(epochs.rows) if all(_near(cells[at], value, CSV_REL) for at, value in shared)]
+    same = [
+        row for row, cells in enumerate(epochs.rows) if all(_near(cells[at], value, CSV_REL) for at, value in shared)
+    ]
     return same[-1] if same else None
 
 
@@ -122,7 +124,9 @@ def read_events(directory: RunDirectory, epochs: Epochs) -> tuple[EventTimes | N
     scalars: list[Scalar] = []
     started: list[int] = []
     latest: list[int] = []
-    places = [found for found in directory.files if found.path.startswith("events.out.tfevents.") and not directory.light]
+    places = [
+        found for found in directory.files if found.path.startswith("events.out.tfevents.") and not directory.light
+    ]
     for place in places:
         try:
             events = read_event_file(place.location)

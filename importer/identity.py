@@ -149,7 +149,9 @@ def _untagged(store: Store, experiment_id: str, condition: str) -> list[Run]:
 def _overlaps(store: Store, run: Run, plan: ImportPlan) -> bool:
     """Whether a live run holds the same values at the same steps, in a series that is not constant."""
     shared = [point for point in plan.points if point.key in run.data.metrics]
-    keys = sorted({point.key for point in shared if point.key.startswith(("train/", "val/"))} or {p.key for p in shared})
+    keys = sorted(
+        {point.key for point in shared if point.key.startswith(("train/", "val/"))} or {p.key for p in shared}
+    )
     for key in keys[:3]:
         ours = {point.step: point.value for point in shared if point.key == key}
         theirs = stored_points(store, run, [key])[key]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -58,9 +59,9 @@ def record_import(store: Store, experiment_ids: set[str], import_id: str, counts
     with failures("writing the ledger"):
         for experiment_id in sorted(experiment_ids):
             before = _entry(store.client.get_experiment(experiment_id).tags.get(PREFIX + import_id))
-            told = dict(before.get("counts") or {})
-            for name, count in counts.items():
-                told[name] = told.get(name, 0) + count
+            known = before.get("counts")
+            told = Counter({str(name): int(count) for name, count in known.items()} if isinstance(known, dict) else {})
+            told.update(counts)
             started = before.get("started") or datetime.now(timezone.utc).isoformat(timespec="seconds")
             entry = {"started": started, "host": before.get("host") or socket.gethostname(), "counts": told}
             store.client.set_experiment_tag(experiment_id, PREFIX + import_id, json.dumps(entry))
@@ -130,7 +131,7 @@ def _add(found: dict[str, Import], import_id: str, experiment_name: str, entry: 
     known = found.get(import_id)
     counts = dict(known.counts) if known else {}
     told = entry.get("counts")
-    for name, count in (told.items() if isinstance(told, Mapping) else ()):
+    for name, count in told.items() if isinstance(told, Mapping) else ():
         counts[str(name)] = counts.get(str(name), 0) + int(count)
     names = (*known.experiment_names, experiment_name) if known else (experiment_name,)
     started = str(entry.get("started") or (known.started if known else ""))

@@ -23,7 +23,16 @@ def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("directory", "generator", "task", "epochs", "size", "newest file", "state", *(["store"] if store else [])):
+    for name in (
+        "directory",
+        "generator",
+        "task",
+        "epochs",
+        "size",
+        "newest file",
+        "state",
+        *(["store"] if store else []),
+    ):
         table.add_column(name, overflow="fold", no_wrap=name != "directory")
     for told in work.surveys:
         there = _presence(told, work, store)

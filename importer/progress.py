@@ -40,7 +40,9 @@ def show_progress(console: Console, tally: Tally, *, quiet: bool) -> Iterator[Pr
         task = bar.add_task("", total=tally.total, rates="")
 
         def show(tally: Tally) -> None:
-            bar.update(task, completed=tally.done, total=max(tally.total, tally.done), rates=tally.progress().split(", ", 1)[1])
+            bar.update(
+                task, completed=tally.done, total=max(tally.total, tally.done), rates=tally.progress().split(", ", 1)[1]
+            )
 
         yield show
 

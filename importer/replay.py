@@ -31,7 +31,12 @@ from importer.templates import render
 from importer.timeline import build_timeline
 
 TRAIN_PREFIXES = ("train/", "lr/", "x/lr")
-CLOSED_WITH_MOSAIC = ("mosaic", "mixup", "copy_paste", "cutmix")  # set to 0.0 in the trainer's args after they were logged
+CLOSED_WITH_MOSAIC = (
+    "mosaic",
+    "mixup",
+    "copy_paste",
+    "cutmix",
+)  # set to 0.0 in the trainer's args after they were logged
 LFS_POINTER_BYTES = 200
 
 
@@ -141,7 +146,9 @@ def _accepted_params(params: Mapping[str, str], notes: list[Note]) -> dict[str, 
     for key, value in params.items():
         name = accepted_key(key)
         if name in accepted:
-            raise PlanError(f"params {key!r} and another both become {name!r} in MLflow", hint="rename one in args.yaml")
+            raise PlanError(
+                f"params {key!r} and another both become {name!r} in MLflow", hint="rename one in args.yaml"
+            )
         if name != key:
             notes.append(Note("refused-characters", f"param {key!r} is logged as {name!r}"))
         if len(value) > MAX_PARAM_VALUE:
@@ -181,7 +188,9 @@ def _points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str]) -> It
         yield from (MetricPoint(key, value, timeline.train_ms[row], step) for key, value in trained.items())
         yield from (MetricPoint(key, value, timeline.fit_ms[row], step) for key, value in fitted.items())
     if run.final_validation is not None and epochs.steps and timeline.final_ms is not None:
-        final = on_fit_epoch_end({keys.get(key, accepted_key(key)): value for key, value in run.final_validation.metrics})
+        final = on_fit_epoch_end(
+            {keys.get(key, accepted_key(key)): value for key, value in run.final_validation.metrics}
+        )
         yield from (MetricPoint(key, value, timeline.final_ms, epochs.steps[-1] + 1) for key, value in final.items())
 
 

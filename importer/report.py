@@ -108,7 +108,9 @@ def _times(timeline: Timeline) -> str:
 def print_notes(console: Console, notes: Iterable[Note]) -> None:
     """One line per note: its code and what was done."""
     for note in notes:
-        console.print(f"note: {note.code}: {redact(note.text)}", style="yellow", soft_wrap=True, markup=False, highlight=False)
+        console.print(
+            f"note: {note.code}: {redact(note.text)}", style="yellow", soft_wrap=True, markup=False, highlight=False
+        )
 
 
 def print_mismatches(console: Console, mismatches: Iterable[Mismatch | str]) -> None:
@@ -193,7 +195,11 @@ def outcome_line(outcome: Outcome) -> str:
     kind = "duplicate" if outcome.kind is Kind.DUPLICATE else outcome.kind.value
     reason = f"of {outcome.reason}" if outcome.kind is Kind.DUPLICATE else outcome.reason
     text = f"{kind}: {outcome.source}"
-    return redact(f"{text}: {reason}" if reason and not reason.startswith(outcome.source) else f"{kind}: {reason or outcome.source}")
+    return redact(
+        f"{text}: {reason}"
+        if reason and not reason.startswith(outcome.source)
+        else f"{kind}: {reason or outcome.source}"
+    )
 
 
 def outcome_json(outcome: Outcome) -> str:

@@ -55,7 +55,9 @@ def read_results(path: Path) -> Table:
         if (cells := line.count(",") + 1) != len(header):
             raise _cut(path, number, cells, len(header))
     if numbered and not text.endswith("\n"):
-        notes.append(Note("no-final-newline", f"the last line of {path.name} has no line end; its last cell may be cut"))
+        notes.append(
+            Note("no-final-newline", f"the last line of {path.name} has no line end; its last cell may be cut")
+        )
     rows = _numbers(path, header, numbered)
     if any(None in row for row in rows):
         notes.append(Note("blank-cell", f"{path.name} has blank cells; they are left out"))
@@ -128,13 +130,23 @@ def epoch_numbers(table: Table, path: Path) -> tuple[int, ...]:
     """
     numbers = []
     for row, value in enumerate(table.column("epoch")):
-        if value is None or value != value or value in (float("inf"), float("-inf")) or value != int(value) or value < 0:
-            raise RunDirError(f"{path}: row {row + 1}: epoch {value} is not a whole number", hint="mend the epoch column")
+        if (
+            value is None
+            or value != value
+            or value in (float("inf"), float("-inf"))
+            or value != int(value)
+            or value < 0
+        ):
+            raise RunDirError(
+                f"{path}: row {row + 1}: epoch {value} is not a whole number", hint="mend the epoch column"
+            )
         numbers.append(int(value))
     return tuple(numbers)
 
 
-def epoch_base(numbers: Sequence[int], *, has_time: bool, version: str | None, planned: int | None) -> tuple[int, Note | None]:
+def epoch_base(
+    numbers: Sequence[int], *, has_time: bool, version: str | None, planned: int | None
+) -> tuple[int, Note | None]:
     """0 or 1, what the first epoch is called, and a note where the file alone does not tell.
 
     Source: `time` came with 8.3.9, base 1 with 8.0.162.
@@ -168,7 +180,9 @@ def build_epochs(table: Table, numbers: Sequence[int], base: int, span: tuple[in
     repeated = end - start - len(order)
     if repeated:
         noun = "epoch was" if repeated == 1 else "epochs were"
-        notes.append(Note("repeated-epochs", f"{repeated} {noun} trained again after a resume; the last row of each is kept"))
+        notes.append(
+            Note("repeated-epochs", f"{repeated} {noun} trained again after a resume; the last row of each is kept")
+        )
     if order and len(order) != order[-1] - order[0] + 1:
         notes.append(Note("epoch-gap", "epochs are missing between the first and the last"))
     times = table.column("time") if "time" in table.header else None

@@ -43,7 +43,9 @@ def decide(run: TrainingRun, store: Store, options: ImportOptions) -> Decision:
     if not len(run.epochs) and not options.empty and not run.children:
         return Decision(Kind.NO_EPOCHS, plan, absent, "it ended before the first epoch did", "import it with --empty")
     if not options.unfinished and still_training(run, int(time.time() * 1000)):
-        return Decision(Kind.STILL_TRAINING, plan, absent, "results.csv was written just now", "--unfinished takes it as it is")
+        return Decision(
+            Kind.STILL_TRAINING, plan, absent, "results.csv was written just now", "--unfinished takes it as it is"
+        )
     experiment_id = store.experiment_id(plan.experiment_name, create=False)
     found = look_up(store, plan, experiment_id, with_live=options.with_live)
     return _judge(run, store, options, plan, found)
@@ -53,7 +55,9 @@ def _judge(run: TrainingRun, store: Store, options: ImportOptions, plan: ImportP
     if found.presence is Presence.ABSENT:
         return Decision(Kind.IMPORTED, plan, found)
     if found.presence is Presence.LIVE:
-        return Decision(Kind.TRACKED_LIVE, plan, found, "a run that the live callback logged", "--with-live imports it too")
+        return Decision(
+            Kind.TRACKED_LIVE, plan, found, "a run that the live callback logged", "--with-live imports it too"
+        )
     if found.presence is Presence.SAME:
         return Decision(Kind.ALREADY_THERE, plan, found)
     plan = plan_import(run, options, recorded=found.record)

@@ -132,7 +132,7 @@ class EmptyStore(Store):
     """A SQLite store whose file is not there yet: nothing is in it, and a look makes no file."""
 
     def __init__(self, uri: str) -> None:
-        super().__init__(None, uri)  # type: ignore[arg-type]  nothing asks it
+        super().__init__(None, uri)
 
     def experiment_id(self, name: str, artifact_location: str | None = None, *, create: bool = True) -> str | None:
         """None: there is no experiment."""

@@ -24,7 +24,8 @@ def check_template(template: str | None) -> None:
     unknown = [field for field in fields if field not in FIELDS]
     if unknown:
         raise UsageError(
-            f"{template!r}: no field {{{unknown[0]}}}", hint=f"there are {', '.join(f'{{{field}}}' for field in FIELDS)}"
+            f"{template!r}: no field {{{unknown[0]}}}",
+            hint=f"there are {', '.join(f'{{{field}}}' for field in FIELDS)}",
         )
 
 

@@ -18,8 +18,6 @@ import click
 from importer.errors import StoreError, UsageError, YmlfError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from importer.api import Work
     from importer.batch import Stop
     from importer.outcome import Outcome
@@ -118,7 +116,10 @@ class Terminal:
 
         bad = outcome.kind in SOURCE_FAULTS | {Kind.FAILED}
         if bad:
-            self.warn(f"error: {outcome_line(outcome)}" if outcome.kind is not Kind.REFUSED else f"error: {outcome.reason}", "red")
+            self.warn(
+                f"error: {outcome_line(outcome)}" if outcome.kind is not Kind.REFUSED else f"error: {outcome.reason}",
+                "red",
+            )
             print_mismatches(self.err, outcome.mismatches)
             if outcome.hint:
                 self.warn(f"  hint: {outcome.hint}", None)

@@ -73,7 +73,9 @@ def parse_zone(name: str) -> tzinfo:
             return timezone(-offset if name[0] == "-" else offset)
         return ZoneInfo(name)
     except (ValueError, ZoneInfoNotFoundError, OSError) as error:
-        raise UsageError(f"{name!r} is no time zone", hint="give a name such as Europe/Berlin, or an offset such as +05:30") from error
+        raise UsageError(
+            f"{name!r} is no time zone", hint="give a name such as Europe/Berlin, or an offset such as +05:30"
+        ) from error
 
 
 def _best_clock(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> _Clock:
@@ -85,7 +87,9 @@ def _best_clock(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> _Clock:
 def _event_clock(run: TrainingRun) -> _Clock | None:
     """(1) Each epoch when the event file says; epochs that it lacks lie between their neighbours."""
     times = run.event_times
-    known = {row: times.fit_ms[step] for row, step in enumerate(run.epochs.steps) if step in times.fit_ms} if times else {}
+    known = (
+        {row: times.fit_ms[step] for row, step in enumerate(run.epochs.steps) if step in times.fit_ms} if times else {}
+    )
     if times is None or not known:
         return None
     fit = _filled(known, len(run.epochs), run.epochs.seconds)
@@ -151,7 +155,10 @@ def _evenly_dated(
         if other is not None and other[0] < date_ms:
             spacing = (date_ms - other[0]) / (row - run.best_row)
     if not spacing:
-        notes = (*notes, Note("durations-unknown", "nothing tells how long an epoch took; all are put at the one known time"))
+        notes = (
+            *notes,
+            Note("durations-unknown", "nothing tells how long an epoch took; all are put at the one known time"),
+        )
     anchor = round(date_ms - (row + 1) * spacing)
     return _spaced("checkpoint-date", run, anchor, spacing, zone=zone_name, notes=notes)
 
@@ -176,7 +183,9 @@ def _date_ms(text: str, zone: tzinfo | None, run: TrainingRun) -> tuple[int, str
         if zone is not None:
             return round(date.replace(tzinfo=zone).timestamp() * 1000), str(zone), ()
         local = date.astimezone()
-        note = Note("zone-assumed", f"the checkpoint's date has no time zone; taken as {local.strftime('UTC%z')}, this host's")
+        note = Note(
+            "zone-assumed", f"the checkpoint's date has no time zone; taken as {local.strftime('UTC%z')}, this host's"
+        )
         return round(local.timestamp() * 1000), local.strftime("UTC%z"), (note,)
     except (ValueError, OverflowError, OSError):
         return None
@@ -313,7 +322,11 @@ def _complete(run: TrainingRun, clock: _Clock, recorded: Mapping[str, object] | 
     final = clock.final_ms if clock.final_ms is not None else (ended if run.final_validation else None)
     same = recorded is not None and recorded.get("epochs") == len(run.epochs)
     if recorded is not None:
-        told = {name: value for name in ("started_ms", "ended_ms", "final_ms") if isinstance(value := recorded.get(name), int)}
+        told = {
+            name: value
+            for name in ("started_ms", "ended_ms", "final_ms")
+            if isinstance(value := recorded.get(name), int)
+        }
         started = told.get("started_ms", started)
         if same:
             ended, final = told.get("ended_ms", ended), told.get("final_ms", final)
@@ -335,10 +348,17 @@ def _end(run: TrainingRun, clock: _Clock, last_ms: int) -> int:
     """When the last file was written, where file times are the trainer's own; else when the last point was logged."""
     mtime = _results_mtime(run)
     reference = clock.fit_ms[-1] if clock.fit_ms else None
-    if mtime is None or reference is None or not -AGREE_MS <= reference - mtime <= AGREE_MS or clock.name == "import-time":
+    if (
+        mtime is None
+        or reference is None
+        or not -AGREE_MS <= reference - mtime <= AGREE_MS
+        or clock.name == "import-time"
+    ):
         return last_ms
     written = [run.file(path) for path in (run.results_file or "", "weights/last.pt", "weights/best.pt", "results.png")]
-    return max([last_ms, *(found.mtime_ms for found in written if found and found.mtime_ms <= last_ms + FINAL_LIMIT_MS)])
+    return max(
+        [last_ms, *(found.mtime_ms for found in written if found and found.mtime_ms <= last_ms + FINAL_LIMIT_MS)]
+    )
 
 
 def _results_mtime(run: TrainingRun) -> int | None:

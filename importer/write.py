@@ -151,9 +151,7 @@ def _refreshed_tags(plan: ImportPlan, kept: Mapping[str, str], update_id: str | 
     return {**tags, UPDATE_ID: update_id} if update_id else tags
 
 
-def _missing(
-    store: Store, plan: ImportPlan, run: Run
-) -> tuple[list[MetricPoint], dict[str, str], dict[str, str]]:
+def _missing(store: Store, plan: ImportPlan, run: Run) -> tuple[list[MetricPoint], dict[str, str], dict[str, str]]:
     """Points and params that the run lacks, and the params that it holds with another value, which MLflow keeps."""
     with failures("reading the run"):
         run = store.client.get_run(run.info.run_id)
@@ -232,9 +230,11 @@ def log_artifact(repository: Any, artifact: Artifact) -> None:
     with _spooled(artifact) as local:
         try:
             repository.log_artifact(str(local), None if parent == "." else parent)
-        except Exception as error:  # noqa: BLE001  artifact stores are plugins: what they raise has no common class
+        except Exception as error:
             if not local.exists():
-                raise RunDirError(f"{artifact.location}: gone while it was read", hint="run the import again") from error
+                raise RunDirError(
+                    f"{artifact.location}: gone while it was read", hint="run the import again"
+                ) from error
             with failures(f"artifact {artifact.artifact_path}"):
                 if isinstance(error, OSError):
                     raise

@@ -79,7 +79,7 @@ def _check_shape(text: str, path: Path) -> None:
             open_nodes.append((event.anchor, 1))
             continue
         if isinstance(event, yaml.events.AliasEvent):
-            anchor, size = None, sizes.get(event.anchor, MAX_NODES + 1)  # not complete: it holds itself
+            anchor, size = None, sizes.get(str(event.anchor), MAX_NODES + 1)  # not complete: it holds itself
         elif isinstance(event, yaml.events.ScalarEvent):
             anchor, size = event.anchor, 1
         elif isinstance(event, yaml.events.CollectionEndEvent):

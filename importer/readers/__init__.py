@@ -66,7 +66,7 @@ class Reader(Protocol):
 def _load() -> tuple[Reader, ...]:
     modules = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)]
     readers = [module for module in modules if hasattr(module, "recognise")]
-    return tuple(sorted(readers, key=lambda reader: reader.PRIORITY))  # type: ignore[arg-type,return-value]
+    return tuple(sorted(readers, key=lambda reader: reader.PRIORITY))
 
 
 _readers: tuple[Reader, ...] = ()

@@ -189,6 +189,10 @@ def _multitrain_result(directory: RunDirectory, epochs: Epochs) -> FinalValidati
         metrics = tuple((str(key), float(value)) for key, value in results.items() if key.startswith("metrics/"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    if not metrics or any(key.startswith("val/") for key in results) or not {key for key, _ in metrics} <= set(epochs.columns):
+    if (
+        not metrics
+        or any(key.startswith("val/") for key in results)
+        or not {key for key, _ in metrics} <= set(epochs.columns)
+    ):
         return None
     return FinalValidation(metrics, "multitrain_results.json")
