@@ -1,6 +1,6 @@
 """Ultralytics' MLflow callback as pure functions: to be read beside its utils/callbacks/mlflow.py.
 
-Each function returns what its namesake would have sent to MLflow. What a trainer object is there, a few arguments are here.
+Each function returns what its namesake would have sent to MLflow. Arguments stand for the trainer.
 """
 
 from __future__ import annotations

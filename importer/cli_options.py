@@ -24,16 +24,16 @@ def _group(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
 
 
 plan_options = _group(
-    click.option("--experiment", help="Experiment name or template. Default: MLFLOW_EXPERIMENT_NAME, else args.project, "
-                 "else /Shared/Ultralytics."),
+    click.option("--experiment", help="Experiment name or template. Default: MLFLOW_EXPERIMENT_NAME, args.project, or "
+                 "/Shared/Ultralytics."),
     click.option("--run-name", help="Run name or template. Default: MLFLOW_RUN, else the directory's name."),
     click.option("--tag", "tags", multiple=True, metavar="K=V", help="A tag for the run; may be given again."),
-    click.option("--start-time", metavar="TIME", help="When the training started, where nothing in the directory tells."),
+    click.option("--start-time", metavar="TIME", help="When the training started, if the directory is wrong."),
     click.option("--timezone", metavar="ZONE", help="Zone of dates that have none, such as Europe/Berlin or +05:30."),
     click.option("--artifacts", type=click.Choice(["all", "best", "none"]), default="all", show_default=True,
                  help="Log all files that live logs, only best.pt of the weights, or none."),
     click.option("--max-artifact-size", metavar="SIZE", help="Leave larger files out, such as 200MB."),
-    click.option("--exclude-artifacts", multiple=True, metavar="GLOB", help="Leave matching files out; may be given again."),
+    click.option("--exclude-artifacts", multiple=True, metavar="GLOB", help="Leave matching files out; repeatable."),
     click.option("--best-metrics", is_flag=True, help="Also log best/<key>, the values of the best epoch, to sort by."),
     click.option("--segments", type=click.Choice(["last", "all"]), default="last", show_default=True,
                  help="Of a results.csv with several trainings, the last or all."),

@@ -49,7 +49,9 @@ def read_weights(directory: RunDirectory, *, needed: bool) -> Weights:
 
 
 def believed(weights: Weights, table: Table | None, args: Mapping[str, object], directory: RunDirectory) -> Weights:
-    """The weights less those of another training: train_results must agree with results.csv, else seed, epochs and data.
+    """The weights less those of another training.
+
+    train_results must agree with results.csv; where they are absent, seed, epochs and data with args.yaml.
 
     Source: ultralytics/engine/trainer.py, BaseTrainer.save_model and read_results_csv.
     """
@@ -150,7 +152,7 @@ def read_events(directory: RunDirectory, epochs: Epochs) -> tuple[EventTimes | N
 
 
 def _step_offset(scalars: Iterable[Scalar], epochs: Epochs) -> int | None:
-    """What the event file adds to our steps: 1 in Ultralytics, 0 in YOLOv5; None when its values are another training's."""
+    """What the event file adds to our steps: 1 in Ultralytics, 0 in YOLOv5; None when its values are not ours."""
     values: dict[tuple[str, int], list[float]] = {}
     for scalar in scalars:
         values.setdefault((scalar.tag, scalar.step), []).append(scalar.value)
@@ -167,7 +169,7 @@ def _step_offset(scalars: Iterable[Scalar], epochs: Epochs) -> int | None:
 
 
 def _event_times(scalars: Iterable[Scalar], offset: int, started_ms: int | None, last_ms: int | None) -> EventTimes:
-    """Of a step that was logged twice, the later: a resume repeated the epoch. Final validations have no val/ losses."""
+    """The later of a step logged twice, for a resume repeats an epoch; a final validation has no val/ losses."""
     fit: dict[int, int] = {}
     plain: dict[int, int] = {}
     train: dict[int, int] = {}

@@ -72,7 +72,7 @@ def search_key(store: Store, experiment_id: str, key: str) -> list[Run]:
 
 
 def canonical(runs: Collection[Run], fingerprint: str | None = None) -> Run:
-    """The run that stands for a training: a complete one (of this fingerprint, if there is), else the smallest run_id."""
+    """The run that stands for a training: a complete one, of this fingerprint if any, else the smallest run_id."""
     complete = [run for run in runs if run.data.tags.get(STATE) == COMPLETE]
     same = [run for run in complete if run.data.tags.get(FINGERPRINT) == fingerprint]
     return min(same or complete or runs, key=lambda run: str(run.info.run_id))

@@ -71,7 +71,8 @@ def _presence(told: Survey, work: Work, store: Store | None) -> str:
 def _as_json(told: Survey, there: str) -> dict[str, object]:
     facts = {"source": told.save_dir, "kind": told.family, "generator": told.generator, "task": told.task,
              "state": _state(told), "epochs": told.epochs, "planned_epochs": told.planned_epochs, "bytes": told.bytes,
-             "modified_ms": told.modified_ms, "experiment": told.experiment, "key": told.key, "store": there}  # fmt: skip
+             "modified_ms": told.modified_ms, "experiment": told.experiment,
+             "key": told.key, "store": there}  # fmt: skip
     return {name: value for name, value in facts.items() if value not in (None, "")}
 
 

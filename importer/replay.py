@@ -30,7 +30,8 @@ from importer.record import build_record, describe, recorded_options
 from importer.templates import render
 from importer.timeline import build_timeline
 
-TRAIN_PREFIXES = ("train/", "lr/", "x/lr")
+LR_PREFIXES = ("lr/", "x/lr")
+TRAIN_PREFIXES = ("train/", *LR_PREFIXES)
 CLOSED_WITH_MOSAIC = (
     "mosaic",
     "mixup",
@@ -179,19 +180,21 @@ def _metric_keys(run: TrainingRun, notes: list[Note]) -> dict[str, str]:
 def _points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str]) -> Iterable[MetricPoint]:
     """Epoch after epoch: on_train_epoch_end, on_fit_epoch_end; and the latter once more for the final validation."""
     epochs = run.epochs
-    train = [at for at, column in enumerate(epochs.columns) if column.startswith(TRAIN_PREFIXES)]
-    fit = [at for at, column in enumerate(epochs.columns) if not column.startswith(TRAIN_PREFIXES)]
-    for row, (step, cells) in enumerate(zip(epochs.steps, epochs.rows, strict=True)):
-        trained = on_train_epoch_end(*({keys[epochs.columns[at]]: cell for at in part if (cell := cells[at]) is not None}
-                                       for part in (train, ())))  # fmt: skip
-        fitted = on_fit_epoch_end({keys[epochs.columns[at]]: cell for at in fit if (cell := cells[at]) is not None})
+    for row, step in enumerate(epochs.steps):
+        cells = zip(epochs.columns, epochs.rows[row], strict=True)
+        told = {keys[column]: cell for column, cell in cells if cell is not None}
+        trained = on_train_epoch_end(
+            {key: value for key, value in told.items() if key.startswith(LR_PREFIXES)},
+            {key: value for key, value in told.items() if key.startswith("train/")},
+        )
+        fitted = on_fit_epoch_end({key: value for key, value in told.items() if key not in trained})
         yield from (MetricPoint(key, value, timeline.train_ms[row], step) for key, value in trained.items())
         yield from (MetricPoint(key, value, timeline.fit_ms[row], step) for key, value in fitted.items())
     if run.final_validation is not None and epochs.steps and timeline.final_ms is not None:
-        final = on_fit_epoch_end(
-            {keys.get(key, accepted_key(key)): value for key, value in run.final_validation.metrics}
-        )
-        yield from (MetricPoint(key, value, timeline.final_ms, epochs.steps[-1] + 1) for key, value in final.items())
+        scores = {keys.get(key, accepted_key(key)): value for key, value in run.final_validation.metrics}
+        step = epochs.steps[-1] + 1
+        final = on_fit_epoch_end(scores)
+        yield from (MetricPoint(accepted_key(key), value, timeline.final_ms, step) for key, value in final.items())
 
 
 def _best_points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str], row: int) -> list[MetricPoint]:

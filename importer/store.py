@@ -77,7 +77,7 @@ class Store:
         if self.is_database and not self.is_sqlite and artifact_location is None:
             raise StoreError(
                 f"{self.shown_uri}: experiment {name!r} is new, and a database does not say where artifacts belong",
-                hint="give --artifact-location, such as s3://bucket/path; MLflow's own default is ./mlruns of this host",
+                hint="give --artifact-location, such as s3://bucket/path; MLflow's default is ./mlruns of this host",
             )
 
     def may_hold_live_runs(self, experiment_id: str) -> bool:

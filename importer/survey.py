@@ -1,4 +1,4 @@
-"""A light look at a directory: enough to know which training it is, what shape it is in, and whether it was imported."""
+"""A light look at a directory: which training it is, what shape it is in, whether it was imported."""
 
 from __future__ import annotations
 

@@ -62,7 +62,8 @@ class Terminal:
         here = Path("runs")
         count = sum(1 for _ in find_runs([here])) if here.is_dir() else 0
         if count:
-            return f"{count} run {'directory lies' if count == 1 else 'directories lie'} below runs/; type `ymlf import runs`"
+            directories = "1 run directory lies" if count == 1 else f"{count} run directories lie"
+            return f"{directories} below runs/; type `ymlf import runs`"
         return "give a run directory, or a folder that has some below it, such as runs/detect"
 
     def catch_signals(self) -> Stop:

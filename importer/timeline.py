@@ -100,7 +100,7 @@ def _event_clock(run: TrainingRun) -> _Clock | None:
 
 
 def _event_start(run: TrainingRun, fit: tuple[int, ...]) -> int:
-    """The first epoch's end less how long it took: told by `time`, else by the graph that is logged as training starts."""
+    """The first epoch's end less how long it took, told by `time`; else the graph, which is logged at the start."""
     times, seconds = run.event_times, run.epochs.seconds
     if seconds is not None:
         return fit[0] - round(seconds[0] * 1000)
@@ -224,7 +224,7 @@ def _start_by_files(run: TrainingRun, end_ms: int) -> int:
 
 
 def file_times_believed(run: TrainingRun) -> bool:
-    """Whether file times are the trainer's own: they span what `time` spans, which those of a copy or a clone do not."""
+    """Whether file times are the trainer's own: they span what `time` spans, as those of a copy do not."""
     mtime = _results_mtime(run)
     before = [found.mtime_ms for path in ("args.yaml", "opt.yaml") if (found := run.file(path))]
     if mtime is None or not before or not len(run.epochs):
