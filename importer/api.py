@@ -164,7 +164,7 @@ def import_run(save_dir: PathLike, *, tracking_uri: str | None = None, options: 
     Errors: RunDirError and PlanError when nothing was written; StoreError when a retry goes on where it stopped;
         UsageError.
     """
-    options = replace(options or ImportOptions(), alone=True)
+    options = replace(options or ImportOptions(), alone=True, patient=False)
     check_template(options.experiment)
     check_template(options.run_name)
     options = replace(options, keep_active=options.keep_active or keep_run_active())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections import deque
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from importer.discover import FoundRun
 from importer.errors import StoreError, YmlfError
-from importer.identity import COMPLETE, FINGERPRINT, REPLACES, STATE, canonical, search_key
+from importer.identity import COMPLETE, FINGERPRINT, STATE, search_key
 from importer.model import ImportOptions
 from importer.outcome import SOURCE_FAULTS, Kind, Outcome
 from importer.single import import_read_run, verify_read_run
@@ -25,6 +26,8 @@ from importer.survey import Survey, read_surveyed, survey
 log = logging.getLogger(__name__)
 
 STORE_FAILURES = 3  # in a row, before one probe decides whether the batch goes on
+BUSY_SECONDS = 1.0  # before looking again at what another import was writing
+PATIENCE = 20  # looks
 CHUNK = 16  # directories that one survey job looks at
 
 _stores: dict[str, Store] = {}
@@ -88,17 +91,27 @@ def prepare_experiments(surveys: Iterable[Survey], store: Store, options: Import
 
 def import_one(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
     """The outcome of importing one surveyed directory, and its children's. Nothing is raised but bugs."""
-    began = time.monotonic()
     options = replace(options, root=told.root)
     try:
-        store = worker_store(uri)
-        if (there := _there_already(told, store)) is not None:
-            return [replace(there, seconds=time.monotonic() - began)]
-        return import_read_run(read_surveyed(told, options), store, options, options.import_id or "")
+        try:
+            return _import_or_pass(told, uri, options)
+        except StoreError as error:
+            if not error.passing:
+                raise
+            time.sleep(random.uniform(0.5, 2.0))  # noqa: S311  a pause, no secret
+            return _import_or_pass(told, uri, options)  # identity finds what the first try left
     except StoreError as error:
         return [Outcome(Kind.FAILED, told.save_dir, error.message, error.hint, key=told.key)]
     except YmlfError as error:
         return [Outcome(Kind.REFUSED, told.save_dir, error.message, error.hint, key=told.key)]
+
+
+def _import_or_pass(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
+    began = time.monotonic()
+    store = worker_store(uri)
+    if (there := _there_already(told, store)) is not None:
+        return [replace(there, seconds=time.monotonic() - began)]
+    return import_read_run(read_surveyed(told, options), store, options, options.import_id or "")
 
 
 def verify_one(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
@@ -121,15 +134,10 @@ def _there_already(told: Survey, store: Store) -> Outcome | None:
         return None
     with failures("looking the run up"):
         runs = search_key(store, experiment_id, told.key)
-    if not runs:
+    if len(runs) != 1:
         return None
-    run = canonical(runs, told.fingerprint)
-    tags = run.data.tags
-    if (
-        tags.get(STATE) != COMPLETE
-        or tags.get(FINGERPRINT) != told.fingerprint
-        or (tags.get(REPLACES) and len(runs) > 1)
-    ):
+    run = runs[0]
+    if run.data.tags.get(STATE) != COMPLETE or run.data.tags.get(FINGERPRINT) != told.fingerprint:
         return None
     return Outcome(
         Kind.ALREADY_THERE,
@@ -157,6 +165,7 @@ class Batch:
         self.waiting = deque(surveys)
         self.lost: list[Survey] = []  # in the hands of a worker that died
         self.job, self.uri, self.options, self.stop = job, uri, options, stop
+        self.busy: list[Survey] = []  # being written by another import when they were looked at
         self.ended: str | None = None
         self.failed_in_a_row = 0
 
@@ -166,9 +175,14 @@ class Batch:
         After three store failures in a row one probe decides whether to go on; what then remains is `not tried`.
         """
         retried: set[Survey] = set()
+        patience = PATIENCE
         while self.waiting and not self._ending():
             with engine() as executor:
                 yield from self._drain(executor, jobs, fail_fast)
+                while self.busy and not self.waiting and not self._ending():
+                    patience -= 1
+                    self._come_back(patience)
+                    yield from self._drain(executor, jobs, fail_fast)
             for told in self.lost:
                 if told in retried:
                     yield _outcome(Kind.FAILED, told, "its worker died twice", "is there enough memory?")
@@ -176,8 +190,16 @@ class Batch:
                     retried.add(told)
                     self.waiting.appendleft(told)
             self.lost.clear()
-        for told in self.waiting:
+        for told in (*self.waiting, *self.busy):
             yield _outcome(Kind.NOT_TRIED, told, self.ended or "interrupted", "run the same command again")
+
+    def _come_back(self, patience: int) -> None:
+        """Look again at what another import was writing; when patience ends, finish it ourselves, which is safe."""
+        if patience > 0:
+            time.sleep(BUSY_SECONDS)
+        self.options = replace(self.options, patient=patience > 0)
+        self.waiting.extend(self.busy)
+        self.busy.clear()
 
     def _ending(self) -> bool:
         return self.stop.asked or self.ended is not None
@@ -200,6 +222,9 @@ class Batch:
             for future in done:
                 told = running.pop(future)
                 outcomes = self._result(future, told)
+                if outcomes and outcomes[0].kind is Kind.BUSY:
+                    self.busy.append(told)
+                    continue
                 yield from outcomes
                 self._judge({outcome.kind for outcome in outcomes}, fail_fast)
 

@@ -43,7 +43,17 @@ class PlanError(YmlfError):
 
 
 class StoreError(YmlfError):
-    """The tracking or artifact store refused or failed: what was written stays, and a retry finishes it."""
+    """The tracking or artifact store refused or failed: what was written stays, and a retry finishes it.
+
+    `passing` tells a connection that broke or a server that was busy from a refusal, which a retry will not change.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, passing: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.passing = passing
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_store, (self.message, self.hint, self.passing)
 
 
 class VerifyError(YmlfError):
@@ -52,6 +62,10 @@ class VerifyError(YmlfError):
 
 def _rebuild(kind: type[YmlfError], message: str, hint: str | None) -> YmlfError:
     return kind(message, hint=hint)
+
+
+def _rebuild_store(message: str, hint: str | None, passing: bool) -> StoreError:
+    return StoreError(message, hint=hint, passing=passing)
 
 
 def _rebuild_checkpoint(message: str, code: str, hint: str | None) -> CheckpointError:

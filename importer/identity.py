@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import socket
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -19,8 +22,10 @@ KEY, FINGERPRINT, STATE = "ymlf.key", "ymlf.fingerprint", "ymlf.state"
 RECORD, IMPORT_ID, SOURCE = "ymlf.record", "ymlf.import_id", "ymlf.source"
 UPDATE_ID, REPLACES = "ymlf.update_id", "ymlf.replaces"
 IMPORTED_AT = "ymlf.imported_at"
+WRITER = "ymlf.writer"  # host:pid:random of a create_run call; a call that was sent twice has it twice
 ALONE = "ymlf.alone"  # the run of an import of one directory, which needs no entry in the experiment's ledger
 WRITING, COMPLETE = "writing", "complete"
+BUSY_SECONDS = 120  # a run that was begun longer ago and is not complete was left; weights may take a while, though
 LARGEST = 1.7976931348623157e308  # what SQL stores keep of an infinity
 
 
@@ -29,6 +34,7 @@ class Presence(Enum):
 
     ABSENT = "absent"
     WRITING = "half there"
+    BUSY = "being written by another import"
     SAME = "already there"
     OTHER = "there with other content"
     LIVE = "tracked live"
@@ -40,7 +46,7 @@ class Found:
 
     presence: Presence
     run: Run | None = None
-    superseded: tuple[str, ...] = ()  # run ids that a replacement left behind
+    surplus: tuple[str, ...] = ()  # run ids that stand for nothing: replaced, or left by a writer that died
 
     @property
     def record(self) -> dict[str, object] | None:
@@ -58,12 +64,43 @@ def look_up(store: Store, plan: ImportPlan, experiment_id: str | None, *, with_l
             twin = None if with_live else _live_twin(store, plan, experiment_id)
             return Found(Presence.LIVE, twin) if twin is not None else Found(Presence.ABSENT)
     run = canonical(runs, plan.fingerprint)
-    if run.data.tags.get(STATE) != COMPLETE:
-        return Found(Presence.WRITING, run)
-    left = run.data.tags.get(REPLACES)
-    superseded = tuple(other.info.run_id for other in runs if other.info.run_id == left)
+    replaced = run.data.tags.get(REPLACES)
+    surplus = tuple(
+        other.info.run_id
+        for other in runs
+        if other is not run and (other.info.run_id == replaced or (_is_writing(other) and not is_being_written(other)))
+    )
+    if _is_writing(run):
+        return Found(Presence.BUSY if is_being_written(run) else Presence.WRITING, run, surplus)
     same = run.data.tags.get(FINGERPRINT) == plan.fingerprint
-    return Found(Presence.SAME if same else Presence.OTHER, run, superseded)
+    return Found(Presence.SAME if same else Presence.OTHER, run, surplus)
+
+
+def _is_writing(run: Run) -> bool:
+    return bool(run.data.tags.get(STATE) != COMPLETE)
+
+
+def is_being_written(run: Run) -> bool:
+    """Whether the importer that created a run seems to be at it still, and is not this process.
+
+    On this host its process tells; on another, that it began a short while ago.
+    """
+    host, _, rest = run.data.tags.get(WRITER, "").partition(":")
+    pid = rest.partition(":")[0]
+    if host == socket.gethostname() and pid.isdigit() and os.name == "posix":
+        if int(pid) == os.getpid():
+            return False
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+    try:
+        began = datetime.fromisoformat(run.data.tags.get(IMPORTED_AT, ""))
+        return (datetime.now(timezone.utc) - began).total_seconds() < BUSY_SECONDS
+    except (ValueError, TypeError):
+        return False
 
 
 def search_key(store: Store, experiment_id: str, key: str) -> list[Run]:

@@ -164,6 +164,7 @@ class ImportOptions:
     unfinished: bool = False
     segments: str = "last"
     import_id: str | None = None
+    patient: bool = True  # leave a run that another import seems to be writing
     alone: bool = False  # the import of one directory: its run is its own ledger
     deep: bool | None = None  # verify: hash artifacts; None where they lie on this host
     root: str | None = None  # the path that was given and below which the directory was found

@@ -26,6 +26,7 @@ class Kind(str, Enum):
     REFUSED = "refused"
     FAILED = "failed"
     NOT_TRIED = "not tried"
+    BUSY = "being written by another import"
     VERIFIED = "verified"
     MISMATCH = "mismatch"
     MISSING = "not imported"

@@ -6,20 +6,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from importer.identity import Found, Presence, look_up, search_key, still_holds, stored_points
+from importer.identity import RECORD, Found, Presence, look_up, search_key, still_holds, stored_points
 from importer.model import ImportOptions, ImportPlan, TrainingRun
-from importer.outcome import Kind, Outcome, of_plan
+from importer.outcome import WROTE, Kind, Outcome, of_plan
 from importer.readers import read_run
+from importer.record import load_record
 from importer.replay import plan_import
 from importer.store import Store, failures
 from importer.timeline import still_training
 from importer.verify import compare
 from importer.write import create_run, delete_run, fill_run
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 
 @dataclass(frozen=True)
@@ -60,8 +57,10 @@ def _judge(run: TrainingRun, store: Store, options: ImportOptions, plan: ImportP
         )
     if found.presence is Presence.SAME:
         return Decision(Kind.ALREADY_THERE, plan, found)
+    if found.presence is Presence.BUSY and options.patient:
+        return Decision(Kind.BUSY, plan, found, "another import is writing it")
     plan = plan_import(run, options, recorded=found.record)
-    if found.presence is Presence.WRITING:
+    if found.presence in (Presence.WRITING, Presence.BUSY):
         return Decision(Kind.FINISHED, plan, found)
     if options.on_change == "skip":
         return Decision(Kind.SKIPPED, plan, found, "its content has changed since it was imported")
@@ -91,13 +90,13 @@ def carry_out(
     """The outcome of doing what was decided. Errors: StoreError, RunDirError; nothing is lost, a retry goes on."""
     plan, found, kind = decision.plan, decision.found, decision.kind
     began = time.monotonic()
-    experiment_id = None
-    run_id = found.run.info.run_id if found.run is not None else None
+    target, reason = found.run, decision.reason
+    done = True
     if kind in (Kind.IMPORTED, Kind.REPLACED):
         experiment_id = store.experiment_id(plan.experiment_name, options.artifact_location)
         assert experiment_id is not None  # noqa: S101  it was created
-        replaces = run_id
-        target, new = create_run(
+        replaces = found.run.info.run_id if found.run is not None else None
+        target, done = create_run(
             store,
             plan,
             experiment_id,
@@ -106,43 +105,27 @@ def carry_out(
             parent_run_id=parent_run_id,
             replaces=replaces,
         )
-        if not new:  # another importer was first: go on with its run and its anchors
-            return _go_on(run, target, store, options, import_id, began)
-        run_id = fill_run(store, plan, target, new=True, replaces=replaces)
-        if replaces is not None:
+        if done:
+            target, done = fill_run(store, plan, target, new=True, replaces=replaces)
+        if done and replaces is not None:
             delete_run(store, replaces)
-    elif kind in (Kind.FINISHED, Kind.UPDATED) and found.run is not None:
-        run_id = fill_run(store, plan, found.run, new=False, update_id=import_id if kind is Kind.UPDATED else None)
-    for left in found.superseded:
+    elif kind in (Kind.FINISHED, Kind.UPDATED) and target is not None:
+        update_id = import_id if kind is Kind.UPDATED else None
+        target, done = fill_run(store, plan, target, new=False, update_id=update_id)
+    if not done and target is not None:  # another importer's run stands for it: go on with that, and with its anchors
+        kind, reason = Kind.FINISHED, "another import had begun it"
+        plan = plan_import(run, options, recorded=load_record(target.data.tags.get(RECORD)))
+        target, _ = fill_run(store, plan, target, new=False)
+    for left in found.surplus if kind is not Kind.BUSY else ():
         delete_run(store, left)
-    if experiment_id is None and found.run is not None:
-        experiment_id = found.run.info.experiment_id
-    wrote = kind in (Kind.IMPORTED, Kind.REPLACED, Kind.FINISHED, Kind.UPDATED)
     return of_plan(
         kind,
         plan,
-        wrote=wrote,
-        run_id=run_id,
-        experiment_id=experiment_id,
-        reason=decision.reason,
+        wrote=kind in WROTE,
+        run_id=target.info.run_id if target is not None else None,
+        experiment_id=target.info.experiment_id if target is not None else None,
+        reason=reason,
         hint=decision.hint,
-        seconds=time.monotonic() - began,
-    )
-
-
-def _go_on(
-    run: TrainingRun, target: Run, store: Store, options: ImportOptions, import_id: str, began: float
-) -> Outcome:
-    found = Found(Presence.WRITING, target)
-    plan = plan_import(run, options, recorded=found.record)
-    run_id = fill_run(store, plan, target, new=False)
-    return of_plan(
-        Kind.FINISHED,
-        plan,
-        wrote=True,
-        run_id=run_id,
-        experiment_id=target.info.experiment_id,
-        reason="another import had begun it",
         seconds=time.monotonic() - began,
     )
 

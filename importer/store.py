@@ -180,7 +180,7 @@ def failures(what: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
-        raise StoreError(f"{what}: {_first_words(error)}", hint=_hint(str(error))) from error
+        raise StoreError(f"{what}: {_first_words(error)}", hint=_hint(str(error)), passing=_passes(error)) from error
 
 
 def redact(text: str) -> str:
@@ -191,6 +191,16 @@ def redact(text: str) -> str:
         if secret and len(secret) >= 4:
             text = text.replace(secret, "***")
     return text
+
+
+def _passes(error: Exception) -> bool:
+    """Whether the same call may well succeed in a moment."""
+    from requests.exceptions import RequestException
+    from sqlalchemy.exc import OperationalError
+
+    if isinstance(error, (RequestException, OperationalError, ConnectionError)):
+        return True
+    return getattr(error, "error_code", None) in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 
 
 def _first_words(error: Exception) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import getpass
+import os
+import secrets
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,6 +29,7 @@ from importer.identity import (
     SOURCE,
     STATE,
     UPDATE_ID,
+    WRITER,
     WRITING,
     canonical,
     search_key,
@@ -67,6 +71,7 @@ def create_run(
         IMPORT_ID: import_id,
         SOURCE: redact(plan.source)[:MAX_TAG_VALUE],
         IMPORTED_AT: datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        WRITER: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
     }
     if alone:
         tags[ALONE] = "true"
@@ -87,8 +92,9 @@ def fill_run(
     new: bool,
     replaces: str | None = None,
     update_id: str | None = None,
-) -> str:
-    """The id of the run, which now holds all that the plan says. What it held already is left as it is.
+) -> tuple[Run, bool]:
+    """The run, which now holds all that the plan says, and True; or, where another importer's run stands for the
+    training by now, that one and False. What a run held already is left as it is.
 
     Errors: StoreError, and RunDirError for an artifact that cannot be read; the run then stays as `writing`.
     """
@@ -106,15 +112,15 @@ def fill_run(
     _log_dataset(store, plan, run, new=new)
     run, mine = _settle(store, plan.key, run, ignored=replaces)
     if not mine:
-        return fill_run(store, plan, run, new=False, replaces=replaces)
+        return run, False
     looked = time.monotonic()
     with failures("ending the run"):
         if not plan.keep_active:
             store.client.set_terminated(run.info.run_id, plan.status, plan.timeline.ended_ms)
         store.client.log_batch(run.info.run_id, **chunks[-1])
     if time.monotonic() - looked > STALE_SECONDS:
-        run, _ = _settle(store, plan.key, run, ignored=replaces)
-    return str(run.info.run_id)
+        return _settle(store, plan.key, run, ignored=replaces)
+    return run, True
 
 
 def delete_run(store: Store, run_id: str) -> None:
@@ -124,14 +130,21 @@ def delete_run(store: Store, run_id: str) -> None:
 
 
 def _settle(store: Store, key: str, run: Run, *, ignored: str | None) -> tuple[Run, bool]:
-    """The canonical run of a key and whether it is ours; where it is not, ours is soft-deleted."""
+    """The canonical run of a key and whether it is ours; where it is not, ours is soft-deleted.
+
+    A create_run whose answer was lost, and which was sent again, made two runs of ours: one is kept.
+    """
     with failures("looking for other importers"):
-        others = [found for found in search_key(store, run.info.experiment_id, key) if found.info.run_id != ignored]
-    chosen = canonical(others) if others else run
-    if chosen.info.run_id == run.info.run_id or run.info.run_id not in {found.info.run_id for found in others}:
-        return run, True
-    delete_run(store, run.info.run_id)
-    return chosen, False
+        found = [other for other in search_key(store, run.info.experiment_id, key) if other.info.run_id != ignored]
+    ours = [other for other in found if other.data.tags.get(WRITER) == run.data.tags.get(WRITER)]
+    if run.info.run_id not in {other.info.run_id for other in found}:
+        return run, True  # the search is behind; the next one is not
+    chosen = canonical(found)
+    mine = chosen in ours
+    for other in ours:
+        if other.info.run_id != chosen.info.run_id:
+            delete_run(store, other.info.run_id)
+    return (chosen if chosen.info.run_id != run.info.run_id else run), mine
 
 
 def _plain_tags(plan: ImportPlan) -> dict[str, str]:
