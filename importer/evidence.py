@@ -76,13 +76,14 @@ def _foreign(facts: CheckpointFacts, table: Table | None, args: Mapping[str, obj
             if not all(_near(cell, told, 1e-5) for cell, told in zip(cells, results[name], strict=False)):
                 return f"its {name} differs from results.csv"
         return None
+    trained_with = facts.train_args or facts.opt
     for name in ("seed", "epochs"):
-        ours, theirs = args.get(name), facts.train_args.get(name)
+        ours, theirs = args.get(name), trained_with.get(name)
         if ours is not None and theirs is not None and ours != theirs and not (name == "epochs" and args.get("time")):
-            return f"{name} is {theirs}, args.yaml has {ours}"
-    ours, theirs = args.get("data"), facts.train_args.get("data")
+            return f"{name} is {theirs}, not {ours}"
+    ours, theirs = args.get("data"), trained_with.get("data")
     if isinstance(ours, str) and isinstance(theirs, str) and _stem(ours) != _stem(theirs):
-        return f"data is {_stem(theirs)}, args.yaml has {_stem(ours)}"
+        return f"data is {_stem(theirs)}, not {_stem(ours)}"
     return None
 
 

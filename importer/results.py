@@ -35,16 +35,16 @@ class Table:
         return tuple(row[index] for row in self.rows)
 
 
-def read_results(path: Path) -> Table:
-    """The table of a results.csv, each cell as float(text).
+def read_results(path: Path, needed: str = "epoch") -> Table:
+    """The table of a results.csv or of another file of its form, each cell as float(text).
 
-    Errors: RunDirError when there is no `epoch` column, a line is cut short, or a cell is text.
+    Errors: RunDirError when there is no column called `needed`, a line is cut short, or a cell is text.
     Source: ultralytics/engine/trainer.py, BaseTrainer.save_metrics, 8.0.0 to 8.4.190.
     """
     text, notes = read_text(path, MAX_BYTES)
     lines = text.split("\n")
     header = tuple(name.strip() for name in lines[0].split(","))
-    _check_header(path, header)
+    _check_header(path, header, needed)
     numbered = [(number, line) for number, line in enumerate(lines[1:], start=2) if line.strip()]
     short_last = None
     if numbered and (cells := numbered[-1][1].count(",") + 1) < len(header) and text.endswith("\n"):
@@ -64,12 +64,12 @@ def read_results(path: Path) -> Table:
     return Table(header, rows, short_last, lines[0].startswith(" "), tuple(notes))
 
 
-def _check_header(path: Path, header: tuple[str, ...]) -> None:
-    if "epoch" not in header or len(header) > MAX_COLUMNS:
+def _check_header(path: Path, header: tuple[str, ...], needed: str) -> None:
+    if needed not in header or len(header) > MAX_COLUMNS:
         found = ", ".join(header[:4])[:80] or "nothing"
         raise RunDirError(
-            f"{path}: the first line has no `epoch` column; found {found}",
-            hint="a results.csv begins with a line of column names",
+            f"{path}: the first line has no `{needed}` column; found {found}",
+            hint="such a file begins with a line of column names",
         )
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:

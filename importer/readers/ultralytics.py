@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
@@ -16,17 +15,18 @@ from importer.yaml_file import read_yaml
 
 PRIORITY = 50
 RESULTS = "results.csv"
+MAX_EPOCHS = 2**31
 
 
 def recognise(save_dir: Path, names: Set[str]) -> bool:
     """By a results table that begins with `epoch`, or an args.yaml that a trainer wrote."""
-    results = _results_name(names)
-    if results is not None and _begins(save_dir / results, (b"epoch",)):
+    results = results_name(names)
+    if results is not None and begins(save_dir / results, (b"epoch",)):
         return True
-    return "args.yaml" in names and (results is not None or _begins(save_dir / "args.yaml", (b"task:", b"mode:"), True))
+    return "args.yaml" in names and (results is not None or begins(save_dir / "args.yaml", (b"task:", b"mode:"), True))
 
 
-def _results_name(names: Set[str]) -> str | None:
+def results_name(names: Set[str]) -> str | None:
     """results.csv, else the only file that a browser or a copy renamed: `results (1).csv`."""
     if RESULTS in names:
         return RESULTS
@@ -34,7 +34,8 @@ def _results_name(names: Set[str]) -> str | None:
     return others[0] if len(others) == 1 else None
 
 
-def _begins(path: Path, starts: tuple[bytes, ...], or_empty: bool = False) -> bool:
+def begins(path: Path, starts: tuple[bytes, ...], or_empty: bool = False) -> bool:
+    """Whether a file begins with one of these, blanks and a byte order mark aside."""
     try:
         with path.open("rb") as handle:
             head = handle.read(200).removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -50,8 +51,10 @@ def read(directory: RunDirectory) -> TrainingRun:
     Source: ultralytics/engine/trainer.py, 8.0.0 to 8.4.190.
     """
     args = _read_args(directory)
-    weights = read_weights(directory, needed=not args or _results_name(directory.by_path.keys()) is None)
-    table, results_file = _read_table(directory, weights)
+    weights = read_weights(directory, needed=not args or results_name(directory.by_path.keys()) is None)
+    table, results_file = read_table(directory, weights)
+    if table is not None and table.short_last is not None:
+        directory.note("ragged-row", f"the last line of {results_file} is short; left out")
     weights = believed(weights, table, args, directory)
     params_from = ["args.yaml"] if args else []
     if weights.any is not None and weights.any.train_args:
@@ -67,7 +70,7 @@ def read(directory: RunDirectory) -> TrainingRun:
         task=None,
         args=args,
         version=weights.any.version if weights.any else None,
-        planned_epochs=_whole(args.get("epochs")),
+        planned_epochs=whole(args.get("epochs")),
         last=weights.last,
         best=weights.best,
         results_file=results_file,
@@ -78,17 +81,20 @@ def read(directory: RunDirectory) -> TrainingRun:
     return add_epochs(run, directory, table)
 
 
-def add_epochs(run: TrainingRun, directory: RunDirectory, table: Table | None) -> TrainingRun:
+def add_epochs(
+    run: TrainingRun, directory: RunDirectory, table: Table | None, *, known_base: int | None = None
+) -> TrainingRun:
     """The run with the epochs of its table, and all that is known from comparing them with weights and event files."""
     numbers: tuple[int, ...] = ()
-    base = 1
+    base = 1 if known_base is None else known_base
     epochs = Epochs()
     if table is not None and table.rows:
         numbers = epoch_numbers(table, directory.save_dir / (run.results_file or RESULTS))
-        has_time = "time" in table.header
-        base, assumed = epoch_base(numbers, has_time=has_time, version=run.version, planned=run.planned_epochs)
-        if assumed:
-            directory.note(*assumed)
+        if known_base is None:
+            has_time = "time" in table.header
+            base, assumed = epoch_base(numbers, has_time=has_time, version=run.version, planned=run.planned_epochs)
+            if assumed:
+                directory.note(*assumed)
         spans = split_trainings(numbers, base)
         if len(spans) > 1 and run.segment is None:
             directory.note("several-trainings", f"{run.results_file} holds {len(spans)} trainings; this is the last")
@@ -113,9 +119,14 @@ def add_epochs(run: TrainingRun, directory: RunDirectory, table: Table | None) -
         last_row=last_row,
         best_row=best_row,
         event_times=event_times,
-        final_validation=run.final_validation or final or _multitrain_result(directory, epochs),
+        final_validation=_timed(run.final_validation, final) or final or _multitrain_result(directory, epochs),
         notes=tuple(directory.notes),
     )
+
+
+def _timed(written: FinalValidation | None, logged: FinalValidation | None) -> FinalValidation | None:
+    """The final validation of the results file, at the time that the event file tells."""
+    return replace(written, wall_ms=logged.wall_ms) if written is not None and logged is not None else written
 
 
 def _read_args(directory: RunDirectory) -> dict[str, object]:
@@ -129,8 +140,9 @@ def _read_args(directory: RunDirectory) -> dict[str, object]:
     return args
 
 
-def _read_table(directory: RunDirectory, weights: Weights) -> tuple[Table | None, str | None]:
-    name = _results_name(directory.by_path.keys())
+def read_table(directory: RunDirectory, weights: Weights) -> tuple[Table | None, str | None]:
+    """The table of results.csv, else the one that a checkpoint keeps, and the file it came from."""
+    name = results_name(directory.by_path.keys())
     place: RunFile | None = directory.get(name) if name else None
     if place is not None:
         if place.path != RESULTS:
@@ -139,8 +151,6 @@ def _read_table(directory: RunDirectory, weights: Weights) -> tuple[Table | None
             table = read_results(place.location)
             for note in table.notes:
                 directory.note(*note)
-            if table.short_last is not None:
-                directory.note("ragged-row", f"the last line of {place.path} is short; left out")
             return table, place.path
         directory.note("empty-results", f"{place.path} is empty")
     facts = weights.any
@@ -152,8 +162,9 @@ def _read_table(directory: RunDirectory, weights: Weights) -> tuple[Table | None
     return Table(tuple(columns), tuple(tuple(columns[name][row] for name in columns) for row in range(length))), None
 
 
-def _whole(value: object) -> int | None:
-    return int(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+def whole(value: object) -> int | None:
+    """A number of epochs as an integer, or None where the value is no such number."""
+    return int(value) if isinstance(value, (int, float)) and abs(value) < MAX_EPOCHS else None
 
 
 def _task(args: Mapping[str, object], columns: tuple[str, ...]) -> str | None:
