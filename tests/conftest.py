@@ -6,6 +6,7 @@ A service that does not start is an error, never a skip. Under pytest-xdist each
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,23 @@ def fixtures() -> Path:
 def sqlite_uri(tmp_path: Path) -> str:
     """The tracking URI of a database that does not exist yet."""
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="session")
+def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from importer.store import open_store
+
+    path = tmp_path_factory.mktemp("empty_database") / "mlflow.db"
+    open_store(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def empty_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _empty_database: Path) -> str:
+    """The tracking URI of a database with MLflow's tables and nothing in them; its artifacts go below tmp_path."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(_empty_database, tmp_path / "store.db")
+    return f"sqlite:///{tmp_path / 'store.db'}"
 
 
 @pytest.fixture(scope="module")
