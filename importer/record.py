@@ -86,7 +86,7 @@ def describe(run: TrainingRun, record: Mapping[str, object], timeline: Timeline,
     """The run's provenance in Markdown, for MLflow's `mlflow.note.content`."""
     how = CLOCKS.get(timeline.clock, timeline.clock)
     lines = [
-        f"Imported by {record['importer']} from a {run.generator} run directory of {len(run.epochs)} epochs.",
+        f"Imported by {record['importer']} from the {run.generator} run directory of {len(run.epochs)} epochs.",
         "",
         f"- **times**: {how}{f', {timeline.zone}' if timeline.zone else ''}",
         f"- **params**: {', '.join(run.params_from) or 'none found'}",
