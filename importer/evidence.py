@@ -14,6 +14,7 @@ from importer.readers import RunDirectory
 from importer.results import Table
 
 CSV_REL = 1e-4  # results.csv keeps five digits, so a rounded value is off by 5e-5 at most
+EVENT_REL = 6e-4  # of a results.txt, which keeps four digits; 90% of the values have to agree
 FIT_PREFIXES = ("metrics/", "val/")
 
 
@@ -163,7 +164,7 @@ def _step_offset(scalars: Iterable[Scalar], epochs: Epochs) -> int | None:
             for column, cell in zip(epochs.columns, row, strict=True):
                 if told := values.get((column, step + offset)):
                     compared += 1
-                    agreed += any(_near(cell, value, 2 * CSV_REL) for value in told)
+                    agreed += any(_near(cell, value, EVENT_REL) for value in told)
         if compared and agreed >= 0.9 * compared:
             return offset
     return None
