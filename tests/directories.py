@@ -1,96 +1,154 @@
-"""Run directories as Ultralytics 8.4 leaves them, small and true in every part that the importer reads."""
+"""Run directories for the tests: copies of the fixtures with their file times, and trainings made to measure."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import yaml
-from torch_saves import fake_modules, finished, pickled, zipped
+from torch_saves import pickled, zipped
 
-STARTED = 1709294400.0  # 2024-03-01T12:00:00Z
-SECONDS = 10.0  # an epoch
+FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
+STARTED_MS = 1_700_000_000_000  # 2023-11-14T22:13:20Z
+SETUP_MS = 4_000  # from args.yaml to the first epoch
 COLUMNS = (
-    "epoch time train/box_loss train/cls_loss train/dfl_loss metrics/precision(B) metrics/recall(B) metrics/mAP50(B) "
-    "metrics/mAP50-95(B) val/box_loss val/cls_loss val/dfl_loss lr/pg0 lr/pg1 lr/pg2"
-).split()
-IMAGE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
-ARGS = yaml.safe_load(
-    "{task: detect, mode: train, model: yolo11n.pt, data: coco8.yaml, epochs: 3, time: null, patience: 100, batch: 16, "
-    "imgsz: 640, save: true, save_period: -1, cache: false, device: null, workers: 8, project: null, name: train, "
-    "exist_ok: false, pretrained: true, optimizer: auto, verbose: true, seed: 0, deterministic: true, "
-    "single_cls: false, rect: false, cos_lr: false, close_mosaic: 10, resume: false, amp: true, fraction: 1.0, "
-    "profile: false, freeze: null, multi_scale: 0.0, compile: false, overlap_mask: true, mask_ratio: 4, dropout: 0.0, "
-    "val: true, split: val, save_json: false, conf: null, iou: 0.7, max_det: 300, half: false, dnn: false, "
-    "plots: true, source: null, vid_stride: 1, stream_buffer: false, visualize: false, augment: false, "
-    "agnostic_nms: false, classes: null, retina_masks: false, embed: null, show: false, save_frames: false, "
-    "save_txt: false, save_conf: false, save_crop: false, show_labels: true, show_conf: true, show_boxes: true, "
-    "line_width: null, format: torchscript, keras: false, optimize: false, int8: false, dynamic: false, "
-    "simplify: true, opset: null, workspace: null, nms: false, lr0: 0.01, lrf: 0.01, momentum: 0.937, "
-    "weight_decay: 0.0005, warmup_epochs: 3.0, warmup_momentum: 0.8, warmup_bias_lr: 0.1, box: 7.5, cls: 0.5, "
-    "dfl: 1.5, pose: 12.0, kobj: 1.0, rle: 1.0, angle: 1.0, nbs: 64, hsv_h: 0.015, hsv_s: 0.7, hsv_v: 0.4, "
-    "degrees: 0.0, translate: 0.1, scale: 0.5, shear: 0.0, perspective: 0.0, flipud: 0.0, fliplr: 0.5, bgr: 0.0, "
-    "mosaic: 1.0, mixup: 0.0, cutmix: 0.0, copy_paste: 0.0, copy_paste_mode: flip, auto_augment: randaugment, "
-    "erasing: 0.4, cfg: null, tracker: botsort.yaml}"
-)
+    "train/box_loss", "train/cls_loss", "train/dfl_loss", "metrics/precision(B)", "metrics/recall(B)",
+    "metrics/mAP50(B)", "metrics/mAP50-95(B)", "val/box_loss", "val/cls_loss", "val/dfl_loss", "lr/pg0", "lr/pg1",
+    "lr/pg2",
+)  # fmt: skip
 
 
-def make_run(
-    save_dir: Path,
-    *,
-    epochs: int = 3,
-    args: Mapping[str, object] | bytes | None = None,
-    results: str | bytes | None = None,
-    files: Mapping[str, bytes | None] | None = None,
-    started: float = STARTED,
-) -> Path:
-    """A finished training's directory, its files as old as the training would have left them.
+def fixture_names() -> list[str]:
+    """The fixtures, by name."""
+    return sorted(_fixture_times())
 
-    `args` are laid over those of a default training, or are the bytes of args.yaml; `results` is the text of
-    results.csv; `files` adds files by their path or, with None, takes them away.
-    """
-    args_text = args if isinstance(args, bytes) else args_yaml(save_dir, epochs, args or {})
-    results_text = results_csv(epochs) if results is None else results
-    ended = started + SECONDS * epochs
-    content: dict[str, tuple[bytes | None, float]] = {
-        "args.yaml": (args_text, started),
-        "labels.jpg": (IMAGE, started + 1),
-        "train_batch0.jpg": (IMAGE, started + 2),
-        "results.csv": (results_text if isinstance(results_text, bytes) else results_text.encode(), ended),
-        "results.png": (IMAGE, ended + 2),
-    }
-    content.update({path: (raw, ended) for path, raw in (files or {}).items()})
-    save_dir.mkdir(parents=True, exist_ok=True)
-    for path, (raw, at) in content.items():
-        if raw is not None:
-            (save_dir / path).parent.mkdir(parents=True, exist_ok=True)
-            (save_dir / path).write_bytes(raw)
-            os.utime(save_dir / path, (at, at))
+
+def copy_fixture(name: str, below: Path) -> Path:
+    """A copy of a fixture, `below/name`, with the file times of its training, which git does not keep."""
+    save_dir = below / name
+    shutil.copytree(FIXTURES / name, save_dir)
+    for path, mtime_ns in _fixture_times()[name].items():
+        os.utime(save_dir / path, ns=(mtime_ns, mtime_ns))
     return save_dir
 
 
-def args_yaml(save_dir: Path, epochs: int, changed: Mapping[str, object]) -> bytes:
-    """The args.yaml of a default training with some args changed."""
-    args = {**ARGS, "epochs": epochs, "name": save_dir.name, "save_dir": str(save_dir), **changed}
-    return yaml.safe_dump(args, sort_keys=False).encode()
+def _fixture_times() -> dict[str, dict[str, int]]:
+    return json.loads((FIXTURES / "times.json").read_text())  # type: ignore[no-any-return]
 
 
-def results_csv(epochs: int = 3, columns: list[str] = COLUMNS) -> str:
-    """The text of a results.csv; no two cells of it are the same but by chance."""
-    lines = [",".join(columns)]
-    for epoch in range(1, epochs + 1):
-        cells = [str(epoch), f"{SECONDS * epoch:g}"] if columns[1] == "time" else [str(epoch)]
-        cells += [f"{at / 16 + 1 / (epoch + at):.5g}" for at in range(len(columns) - len(cells))]
-        lines.append(",".join(cells))
-    return "\n".join(lines) + "\n"
+@dataclass(frozen=True)
+class Training:
+    """A training of Ultralytics to be written to disk; by default one of 8.3.40, finished, with `time`.
+
+    Units:  ms since the Unix epoch; `epoch_ms` from one epoch's end to the next.
+    """
+
+    epochs: int = 3
+    planned: int | None = None  # as many as there are
+    epoch_ms: int = 10_000
+    started_ms: int = STARTED_MS  # when args.yaml was written; the first epoch begins SETUP_MS later
+    columns: tuple[str, ...] = COLUMNS
+    has_time: bool = True
+    padded: bool = False
+    base: int = 1
+    rows: tuple[Mapping[str, float], ...] = ()  # cells that are not as value_of has them, by row
+    sessions: tuple[int, ...] = ()  # rows, from 1 on, at which a resume began: there `time` starts again
+    args: Mapping[str, object] = field(default_factory=dict)
+    last: Mapping[str, object] | None = field(default_factory=dict)  # what differs from a finished one; None: no file
+    best: Mapping[str, object] | None = None
+    plots: bool = True
+
+    def with_(self, **changes: object) -> Training:
+        """The training with other facts."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    @property
+    def first_epoch_ms(self) -> int:
+        """When the first epoch began."""
+        return self.started_ms + SETUP_MS
+
+    def fit_ms(self, row: int) -> int:
+        """When the epoch of a row was over."""
+        return self.first_epoch_ms + (row + 1) * self.epoch_ms
+
+    def value_of(self, column: str, row: int) -> float:
+        """A cell: no two are the same, and five digits hold it."""
+        told = self.rows[row].get(column) if row < len(self.rows) else None
+        return told if told is not None else round(0.1 + 0.01 * self.columns.index(column) + 0.001 * row, 5)
+
+    def csv(self) -> str:
+        """The text of results.csv."""
+        header = ("epoch", "time", *self.columns) if self.has_time else ("epoch", *self.columns)
+        lines = [header, *(self._cells(row) for row in range(self.epochs))]
+        if self.padded:
+            return "".join(",".join(f"{cell:>23}" for cell in line) + "\n" for line in lines)
+        return "".join(",".join(line) + "\n" for line in lines)
+
+    def _cells(self, row: int) -> tuple[str, ...]:
+        began = max((start for start in self.sessions if start <= row), default=0)
+        time = [f"{(row - began + 1) * self.epoch_ms / 1000:.6g}"] if self.has_time else []
+        return (str(row + self.base), *time, *(f"{self.value_of(column, row):.6g}" for column in self.columns))
+
+    def all_args(self, save_dir: Path | str) -> dict[str, object]:
+        """What args.yaml holds."""
+        planned = self.planned if self.planned is not None else self.epochs
+        told = {"task": "detect", "mode": "train", "model": "yolo11n.pt", "data": "coco8.yaml", "epochs": planned}
+        told |= {"batch": 16, "imgsz": 640, "optimizer": "auto", "seed": 0, "lr0": 0.01, "mosaic": 1.0, "project": None}
+        return {**told, "name": "train", "save_dir": "runs/detect/train", **self.args}
+
+    def checkpoint(self, changes: Mapping[str, object], save_dir: Path | str) -> dict[str, object]:
+        """What a .pt holds beside its weights, saved after the last epoch where `changes` do not say otherwise."""
+        saved = datetime.fromtimestamp(self.fit_ms(self.epochs - 1) / 1000, timezone.utc)
+        train_args = {key: value for key, value in self.all_args(save_dir).items() if key != "save_dir"}
+        rows = range(self.epochs)
+        results: dict[str, Sequence[float]] = {"epoch": [row + self.base for row in rows]}
+        results |= {column: [self.value_of(column, row) for row in rows] for column in self.columns}
+        facts = {"epoch": -1, "version": "8.3.40", "date": saved.isoformat(), "train_results": results}
+        return {**facts, "train_args": train_args, **changes}
+
+    def write(self, save_dir: Path) -> Path:
+        """The directory with all its files, each with the time at which a trainer writes it."""
+        weights = save_dir / "weights"
+        weights.mkdir(parents=True, exist_ok=True)
+        end_ms = self.fit_ms(self.epochs - 1)
+        place(save_dir / "args.yaml", yaml.safe_dump(self.all_args(save_dir), sort_keys=False), self.started_ms)
+        if self.plots:
+            place(save_dir / "labels.jpg", b"labels", self.started_ms + SETUP_MS - 200)
+            place(save_dir / "train_batch0.jpg", b"first batch", self.started_ms + SETUP_MS + 200)
+            place(save_dir / "results.png", b"curves", end_ms + 3_000)
+        place(save_dir / "results.csv", self.csv(), end_ms)
+        for name, changes in (("last.pt", self.last), ("best.pt", self.best)):
+            if changes is not None:
+                place(weights / name, zipped(pickled(self.checkpoint(changes, save_dir))), end_ms + 100)
+        return save_dir
 
 
-def last_pt(save_dir: Path, epochs: int = 3, **changed: object) -> bytes:
-    """The last.pt of that default training: stripped, with its args and results inside."""
-    rows = [line.split(",") for line in results_csv(epochs).splitlines()]
-    columns = {name: [float(row[at]) for row in rows[1:]] for at, name in enumerate(rows[0])}
-    args = yaml.safe_load(args_yaml(save_dir, epochs, {}))
-    with fake_modules() as modules:
-        told = {**finished(modules), "train_args": args, "train_results": columns, "train_metrics": {}}
-        return zipped(pickled({**told, "date": "2024-03-01T12:00:30+00:00", **changed}))
+def place(path: Path, content: str | bytes, mtime_ms: int) -> None:
+    """A file with this content and file time."""
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    os.utime(path, ns=(mtime_ms * 1_000_000,) * 2)
+
+
+def touch_all(save_dir: Path, mtime_ms: int) -> None:
+    """Every file time alike, as after a clone or a careless copy."""
+    for path in save_dir.rglob("*"):
+        os.utime(path, ns=(mtime_ms * 1_000_000,) * 2)
+
+
+def round_times(save_dir: Path, grain_ms: int) -> None:
+    """Every file time as an archive keeps it: cut to whole seconds, or to even ones as zip does."""
+    for path in save_dir.rglob("*"):
+        mtime_ms = path.stat().st_mtime_ns // 1_000_000
+        os.utime(path, ns=(mtime_ms // grain_ms * grain_ms * 1_000_000,) * 2)
+
+
+def move_times(save_dir: Path, by_ms: int) -> None:
+    """Every file time later by as much."""
+    for path in save_dir.rglob("*"):
+        mtime_ns = path.stat().st_mtime_ns + by_ms * 1_000_000
+        os.utime(path, ns=(mtime_ns, mtime_ns))
