@@ -74,7 +74,7 @@ def _facts(found: TorchFile) -> CheckpointFacts:
         train_metrics=_metrics(plain, saved.get("train_metrics")),
         train_results=_results(plain, saved.get("train_results")),
         best_fitness=number(plain(saved.get("best_fitness"))),
-        git={key: text for key, text in plain.mapping(saved.get("git")).items() if isinstance(text, str)},
+        git=_git(plain.mapping(saved.get("git"))),
         crcs=found.crcs,
         legacy=found.legacy,
     )
@@ -83,6 +83,11 @@ def _facts(found: TorchFile) -> CheckpointFacts:
 def _text(plain: Plain, value: object) -> str | None:
     text = plain(value)
     return text if isinstance(text, str) and not text.startswith("<") else None
+
+
+def _git(told: Mapping[str, object]) -> dict[str, str]:
+    """Source: the trainer writes str(GIT.root), which is `None` where the code lay in no repository."""
+    return {key: text for key, text in told.items() if isinstance(text, str) and text != "None"}
 
 
 def _epoch(value: object) -> int | None:

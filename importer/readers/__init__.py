@@ -65,7 +65,7 @@ class Reader(Protocol):
 
 def _load() -> tuple[Reader, ...]:
     modules = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)]
-    readers = [module for module in modules if hasattr(module, "recognise")]
+    readers = [module for module in modules if hasattr(module, "PRIORITY")]
     return tuple(sorted(readers, key=lambda reader: reader.PRIORITY))
 
 
