@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from importer.discover import FoundRun
 from importer.errors import StoreError, YmlfError
@@ -22,6 +23,10 @@ from importer.outcome import SOURCE_FAULTS, Kind, Outcome
 from importer.single import import_read_run, verify_read_run
 from importer.store import Store, failures, open_store
 from importer.survey import Survey, read_surveyed, survey
+from importer.templates import needs_date
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 log = logging.getLogger(__name__)
 
@@ -109,9 +114,17 @@ def import_one(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
 def _import_or_pass(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
     began = time.monotonic()
     store = worker_store(uri)
-    if (there := _there_already(told, store)) is not None:
-        return [replace(there, seconds=time.monotonic() - began)]
-    return import_read_run(read_surveyed(told, options), store, options, options.import_id or "")
+    runs = None
+    if told.family != "tune":  # whose children are to be looked at, too
+        experiment_id = store.experiment_id(told.experiment, create=False)
+        with failures("looking the run up"):
+            runs = search_key(store, experiment_id, told.key) if experiment_id is not None else []
+        if (there := _there_already(told, runs)) is not None:
+            return [replace(there, seconds=time.monotonic() - began)]
+    run = read_surveyed(told, options)
+    if needs_date(options.experiment):
+        runs = None  # the survey could not tell the experiment
+    return import_read_run(run, store, options, options.import_id or "", runs)
 
 
 def verify_one(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
@@ -125,15 +138,8 @@ def verify_one(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
         return [Outcome(Kind.REFUSED, told.save_dir, error.message, error.hint)]
 
 
-def _there_already(told: Survey, store: Store) -> Outcome | None:
-    """The outcome for a training that is there, whole and unchanged: one search, and nothing more is read."""
-    if told.family == "tune":
-        return None  # its children are to be looked at, too
-    experiment_id = store.experiment_id(told.experiment, create=False)
-    if experiment_id is None:
-        return None
-    with failures("looking the run up"):
-        runs = search_key(store, experiment_id, told.key)
+def _there_already(told: Survey, runs: list[Run]) -> Outcome | None:
+    """The outcome for a training that is there, whole and unchanged: nothing more needs to be read."""
     if len(runs) != 1:
         return None
     run = runs[0]
@@ -144,7 +150,7 @@ def _there_already(told: Survey, store: Store) -> Outcome | None:
         told.save_dir,
         run_id=run.info.run_id,
         run_name=run.info.run_name,
-        experiment_id=experiment_id,
+        experiment_id=run.info.experiment_id,
         experiment_name=told.experiment,
         key=told.key,
     )

@@ -54,12 +54,22 @@ class Found:
         return load_record(self.run.data.tags.get(RECORD)) if self.run is not None else None
 
 
-def look_up(store: Store, plan: ImportPlan, experiment_id: str | None, *, with_live: bool = False) -> Found:
-    """What an experiment holds of the training that a plan is of: one search, and one more where live runs may be."""
+def look_up(
+    store: Store,
+    plan: ImportPlan,
+    experiment_id: str | None,
+    *,
+    with_live: bool = False,
+    runs: list[Run] | None = None,
+) -> Found:
+    """What an experiment holds of the training that a plan is of: one search, and one more where live runs may be.
+
+    `runs` is what the search just found, where it was made already.
+    """
     if experiment_id is None:
         return Found(Presence.ABSENT)
     with failures("looking the run up"):
-        runs = search_key(store, experiment_id, plan.key)
+        runs = search_key(store, experiment_id, plan.key) if runs is None else runs
         if not runs:
             twin = None if with_live else _live_twin(store, plan, experiment_id)
             return Found(Presence.LIVE, twin) if twin is not None else Found(Presence.ABSENT)
@@ -103,9 +113,10 @@ def is_being_written(run: Run) -> bool:
         return False
 
 
-def search_key(store: Store, experiment_id: str, key: str) -> list[Run]:
-    """The active runs of an experiment that carry a key."""
-    return list(store.client.search_runs([experiment_id], f"tags.`{KEY}` = '{key}'", max_results=50))
+def search_key(store: Store, experiment_id: str, key: str, *, but: str | None = None) -> list[Run]:
+    """The active runs of an experiment that carry a key, but for the run of the id `but`."""
+    condition = f"tags.`{KEY}` = '{key}'" + (f" and attributes.run_id != '{but}'" if but else "")
+    return list(store.client.search_runs([experiment_id], condition, max_results=50))
 
 
 def canonical(runs: Collection[Run], fingerprint: str | None = None) -> Run:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from importer.identity import RECORD, Found, Presence, look_up, search_key, still_holds, stored_points
 from importer.model import ImportOptions, ImportPlan, TrainingRun
@@ -17,6 +18,9 @@ from importer.store import Store, failures
 from importer.timeline import still_training
 from importer.verify import compare
 from importer.write import create_run, delete_run, fill_run
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,8 @@ class Decision:
     hint: str | None = None
 
 
-def decide(run: TrainingRun, store: Store, options: ImportOptions) -> Decision:
-    """What an import would do with a run, without doing it.
+def decide(run: TrainingRun, store: Store, options: ImportOptions, runs: list[Run] | None = None) -> Decision:
+    """What an import would do with a run, without doing it; `runs` is what a search for its key just found.
 
     Errors: PlanError, RunDirError and UsageError of the plan; StoreError.
     """
@@ -44,7 +48,7 @@ def decide(run: TrainingRun, store: Store, options: ImportOptions) -> Decision:
             Kind.STILL_TRAINING, plan, absent, "results.csv was written just now", "--unfinished takes it as it is"
         )
     experiment_id = store.experiment_id(plan.experiment_name, create=False)
-    found = look_up(store, plan, experiment_id, with_live=options.with_live)
+    found = look_up(store, plan, experiment_id, with_live=options.with_live, runs=runs)
     return _judge(run, store, options, plan, found)
 
 
@@ -130,9 +134,11 @@ def carry_out(
     )
 
 
-def import_read_run(run: TrainingRun, store: Store, options: ImportOptions, import_id: str) -> list[Outcome]:
+def import_read_run(
+    run: TrainingRun, store: Store, options: ImportOptions, import_id: str, runs: list[Run] | None = None
+) -> list[Outcome]:
     """The outcomes of a run and of its children, a tune's iterations, which become nested runs of one experiment."""
-    decision = decide(run, store, options)
+    decision = decide(run, store, options, runs)
     outcomes = [carry_out(run, decision, store, options, import_id)]
     parent = outcomes[0]
     if parent.run_id is None:
@@ -173,7 +179,7 @@ def verify_read_run(run: TrainingRun, store: Store, options: ImportOptions, deep
         run_id=found.run.info.run_id,
         experiment_id=experiment_id,
         mismatches=tuple(faults),
-        reason=f"{len(faults)} mismatches" if faults else None,
+        reason=f"{len(faults)} {'mismatch' if len(faults) == 1 else 'mismatches'}" if faults else None,
         seconds=time.monotonic() - began,
     )
     below = replace(options, experiment=plan.experiment_name, run_name=None, empty=True)

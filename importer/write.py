@@ -119,6 +119,8 @@ def fill_run(
             store.client.set_terminated(run.info.run_id, plan.status, plan.timeline.ended_ms)
         store.client.log_batch(run.info.run_id, **chunks[-1])
     if time.monotonic() - looked > STALE_SECONDS:
+        with failures("reading the run"):
+            run = store.client.get_run(run.info.run_id)  # complete by now: of two complete runs, both sides see one
         return _settle(store, plan.key, run, ignored=replaces)
     return run, True
 
@@ -134,17 +136,18 @@ def _settle(store: Store, key: str, run: Run, *, ignored: str | None) -> tuple[R
 
     A create_run whose answer was lost, and which was sent again, made two runs of ours: one is kept.
     """
+    run_id = run.info.run_id
     with failures("looking for other importers"):
-        found = [other for other in search_key(store, run.info.experiment_id, key) if other.info.run_id != ignored]
-    ours = [other for other in found if other.data.tags.get(WRITER) == run.data.tags.get(WRITER)]
-    if run.info.run_id not in {other.info.run_id for other in found}:
-        return run, True  # the search is behind; the next one is not
-    chosen = canonical(found)
-    mine = chosen in ours
-    for other in ours:
-        if other.info.run_id != chosen.info.run_id:
-            delete_run(store, other.info.run_id)
-    return (chosen if chosen.info.run_id != run.info.run_id else run), mine
+        others = search_key(store, run.info.experiment_id, key, but=run_id)
+    others = [other for other in others if other.info.run_id != ignored]
+    if not others:
+        return run, True
+    ours = [run, *(other for other in others if other.data.tags.get(WRITER) == run.data.tags.get(WRITER))]
+    chosen = canonical([run, *others])
+    for own in ours:
+        if own is not chosen:
+            delete_run(store, own.info.run_id)
+    return chosen, chosen in ours
 
 
 def _plain_tags(plan: ImportPlan) -> dict[str, str]:
@@ -286,4 +289,5 @@ def list_artifacts(repository: Any) -> dict[str, int]:
 
 def is_local(artifact_uri: str) -> bool:
     """Whether artifacts lie on a file system that is mounted here."""
-    return artifact_uri.startswith("file:") or "://" not in artifact_uri
+    scheme = artifact_uri.partition(":")[0] if ":" in artifact_uri else ""
+    return scheme == "file" or len(scheme) < 2  # C:\\ is a drive; mlflow-artifacts:/ is a server
