@@ -13,7 +13,7 @@ from importer.identity import COMPLETE, FINGERPRINT, KEY, STATE, same_value, sto
 from importer.model import Artifact, ImportPlan, MetricPoint
 from importer.naming import MAX_TAG_VALUE
 from importer.store import Store, failures
-from importer.write import is_local, list_artifacts
+from importer.write import is_local, list_artifacts, spooled
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -28,7 +28,7 @@ class Mismatch(NamedTuple):
     found: str
 
     def __str__(self) -> str:
-        return f"{self.what} {self.name}: expected {self.expected}, found {self.found}"
+        return f"{f'{self.what} {self.name}'.rstrip()}: expected {self.expected}, found {self.found}"
 
 
 def compare(store: Store, plan: ImportPlan, run: Run, *, deep: bool | None = None) -> list[Mismatch]:
@@ -108,7 +108,7 @@ def _compare_artifacts(store: Store, plan: ImportPlan, run: Run, deep: bool) -> 
 
 
 def _compare_bytes(repository: Any, artifact: Artifact) -> Mismatch | None:
-    with artifact.location.open("rb") as handle:
+    with spooled(artifact) as local, local.open("rb") as handle:
         expected = _sha256(handle)
     with tempfile.TemporaryDirectory(prefix="ymlf-") as folder, failures(f"artifact {artifact.artifact_path}"):
         local = Path(repository.download_artifacts(artifact.artifact_path, _target(repository, folder)))
