@@ -41,7 +41,8 @@ def make_run(save_dir: Path, number: int, *, epochs: int, weights_bytes: int, pl
     (save_dir / "args.yaml").write_text(yaml.safe_dump(args, sort_keys=False))
     rows = [[round(dice.uniform(0.1, 4), 5) for _ in COLUMNS] for _ in range(epochs)]
     lines = [",".join(("epoch", "time", *COLUMNS))]
-    lines += [f"{epoch},{epoch * 3.5:.6g}," + ",".join(f"{cell:.6g}" for cell in row) for epoch, row in enumerate(rows, 1)]
+    for epoch, row in enumerate(rows, 1):
+        lines.append(",".join(f"{cell:.6g}" for cell in (epoch, epoch * 3.5, *row)))
     (save_dir / "results.csv").write_text("\n".join(lines) + "\n")
     ended = STARTED + timedelta(hours=number, seconds=epochs * 3.5)
     for name in ("last.pt", "best.pt"):
@@ -69,7 +70,9 @@ def _write_checkpoint(
         archive.writestr(f"{path.stem}/version", "3\n")
 
 
-def make_tree(tree: Path, runs: int, *, epochs: int = 100, weights_bytes: int = 50_000, plot_bytes: int = 4_000) -> None:
+def make_tree(
+    tree: Path, runs: int, *, epochs: int = 100, weights_bytes: int = 50_000, plot_bytes: int = 4_000
+) -> None:
     """`runs` directories, a hundred to a project, each named as a trainer names them."""
     for number in range(runs):
         place = number % 100

@@ -24,7 +24,7 @@ from importer.errors import UsageError
 if TYPE_CHECKING:
     from importer.terminal import Terminal
 
-paths_argument = click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="PATH...")
+paths_argument = click.argument("paths", nargs=-1, type=click.Path(), metavar="PATH...")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -34,10 +34,10 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path())
 @plan_options
 @output_options
-def plan(path: Path, as_json: bool, **given: Any) -> None:
+def plan(path: str, as_json: bool, **given: Any) -> None:
     """Show what an import of PATH would log. Needs no store and writes nothing."""
     from importer.api import require_run
     from importer.report import plan_as_json, print_plan
@@ -66,9 +66,10 @@ def plan(path: Path, as_json: bool, **given: Any) -> None:
 @click.option("--fail-fast", is_flag=True, help="Stop at the first run that is refused or fails.")
 @click.option("--dry-run", is_flag=True, help="Look everything up and say what would be done; write nothing.")
 @output_options
-def import_command(paths: tuple[Path, ...], dry_run: bool, as_json: bool, **given: Any) -> None:
+def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given: Any) -> None:
     """Import the run directories at or below each PATH. Safe to stop at any moment and to start again."""
     from importer.api import Workers, gather, import_work
+    from importer.batch import spare_the_collector
     from importer.store import open_store
     from importer.terminal import dry_run_all
 
@@ -80,6 +81,7 @@ def import_command(paths: tuple[Path, ...], dry_run: bool, as_json: bool, **give
     if not work.surveys:
         sys.exit(terminal.conclude(work.settled, work.total, None, given["report"], None))
     store = open_store(given["tracking_uri"], probe=True)
+    spare_the_collector()
     workers = Workers(given["jobs"], given["dask"])
     stop = terminal.catch_signals()
     outcomes = import_work(
@@ -98,7 +100,7 @@ def import_command(paths: tuple[Path, ...], dry_run: bool, as_json: bool, **give
     "--deep/--no-deep", default=None, help="Compare each artifact's SHA-256. Default: where they lie on this host."
 )
 @output_options
-def verify(paths: tuple[Path, ...], deep: bool | None, as_json: bool, **given: Any) -> None:
+def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: Any) -> None:
     """Compare the run directories at or below each PATH with what the store holds, point by point."""
     from importer.api import Workers, gather, verify_work
     from importer.store import open_store
@@ -119,7 +121,7 @@ def verify(paths: tuple[Path, ...], deep: bool | None, as_json: bool, **given: A
 @store_options
 @selection_options
 @output_options
-def scan(paths: tuple[Path, ...], as_json: bool, **given: Any) -> None:
+def scan(paths: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """List the run directories at or below each PATH, and with --tracking-uri what is imported already."""
     from importer.api import gather
     from importer.listing import list_runs
@@ -174,14 +176,14 @@ def _terminal(given: dict[str, Any], as_json: bool) -> Terminal:
     return Terminal(as_json=as_json, verbose=given["verbose"], quiet=given["quiet"])
 
 
-def _paths(paths: tuple[Path, ...], given: dict[str, Any], terminal: Terminal) -> list[Path]:
+def _paths(paths: tuple[str, ...], given: dict[str, Any], terminal: Terminal) -> list[str]:
     found = list(paths)
     for name in given["lists"]:
         try:
             text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"--from-file {name}: {error}", hint="give a text file with a path a line") from error
-        found += [Path(line) for line in text.splitlines() if line.strip()]
+        found += [line for line in text.splitlines() if line.strip()]
     if not found:
         raise UsageError("no PATH given", hint=terminal.suggest_paths())
     return found
