@@ -9,7 +9,7 @@ from importer.api import Work
 from importer.identity import Presence
 from importer.ledger import Import, Undo
 from importer.outcome import Kind, exit_status
-from importer.report import size, utc
+from importer.report import outcome_line, size, utc
 from importer.single import decide
 from importer.store import Store
 from importer.survey import Survey, read_surveyed
@@ -23,30 +23,22 @@ def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in (
-        "directory",
-        "generator",
-        "task",
-        "epochs",
-        "size",
-        "newest file",
-        "state",
-        *(["store"] if store else []),
-    ):
-        table.add_column(name, overflow="fold", no_wrap=name != "directory")
+    for name in ("generator", "task", "epochs", "size", "newest file", "state", *(["store"] if store else [])):
+        table.add_column(name, no_wrap=True)
+    table.add_column("directory", overflow="fold", min_width=16)
     for told in work.surveys:
         there = _presence(told, work, store)
         if terminal.as_json:
             terminal.write_json(_as_json(told, there))
         planned = f"/{told.planned_epochs}" if told.planned_epochs else ""
-        cells = [told.save_dir, told.generator, told.task or "", f"{told.epochs}{planned}", size(told.bytes),
+        cells = [told.generator, told.task or "", f"{told.epochs}{planned}", size(told.bytes),
                  utc(told.modified_ms) if told.modified_ms else "", _state(told)]  # fmt: skip
-        table.add_row(*cells, *([there] if store else []))
+        table.add_row(*cells, *([there] if store else []), told.save_dir)
     for outcome in work.settled:
         if terminal.as_json:
             terminal.write_json(outcome.as_json())
-        reason = f"duplicate of {outcome.reason}" if outcome.kind is Kind.DUPLICATE else f"refused: {outcome.reason}"
-        table.add_row(outcome.source, "", "", "", "", "", reason, *([""] if store else []))
+        state = "duplicate" if outcome.kind is Kind.DUPLICATE else outcome.kind.value
+        table.add_row("", "", "", "", "", state, *([""] if store else []), outcome_line(outcome).partition(": ")[2])
     if not terminal.as_json and not terminal.quiet:
         terminal.out.print(table, highlight=False)
         terminal.say(f"{len(work.surveys)} runs, {size(sum(told.bytes for told in work.surveys))}")

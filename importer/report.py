@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from importer.model import ImportPlan, Note, Timeline
@@ -194,12 +195,12 @@ def outcome_line(outcome: Outcome) -> str:
     """One outcome for people: what, which, why."""
     kind = "duplicate" if outcome.kind is Kind.DUPLICATE else outcome.kind.value
     reason = f"of {outcome.reason}" if outcome.kind is Kind.DUPLICATE else outcome.reason
-    text = f"{kind}: {outcome.source}"
-    return redact(
-        f"{text}: {reason}"
-        if reason and not reason.startswith(outcome.source)
-        else f"{kind}: {reason or outcome.source}"
-    )
+    if reason and reason.startswith(outcome.source):
+        return redact(f"{kind}: {reason}")
+    which = outcome.source
+    if outcome.run_name and outcome.run_name != PurePath(outcome.source).name:
+        which += f" ({outcome.run_name})"
+    return redact(f"{kind}: {which}: {reason}" if reason else f"{kind}: {which}")
 
 
 def outcome_json(outcome: Outcome) -> str:

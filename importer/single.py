@@ -42,7 +42,7 @@ def decide(run: TrainingRun, store: Store, options: ImportOptions, runs: list[Ru
     plan = plan_import(run, options)
     absent = Found(Presence.ABSENT)
     if not len(run.epochs) and not options.empty and not run.children:
-        return Decision(Kind.NO_EPOCHS, plan, absent, "it ended before the first epoch did", "import it with --empty")
+        return Decision(Kind.NO_EPOCHS, plan, absent, "it ended before its first epoch was over", "import it with --empty")
     if not options.unfinished and still_training(run, int(time.time() * 1000)):
         return Decision(
             Kind.STILL_TRAINING, plan, absent, "results.csv was written just now", "--unfinished takes it as it is"
@@ -162,7 +162,7 @@ def verify_read_run(run: TrainingRun, store: Store, options: ImportOptions, deep
     with failures("looking the run up"):
         runs = search_key(store, experiment_id, plan.key) if experiment_id else []
     if not len(run.epochs) and not runs:
-        return [of_plan(Kind.NO_EPOCHS, plan, reason="it ended before the first epoch did")]
+        return [of_plan(Kind.NO_EPOCHS, plan, reason="it ended before its first epoch was over")]
     if not runs:
         where = f"experiment {plan.experiment_name!r} of {store.shown_uri} has no run of it"
         return [of_plan(Kind.MISSING, plan, reason=where, hint="import it first, or name its --experiment")]

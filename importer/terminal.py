@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from importer.outcome import Outcome
     from importer.store import Store
 
+PIPE_WIDTH = 1000  # a table that goes to a file or a pipe is not cut to a screen
 FEW = 3  # outcomes up to this many are told in full, more in a table
 
 
@@ -33,7 +34,8 @@ class Terminal:
         from rich.console import Console
 
         self.as_json, self.verbose, self.quiet = as_json, verbose, quiet
-        self.out = Console()
+        width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+        self.out = Console(width=width)
         self.err = Console(stderr=True)
         self.signal: int | None = None
         level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
@@ -68,12 +70,14 @@ class Terminal:
 
     def catch_signals(self) -> Stop:
         """The first Ctrl-C or SIGTERM lets the run in hand finish; the second stops at once."""
+        from importer.archives import remove_unpacked
         from importer.batch import Stop
 
         stop = Stop()
 
         def handle(number: int, frame: FrameType | None) -> None:
             if stop.asked:
+                remove_unpacked()
                 os._exit(128 + number)
             stop.asked, self.signal = True, number
             self.warn("stopping: finishing the run in hand; once more stops at once")

@@ -25,6 +25,17 @@ FINAL_LIMIT_MS = 3_600_000  # a results.png later than this was drawn again
 STILL_MS = 5 * 60 * 1000  # or three epochs, if they take longer
 
 
+TIME_NOTES = {
+    "zone-assumed": "the checkpoint's date has no time zone; taken to be that of the importing host",
+    "durations-unknown": "nothing tells how long an epoch took; all are put at the one known time",
+    "time-unknown": "nothing in the directory tells when it ran; dated at the time of the import",
+}
+
+
+def _time_note(code: str) -> Note:
+    return Note(code, TIME_NOTES[code])
+
+
 @dataclass(frozen=True)
 class _Clock:
     """What one clock says: when each row was logged, and from which facts that can be computed again."""
@@ -157,7 +168,7 @@ def _evenly_dated(
     if not spacing:
         notes = (
             *notes,
-            Note("durations-unknown", "nothing tells how long an epoch took; all are put at the one known time"),
+            _time_note("durations-unknown"),
         )
     anchor = round(date_ms - (row + 1) * spacing)
     return _spaced("checkpoint-date", run, anchor, spacing, zone=zone_name, notes=notes)
@@ -183,9 +194,7 @@ def _date_ms(text: str, zone: tzinfo | None, run: TrainingRun) -> tuple[int, str
         if zone is not None:
             return round(date.replace(tzinfo=zone).timestamp() * 1000), str(zone), ()
         local = date.astimezone()
-        note = Note(
-            "zone-assumed", f"the checkpoint's date has no time zone; taken as {local.strftime('UTC%z')}, this host's"
-        )
+        note = _time_note("zone-assumed")
         return round(local.timestamp() * 1000), local.strftime("UTC%z"), (note,)
     except (ValueError, OverflowError, OSError):
         return None
@@ -243,7 +252,7 @@ def file_times_believed(run: TrainingRun) -> bool:
 
 def _import_clock(run: TrainingRun, now_ms: int) -> _Clock:
     """(5) Nothing tells when: as if it had ended now."""
-    note = Note("time-unknown", "nothing in the directory tells when it ran; dated at the time of the import")
+    note = _time_note("time-unknown")
     seconds = run.epochs.seconds
     if seconds:
         return _anchored("import-time", run, ((0, now_ms - round(seconds[-1] * 1000)),), notes=(note,))
@@ -290,15 +299,17 @@ def _recorded_clock(run: TrainingRun, recorded: Mapping[str, object], zone: tzin
     anchors = tuple((int(row), int(ms)) for row, ms in raw)
     zone_name = recorded.get("zone")
     told = zone_name if isinstance(zone_name, str) else None
+    codes = recorded.get("notes")
+    notes = tuple(_time_note(code) for code in codes if code in TIME_NOTES) if isinstance(codes, list) else ()
     if name == "event-file" and (clock := _event_clock(run)) is not None:
         shift = recorded.get("shifted_ms")
         return _shifted_clock(clock, shift if isinstance(shift, int) else 0)
     if isinstance(spacing, (int, float)):
-        return _spaced(name, run, anchors[0][1], float(spacing), zone=told)
+        return _spaced(name, run, anchors[0][1], float(spacing), zone=told, notes=notes)
     if run.epochs.seconds is None:
         return None
     anchors = _with_new_sessions(run, anchors, recorded.get("epochs"), zone)
-    return _anchored(name, run, anchors, zone=told)
+    return _anchored(name, run, anchors, zone=told, notes=notes)
 
 
 def _with_new_sessions(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
+NOTE = "mlflow.note.content"
+
+
 class Mismatch(NamedTuple):
     """One thing that the store does not hold as the directory says."""
 
@@ -53,7 +56,8 @@ def _compare_facts(plan: ImportPlan, run: Run) -> Iterator[Mismatch]:
     ]
     if not plan.keep_active:
         facts.append(("end_time", "", plan.timeline.ended_ms, run.info.end_time))
-    tags = {**plan.tags, KEY: plan.key, FINGERPRINT: plan.fingerprint, STATE: COMPLETE}
+    tags = {key: value for key, value in plan.tags.items() if key != NOTE}  # the UI lets people write on in the note
+    tags |= {KEY: plan.key, FINGERPRINT: plan.fingerprint, STATE: COMPLETE}
     facts += [("tag", key, value[:MAX_TAG_VALUE], run.data.tags.get(key)) for key, value in tags.items()]
     for what, name, expected, found in facts:
         if expected != found:
