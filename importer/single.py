@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
+NO_EPOCHS = "it ended before its first epoch was over"
+
+
 @dataclass(frozen=True)
 class Decision:
     """What is to be done with a plan, decided by looking only."""
@@ -42,7 +45,7 @@ def decide(run: TrainingRun, store: Store, options: ImportOptions, runs: list[Ru
     plan = plan_import(run, options)
     absent = Found(Presence.ABSENT)
     if not len(run.epochs) and not options.empty and not run.children:
-        return Decision(Kind.NO_EPOCHS, plan, absent, "it ended before its first epoch was over", "import it with --empty")
+        return Decision(Kind.NO_EPOCHS, plan, absent, NO_EPOCHS, "import it with --empty")
     if not options.unfinished and still_training(run, int(time.time() * 1000)):
         return Decision(
             Kind.STILL_TRAINING, plan, absent, "results.csv was written just now", "--unfinished takes it as it is"
@@ -162,7 +165,7 @@ def verify_read_run(run: TrainingRun, store: Store, options: ImportOptions, deep
     with failures("looking the run up"):
         runs = search_key(store, experiment_id, plan.key) if experiment_id else []
     if not len(run.epochs) and not runs:
-        return [of_plan(Kind.NO_EPOCHS, plan, reason="it ended before its first epoch was over")]
+        return [of_plan(Kind.NO_EPOCHS, plan, reason=NO_EPOCHS)]
     if not runs:
         where = f"experiment {plan.experiment_name!r} of {store.shown_uri} has no run of it"
         return [of_plan(Kind.MISSING, plan, reason=where, hint="import it first, or name its --experiment")]

@@ -168,7 +168,8 @@ def _closing_table(terminal: Terminal, tally: object) -> None:
     for kind, count in sorted(tally.counts.items()):
         table.add_row(f"{count:>6}", kind.value if kind is not Kind.DUPLICATE else "duplicate")
     terminal.out.print(table, highlight=False)
-    terminal.say(f"{tally.points:,} points and {size(tally.bytes)} of artifacts written")
+    if tally.points or tally.bytes:
+        terminal.say(f"{tally.points:,} points and {size(tally.bytes)} of artifacts written")
 
 
 def where_to_look(outcome: Outcome, store: Store) -> str:

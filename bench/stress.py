@@ -1,0 +1,107 @@
+"""Is a tree whole after it was imported under stress? `python bench/stress.py kill|twice --store sqlite|postgres`
+
+    kill    the import is SIGKILLed at random moments, workers and all, and started again each time
+    twice   two imports of the tree run at the same time
+
+Both end with `ymlf verify` over the tree and a count of the runs in the store: one per directory, none left RUNNING.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from make_tree import make_tree
+from services.postgres import postgres
+
+YMLF = (sys.executable, "-m", "importer.cli")
+
+
+def start(tree: Path, uri: str, artifacts: Path) -> subprocess.Popen[bytes]:
+    """An import in a process group of its own."""
+    command = [*YMLF, "import", str(tree), "--tracking-uri", uri, "--artifact-location", str(artifacts), "-q"]
+    return subprocess.Popen(command, start_new_session=True)
+
+
+def kill(tree: Path, uri: str, artifacts: Path, times: int, seconds: float, dice: random.Random) -> None:
+    """Kill imports of the tree, then let one go through."""
+    for turn in range(times):
+        process = start(tree, uri, artifacts)
+        pause = dice.uniform(0.5, seconds)
+        time.sleep(pause)
+        ended = process.poll()
+        os.killpg(process.pid, signal.SIGKILL) if ended is None else None
+        process.wait()
+        print(f"  kill {turn + 1} after {pause:.1f} s" if ended is None else "  ended by itself", file=sys.stderr)
+    assert start(tree, uri, artifacts).wait() == 0, "the last import failed"
+
+
+def twice(tree: Path, uri: str, artifacts: Path) -> None:
+    """Two imports at once."""
+    both = [start(tree, uri, artifacts) for _ in range(2)]
+    statuses = [process.wait() for process in both]
+    assert statuses == [0, 0], statuses
+
+
+def examine(tree: Path, uri: str) -> dict[str, object]:
+    """What `ymlf verify` says of each run, and how many runs the store has, by status and by state."""
+    from mlflow import MlflowClient
+
+    done = subprocess.run([*YMLF, "verify", str(tree), "--tracking-uri", uri, "--json"], capture_output=True, text=True)
+    told = json.loads(done.stdout.splitlines()[-1])
+    client = MlflowClient(uri)
+    runs, keys, token = Counter(), Counter(), None
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    while True:
+        page = client.search_runs(ids, max_results=500, page_token=token)
+        for run in page:
+            runs[f"{run.info.status} {run.data.tags.get('ymlf.state')}"] += 1
+            keys[run.data.tags.get("ymlf.key")] += 1
+        token = page.token
+        if not token:
+            break
+    twice_there = sum(1 for count in keys.values() if count > 1)
+    return {"verify": told["summary"], "exit": done.returncode, "store": dict(runs), "keys twice": twice_there}
+
+
+def main() -> None:
+    """Do what the command line asks for and print what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["kill", "twice"])
+    parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite")
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--times", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=25.0, help="a kill comes at most this long after the start")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ymlf-stress-")))
+        make_tree(folder / "tree", options.runs)
+        uri = f"sqlite:///{folder}/mlflow.db"
+        if options.store == "postgres":
+            uri = stack.enter_context(postgres()).create_database("stress")
+        artifacts = folder / "artifacts"
+        began = time.perf_counter()
+        if options.what == "kill":
+            kill(folder / "tree", uri, artifacts, options.times, options.seconds, random.Random(options.seed))
+        else:
+            twice(folder / "tree", uri, artifacts)
+        told = {"what": options.what, "store": options.store, "runs": options.runs,
+                "seconds": round(time.perf_counter() - began, 1), **examine(folder / "tree", uri)}  # fmt: skip
+        print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
