@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import yaml
@@ -12,6 +13,9 @@ from importer.model import Note
 MAX_BYTES = 1_000_000  # the largest args.yaml seen has 5 kB
 MAX_DEPTH = 40
 MAX_NODES = 20_000
+MAX_DIGITS = 400  # of a number; PyYAML takes 1:1:1... for base 60, in time that grows with the square
+
+_NUMBER = re.compile(r"[-+]?[0-9][-+0-9_.:eE]*")
 
 _Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -72,6 +76,8 @@ def read_text(path: Path, limit: int) -> tuple[str, list[Note]]:
 
 def _check_shape(text: str, path: Path) -> None:
     """Walk the parser's events, which build nothing, and count the nodes with every alias written out."""
+    if text.count("[") + text.count("{") > MAX_NODES:  # libyaml's time grows with the square of the depth
+        raise _beyond(path)
     open_nodes: list[tuple[str | None, int]] = [(None, 0)]  # (anchor, nodes so far) of each open collection
     sizes: dict[str, int] = {}  # of the anchored nodes that are complete
     for event in yaml.parse(text, Loader=_Loader):
@@ -82,6 +88,8 @@ def _check_shape(text: str, path: Path) -> None:
             anchor, size = None, sizes.get(str(event.anchor), MAX_NODES + 1)  # not complete: it holds itself
         elif isinstance(event, yaml.events.ScalarEvent):
             anchor, size = event.anchor, 1
+            if len(event.value) > MAX_DIGITS and (event.implicit[0] or event.tag) and _NUMBER.fullmatch(event.value):
+                raise _beyond(path)
         elif isinstance(event, yaml.events.CollectionEndEvent):
             anchor, size = open_nodes.pop()
         else:
@@ -91,7 +99,11 @@ def _check_shape(text: str, path: Path) -> None:
         outer, count = open_nodes[-1]
         open_nodes[-1] = (outer, count + size)
         if count + size > MAX_NODES or len(open_nodes) > MAX_DEPTH:
-            raise RunDirError(f"{path}: nested or long beyond what a trainer writes", hint="is it the right file?")
+            raise _beyond(path)
+
+
+def _beyond(path: Path) -> RunDirError:
+    return RunDirError(f"{path}: nested or long beyond what a trainer writes", hint="is it the right file?")
 
 
 def _sentence(error: yaml.YAMLError) -> str:
