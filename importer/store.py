@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from importer.errors import StoreError
+from importer.first_open import alone_at_opening
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -116,12 +117,13 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
 
     with failures("opening the tracking store"):
         uri = tracking_uri or mlflow.get_tracking_uri()
-        client = MlflowClient(uri)
         retries = os.environ.get(MLFLOW_HTTP_REQUEST_MAX_RETRIES.name)
         if probe and uri.startswith("http"):
             os.environ[MLFLOW_HTTP_REQUEST_MAX_RETRIES.name] = "1"
         try:
-            client.search_experiments(max_results=1)
+            with alone_at_opening(uri):
+                client = MlflowClient(uri)
+                client.search_experiments(max_results=1)
         finally:
             if probe and uri.startswith("http"):
                 _restore(MLFLOW_HTTP_REQUEST_MAX_RETRIES.name, retries)

@@ -1,0 +1,54 @@
+"""One importer at a time makes a database's tables: MLflow's migrations fail when two run at once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LOCK_NUMBER = 0x796D6C66  # "ymlf", of PostgreSQL's advisory lock
+
+
+@contextmanager
+def alone_at_opening(uri: str) -> Iterator[None]:
+    """Nobody else who asks for this opens the same database meanwhile: on this host for SQLite, anywhere for PostgreSQL.
+
+    Source: mlflow/store/db/utils.py, _initialize_tables; four processes on an empty database, three fail.
+    """
+    if uri.startswith("sqlite"):
+        with _file_lock(uri):
+            yield
+    elif uri.startswith("postgres"):
+        with _advisory_lock(uri):
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def _file_lock(uri: str) -> Iterator[None]:
+    try:
+        import fcntl
+    except ImportError:  # Windows: SQLite's own lock has to do
+        yield
+        return
+    path = os.path.realpath(uri.partition("///")[2])
+    name = hashlib.sha256(path.encode()).hexdigest()[:16]
+    lock = Path(tempfile.gettempdir()) / f"ymlf-{os.getuid()}-{name}.lock"
+    with lock.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _advisory_lock(uri: str) -> Iterator[None]:
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.pool import NullPool
+
+    engine = create_engine(uri, poolclass=NullPool)
+    with engine.connect() as connection:  # the lock ends with the connection
+        connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": LOCK_NUMBER})
+        yield
