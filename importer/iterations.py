@@ -84,8 +84,6 @@ def read_tune_table(path: Path) -> TuneTable:
     table = _read_ndjson(path) if path.suffix == ".ndjson" else _read_csv(path)
     if not table.iterations:
         raise RunDirError(f"{path}: holds no iteration", hint="the tune died in its first; import what lies beside it")
-    if len(table.iterations) > MAX_ITERATIONS:
-        raise RunDirError(f"{path}: more than {MAX_ITERATIONS:,} iterations", hint="is it the right file?")
     return table
 
 
@@ -97,6 +95,8 @@ def _read_csv(path: Path) -> TuneTable:
             f"{path}: the last line has {len(table.short_last)} values, the header has {len(table.header)}",
             hint="restore the file from a copy, or remove the line",
         )
+    if len(table.rows) > MAX_ITERATIONS:
+        raise RunDirError(f"{path}: more than {MAX_ITERATIONS:,} iterations", hint="is it the right file?")
     iterations = []
     for number, row in enumerate(table.rows, start=1):
         cells = {name: cell for name, cell in zip(table.header, row, strict=True) if cell is not None}

@@ -15,6 +15,8 @@ from importer.yaml_file import read_text
 
 MAX_BYTES = 8_000_000  # the largest results.csv seen, 400 epochs, has 135 kB
 MAX_COLUMNS = 2_000
+MAX_LINES = 100_000
+MAX_CELLS = 1_000_000
 
 Row = tuple[float | None, ...]
 
@@ -42,9 +44,12 @@ def read_results(path: Path, needed: str = "epoch") -> Table:
     Source: ultralytics/engine/trainer.py, BaseTrainer.save_metrics, 8.0.0 to 8.4.190.
     """
     text, notes = read_text(path, MAX_BYTES)
-    lines = text.split("\n")
-    header = tuple(name.strip() for name in lines[0].split(","))
+    header = tuple(name.strip() for name in text.split("\n", 1)[0].split(",", MAX_COLUMNS))
     _check_header(path, header, needed)
+    count = text.count("\n")
+    if count > MAX_LINES or count * len(header) > MAX_CELLS:
+        raise RunDirError(f"{path}: {count:,} lines, which no trainer writes", hint="is it the right file?")
+    lines = text.split("\n")
     numbered = [(number, line) for number, line in enumerate(lines[1:], start=2) if line.strip()]
     short_last = None
     if numbered and (cells := numbered[-1][1].count(",") + 1) < len(header) and text.endswith("\n"):
@@ -168,7 +173,7 @@ def _release(version: str) -> tuple[int, ...]:
 def split_trainings(numbers: Sequence[int], base: int) -> list[tuple[int, int]]:
     """The row ranges of the trainings that one file holds: a new one begins where epochs return to the base."""
     starts = [row for row, number in enumerate(numbers) if row == 0 or number == base]
-    return [(start, end) for start, end in zip(starts, [*starts[1:], len(numbers)], strict=True)]
+    return list(zip(starts, [*starts[1:], len(numbers)], strict=False))
 
 
 def build_epochs(table: Table, numbers: Sequence[int], base: int, span: tuple[int, int]) -> tuple[Epochs, list[Note]]:

@@ -310,6 +310,13 @@ def test_yolov5s_evolution_is_a_tune_with_a_fitness_by_its_own_rule(tmp_path: Pa
     assert "fitness-computed" in codes(run)
 
 
+def test_a_results_csv_without_an_epoch_does_not_stop_an_evolution(tmp_path: Path) -> None:
+    folder = evolve_directory(tmp_path / "exp", 1)
+    (folder / "results.csv").write_text(",".join(["epoch", *EVOLVE]) + "\n")
+
+    assert "results-unmatched" in codes(read_run(folder))
+
+
 @pytest.mark.parametrize("mean", [0.26, 0.27], ids=["matching", "of another evolution"])
 def test_the_epochs_of_each_generation_are_read_where_they_end_as_evolve_csv_says(tmp_path: Path, mean: float) -> None:
     folder = evolve_directory(tmp_path / "exp", 2)
