@@ -8,10 +8,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from importer.archives import UnpackedPath
 from importer.batch import Batch, Engine, Stop, import_one, prepare_experiments, set_aside, survey_all, verify_one
 from importer.callbacks import keep_run_active
 from importer.discover import find_runs
-from importer.engines import dask_executor, default_jobs, local_executor
+from importer.engines import absolute_uri, dask_executor, default_jobs, local_executor
 from importer.errors import RunDirError, UsageError
 from importer.ledger import Undo, check_import_id, new_import_id, plan_undo, record_import
 from importer.model import ImportOptions, TrainingRun
@@ -19,12 +20,13 @@ from importer.outcome import Kind, Outcome
 from importer.readers import read_run
 from importer.selection import Selection, by_content, by_path
 from importer.single import import_read_run, verify_read_run
-from importer.store import Store, open_store
-from importer.survey import Survey
+from importer.sources import identity_of, open_source
+from importer.store import Store, open_store, redact
+from importer.survey import Survey, anywhere
 from importer.templates import check_template, is_template
 from importer.write import delete_run
 
-PathLike = str | Path
+PathLike = str | os.PathLike[str]  # a local path, a URL such as s3://bucket/runs, or an archive
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,19 @@ def gather(
     selection = selection or Selection()
     check_template(options.experiment)
     check_template(options.run_name)
-    roots = [Path(path) for path in paths]
     settled = []
     found = []
-    for root in roots:
+    for path in paths:
+        try:
+            root = open_source(path)
+        except RunDirError as error:  # an archive that is damaged stops no other
+            settled.append(Outcome(Kind.REFUSED, redact(str(path)), error.message, error.hint))
+            continue
         runs = list(find_runs([root], follow_symlinks=options.follow_symlinks))
         if not runs:
             settled.append(_nothing_there(root))
         found += runs
-    found = list({os.path.realpath(run.save_dir): run for run in reversed(found)}.values())[::-1]
+    found = list({identity_of(run.save_dir): run for run in reversed(found)}.values())[::-1]
     chosen = by_path(found, selection)
     with local_executor(jobs if len(chosen) > 64 else 1, threads=False) as executor:
         surveys = by_content(survey_all(chosen, options, executor), selection)
@@ -154,7 +160,10 @@ def _run(
         return local_executor(jobs, threads=store.is_server)
 
     typed: Engine = engine
-    batch = Batch(surveys, job, store.uri, options, stop or Stop())
+    uri = store.uri
+    if workers.dask is not None:
+        surveys, uri = [anywhere(told) for told in surveys], absolute_uri(uri)
+    batch = Batch(surveys, job, uri, options, stop or Stop())
     yield from batch.outcomes(typed, jobs, fail_fast=fail_fast)
 
 
@@ -168,9 +177,16 @@ def import_run(save_dir: PathLike, *, tracking_uri: str | None = None, options: 
     check_template(options.experiment)
     check_template(options.run_name)
     options = replace(options, keep_active=options.keep_active or keep_run_active())
-    run = read_run(Path(save_dir), follow_symlinks=options.follow_symlinks)
+    run = _read(save_dir, options)
     store = open_store(tracking_uri)
     return import_read_run(run, store, options, options.import_id or new_import_id())[0]
+
+
+def _read(save_dir: PathLike, options: ImportOptions) -> TrainingRun:
+    place = open_source(save_dir)
+    if isinstance(place, UnpackedPath):  # an archive of one run mostly holds the directory, not its files
+        place = require_run(place, follow_symlinks=options.follow_symlinks)
+    return read_run(place, follow_symlinks=options.follow_symlinks)
 
 
 def import_many(
@@ -204,11 +220,7 @@ def verify_run(
     Errors: RunDirError and PlanError for the directory, StoreError for the store.
     """
     options = options or ImportOptions()
-    run = (
-        save_dir
-        if isinstance(save_dir, TrainingRun)
-        else read_run(Path(save_dir), follow_symlinks=options.follow_symlinks)
-    )
+    run = save_dir if isinstance(save_dir, TrainingRun) else _read(save_dir, options)
     outcomes = verify_read_run(run, open_store(tracking_uri), options, deep)
     missing = [f"run: {told.reason}" for told in outcomes if told.kind is Kind.MISSING]
     return [*missing, *(mismatch for told in outcomes for mismatch in told.mismatches)]
@@ -226,11 +238,14 @@ def undo_import(import_id: str, *, tracking_uri: str | None = None) -> Undo:
     return undo
 
 
-def require_run(path: Path, *, follow_symlinks: bool = False) -> Path:
-    """The path, when it is a run directory itself. Errors: RunDirError that counts those below it."""
-    below = list(find_runs([path], follow_symlinks=follow_symlinks))
-    if any(run.save_dir == path for run in below):
-        return path
+def require_run(path: PathLike, *, follow_symlinks: bool = False) -> Path:
+    """The place, when it is a run directory or an archive of one. Errors: RunDirError that counts those below."""
+    place = open_source(path)
+    below = list(find_runs([place], follow_symlinks=follow_symlinks))
+    if any(run.save_dir == place for run in below):
+        return place
+    if len(below) == 1 and isinstance(place, UnpackedPath):
+        return below[0].save_dir
     hint = "a run directory holds args.yaml or results.csv"
     if below:
         hint += f"; {len(below)} {'lies' if len(below) == 1 else 'lie'} below, such as {below[0].save_dir}"

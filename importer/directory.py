@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from importer.archives import UnpackedPath
 from importer.errors import RunDirError
 from importer.model import Note, RunFile
 
@@ -19,7 +20,7 @@ def list_run_directory(save_dir: Path, *, follow_symlinks: bool = False) -> tupl
 
     Errors: RunDirError when the directory cannot be listed.
     """
-    notes: list[Note] = []
+    notes: list[Note] = save_dir.notes() if isinstance(save_dir, UnpackedPath) else []
     files = list(_files(save_dir, save_dir, "", follow_symlinks, notes))
     weights = save_dir / "weights"
     if _is_inside(weights, save_dir, follow_symlinks, notes) and weights.is_dir():

@@ -6,10 +6,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from importer.errors import RunDirError
 from importer.readers import recognise
+from importer.remote import RemotePath
+from importer.sources import identity_of
 
 SKIPPED = {
     "weights", "mlruns", "mlartifacts", "mlflow", "images", "labels", "node_modules", "site-packages", "wandb",
@@ -31,13 +33,22 @@ def find_runs(paths: Iterable[Path], *, follow_symlinks: bool = False) -> Iterat
     """
     seen: set[str] = set()
     for root in paths:
-        if not root.exists():
-            raise RunDirError(f"{root}: no such file or directory", hint="check the spelling, or where you are")
-        for save_dir in _walk(root, follow_symlinks, frozenset()):
-            identity = os.path.realpath(save_dir)
+        for save_dir in _below(root, follow_symlinks):
+            identity = identity_of(save_dir)
             if identity not in seen:
                 seen.add(identity)
                 yield FoundRun(save_dir, root)
+
+
+def _below(root: Path, follow_symlinks: bool) -> Iterator[Path]:
+    try:
+        if isinstance(root, RemotePath):
+            return _walk_listed(cast(Path, root.with_tree()))
+        if root.exists():
+            return _walk(root, follow_symlinks, frozenset())
+    except FileNotFoundError:
+        pass
+    raise RunDirError(f"{root}: no such file or directory", hint="check the spelling, or where you are")
 
 
 def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
@@ -63,6 +74,18 @@ def _walk(folder: Path, follow: bool, above: frozenset[tuple[int, int]]) -> Iter
     for name in sorted(folders, key=natural_order):
         if not name.startswith("."):
             yield from _walk(folder / name, follow, above)
+
+
+def _walk_listed(folder: Path) -> Iterator[Path]:
+    """As `_walk`, over what one listing has told of an object store."""
+    entries = {entry.name: entry for entry in folder.iterdir()} if folder.is_dir() else {}
+    if recognise(folder, entries.keys()) is not None:
+        yield folder
+    elif "meta.yaml" in entries:
+        return
+    for name in sorted(entries, key=natural_order):
+        if name not in SKIPPED and not name.startswith(".") and entries[name].is_dir():
+            yield from _walk_listed(entries[name])
 
 
 def _is_folder(entry: os.DirEntry[str], follow: bool) -> bool:

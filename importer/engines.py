@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 from importer.errors import UsageError
 
@@ -44,6 +45,14 @@ def local_executor(jobs: int, *, threads: bool) -> Iterator[Executor]:
 def _ignore_signals() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def absolute_uri(uri: str) -> str:
+    """The URI of a store as a process with another working directory finds it."""
+    prefix = "sqlite:///"
+    if uri.startswith(prefix) and not uri.startswith((f"{prefix}/", f"{prefix}:memory:")):
+        return prefix + str(Path(uri.removeprefix(prefix)).absolute())
+    return uri if ":" in uri or uri.startswith("databricks") else str(Path(uri).absolute())
 
 
 @contextmanager

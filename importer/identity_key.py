@@ -25,7 +25,8 @@ def training_key(run: TrainingRun) -> str:
         [_number(cell) for cell in run.epochs.first_row],
     ]
     if not run.args and not len(run.epochs):
-        facts.append(str(Path(run.save_dir).resolve()))  # an empty directory is known by its place only
+        # An empty directory is known by its place only.
+        facts.append(run.save_dir if "://" in run.save_dir else str(Path(run.save_dir).resolve()))
     return _sha256(facts)
 
 

@@ -13,6 +13,7 @@ from importer.errors import RunDirError
 from importer.iterations import Iteration, TuneTable, table_name
 from importer.model import TrainingRun
 from importer.readers import RunDirectory, read_run
+from importer.sources import is_within
 
 SIBLING = re.compile(r"train-?(\d{0,9})")  # train, train2 up to 8.4.38, train-2 from 8.4.39
 MAX_PATH = 4_096
@@ -65,7 +66,7 @@ class _Trainings:
         follow = self.directory.follow_symlinks
         if not (path / "args.yaml").is_file():
             return None
-        if not follow and not os.path.realpath(path).startswith(os.path.realpath(self.beside) + os.sep):
+        if not follow and not is_within(path, self.beside):
             return None
         if table_name(path, {entry.name for entry in path.iterdir()}) is not None:
             return None  # another tune, which might lead back here

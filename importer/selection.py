@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from fnmatch import fnmatch
-from pathlib import Path
 
 from importer.discover import FoundRun
 from importer.errors import UsageError
+from importer.sources import below
 from importer.survey import Survey
 
 
@@ -33,8 +33,7 @@ def by_path(found: Iterable[FoundRun], selection: Selection) -> list[FoundRun]:
 
 def _wanted(run: FoundRun, selection: Selection) -> bool:
     path = run.save_dir.as_posix()
-    below = Path(path).relative_to(run.root).as_posix() if Path(path).is_relative_to(run.root) else path
-    names = (path, below, run.save_dir.name)
+    names = (path, below(path, run.root.as_posix()) or path, run.save_dir.name)
 
     def matches(globs: Sequence[str]) -> bool:
         return any(fnmatch(name, glob) for glob in globs for name in names)

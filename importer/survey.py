@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from importer.callbacks import on_train_end
-from importer.errors import RunDirError, YmlfError
+from importer.errors import RunDirError, StoreError, YmlfError
 from importer.identity_key import content_fingerprint, training_key
 from importer.model import ImportOptions, TrainingRun
 from importer.readers import read_run
 from importer.replay import experiment_name
+from importer.sources import absolute, fresh
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Survey:
     bytes: int = 0
     modified_ms: int = 0  # the newest file time
     experiment: str = ""
+    location: Path | None = None  # where to read it: `save_dir` is what people are shown
     children: tuple[str, ...] = ()  # directories that are imported as its children
     segment: int | None = None
     refused: str | None = None
@@ -39,7 +41,9 @@ class Survey:
 def survey(save_dir: Path, root: Path, options: ImportOptions) -> list[Survey]:
     """The training of a directory, or each of its trainings with `--segments all`; a refusal is a finding, too."""
     try:
-        return [_describe(run, root, options) for run in read_trainings(save_dir, options, light=True)]
+        return [_describe(run, save_dir, root, options) for run in read_trainings(save_dir, options, light=True)]
+    except StoreError:
+        raise  # a bucket that does not answer is no fault of this directory
     except YmlfError as error:
         return [Survey(str(save_dir), str(root), refused=error.message, hint=error.hint)]
 
@@ -56,10 +60,18 @@ def read_trainings(save_dir: Path, options: ImportOptions, *, light: bool = Fals
 
 def read_surveyed(found: Survey, options: ImportOptions) -> TrainingRun:
     """The whole of a training that was surveyed. Errors: RunDirError."""
-    return read_run(Path(found.save_dir), follow_symlinks=options.follow_symlinks, segment=found.segment)
+    location = fresh(found.location or Path(found.save_dir))
+    return read_run(location, follow_symlinks=options.follow_symlinks, segment=found.segment)
 
 
-def _describe(run: TrainingRun, root: Path, options: ImportOptions) -> Survey:
+def anywhere(found: Survey) -> Survey:
+    """The survey with absolute paths, for workers that have a working directory of their own."""
+    location = absolute(found.location or Path(found.save_dir))
+    root = found.root if "!" in str(location) or "://" in str(location) else str(Path(found.root).absolute())
+    return replace(found, save_dir=str(location), root=root, location=location)
+
+
+def _describe(run: TrainingRun, save_dir: Path, root: Path, options: ImportOptions) -> Survey:
     if run.task is None and not run.args and not len(run.epochs) and run.results_file is None and not run.files:
         raise RunDirError(f"{run.save_dir}: is empty", hint="give a run directory")
     return Survey(
@@ -75,6 +87,7 @@ def _describe(run: TrainingRun, root: Path, options: ImportOptions) -> Survey:
         bytes=sum(found.size for found in on_train_end(run.files)) if run.segment is None else 0,
         modified_ms=max((found.mtime_ms for found in run.files), default=0),
         experiment=experiment_name(run, options),
+        location=fresh(save_dir),
         children=tuple(child.save_dir for child in run.children if child.family != "tune"),
         segment=run.segment,
     )

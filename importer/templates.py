@@ -9,6 +9,7 @@ from pathlib import Path
 
 from importer.errors import UsageError
 from importer.model import Timeline, TrainingRun
+from importer.sources import below
 
 FIELDS = ("project", "task", "model", "name", "parent", "relpath", "dataset", "date")
 
@@ -46,11 +47,8 @@ def render(template: str, run: TrainingRun, timeline: Timeline | None, root: str
 
 
 def _facts(run: TrainingRun, timeline: Timeline | None, root: str | None) -> Mapping[str, str]:
-    save_dir = Path(run.save_dir)
-    try:
-        relpath = save_dir.relative_to(root).as_posix() if root else run.name
-    except ValueError:
-        relpath = run.name
+    relpath = (below(run.save_dir, root) if root else None) or run.name
+    save_dir = Path(root or "", relpath) if run.save_dir.startswith(f"{root}!") else Path(run.save_dir)
     started = datetime.fromtimestamp(timeline.started_ms / 1000, timezone.utc) if timeline else None
     return {
         "project": _last_part(run.args.get("project")),

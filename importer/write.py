@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import os
 import secrets
-import shutil
 import socket
 import tempfile
 import time
@@ -38,6 +37,7 @@ from importer.identity import (
 from importer.model import Artifact, ImportPlan, MetricPoint
 from importer.naming import MAX_TAG_VALUE
 from importer.record import dump_record
+from importer.sources import fetch, local_file
 from importer.store import Store, failures, redact
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ def _each(call: Callable[[Any], None], items: Iterable[Any]) -> None:
 def log_artifact(repository: Any, artifact: Artifact) -> None:
     """Log one file. Errors: RunDirError when the file cannot be read, StoreError when the store does not take it."""
     parent = str(PurePosixPath(artifact.artifact_path).parent)
-    with _spooled(artifact) as local:
+    with spooled(artifact) as local:
         try:
             repository.log_artifact(str(local), None if parent == "." else parent)
         except Exception as error:
@@ -258,18 +258,22 @@ def log_artifact(repository: Any, artifact: Artifact) -> None:
 
 
 @contextmanager
-def _spooled(artifact: Artifact) -> Iterator[Path]:
+def spooled(artifact: Artifact) -> Iterator[Path]:
     """The artifact as a local file of its own name; a remote one is fetched for as long as it is needed."""
-    if isinstance(artifact.location, Path) and artifact.location.name == PurePosixPath(artifact.artifact_path).name:
-        yield artifact.location
+    there = local_file(artifact.location)
+    if there is not None and there.name == PurePosixPath(artifact.artifact_path).name:
+        yield there
         return
     with tempfile.TemporaryDirectory(prefix="ymlf-") as folder:
         local = Path(folder) / PurePosixPath(artifact.artifact_path).name
         try:
-            with artifact.location.open("rb") as source, local.open("wb") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
+            fetch(artifact.location, local)
+        except FileNotFoundError as error:
+            raise RunDirError(f"{artifact.location}: gone while it was read", hint="run the import again") from error
         except OSError as error:
             raise StoreError(f"{artifact.location}: cannot be fetched: {error}", hint="run the import again") from error
+        if local.stat().st_size != artifact.size:
+            raise RunDirError(f"{artifact.location}: changed while it was read", hint="run the import again")
         yield local
 
 

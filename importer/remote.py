@@ -1,0 +1,282 @@
+"""A folder or a file of an object store, read as a `Path` is: over any fsspec filesystem, with as few requests as do.
+
+A listing tells the size and the time of every entry, so that no entry is asked for again. What a listing told is kept
+by the path that it was told to and by the paths taken from there; `fresh` forgets it.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+
+from importer.errors import StoreError, UsageError
+from importer.store import redact
+
+CHECKPOINT_BLOCK = 64 * 1024  # bytes; a checkpoint is read at its two ends, by a few kB each
+BLOCK = 4 * 1024 * 1024  # bytes; all else is read from the first byte to the last, and mostly is smaller
+MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")  # as filesystems call it
+
+
+class RemoteStat(NamedTuple):
+    """What os.stat_result has of use here; a time that the filesystem does not tell is 0."""
+
+    st_mode: int
+    st_size: int
+    st_mtime: float
+
+
+class RemotePath:
+    """What ymlf asks of a `Path`, of an object store.
+
+    Errors: FileNotFoundError, NotADirectoryError and IsADirectoryError as a `Path` raises them. Whatever else fails is
+        a StoreError, and no OSError: a run that lost a file to the network must not be taken for one without it.
+    """
+
+    def __init__(self, fs: Any, path: str, shown: str, found: RemoteStat | None = None) -> None:
+        self.fs = fs
+        self.path = path  # as the filesystem has it: bucket/runs/train
+        self.shown = shown  # as typed, without credentials: s3://bucket/runs/train
+        self._found = found
+        self._entries: dict[str, RemotePath] | None = None
+
+    def __str__(self) -> str:
+        return self.shown
+
+    def __repr__(self) -> str:
+        return f"RemotePath({self.shown!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemotePath) and self.shown == other.shown
+
+    def __lt__(self, other: RemotePath) -> bool:
+        return self.shown < other.shown
+
+    def __hash__(self) -> int:
+        return hash(self.shown)
+
+    def __truediv__(self, name: str) -> RemotePath:
+        first, _, rest = name.partition("/")
+        known = (self._entries or {}).get(first)
+        child = known or RemotePath(self.fs, f"{self.path}/{first}", f"{self.shown.rstrip('/')}/{first}")
+        return child / rest if rest else child
+
+    def joinpath(self, *names: str) -> RemotePath:
+        """The place below."""
+        return self / "/".join(names) if names else self
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        return self.path.rsplit("/", 1)[-1]
+
+    @property
+    def suffix(self) -> str:
+        """The last part's, with its dot."""
+        stem, dot, last = self.name.rpartition(".")
+        return dot + last if stem else ""
+
+    @property
+    def parent(self) -> RemotePath:
+        """The folder that it is in; a bucket is its own."""
+        above, slash, _ = self.path.rpartition("/")
+        return RemotePath(self.fs, above, self.shown.rpartition("/")[0]) if slash and above else self
+
+    def as_posix(self) -> str:
+        """As shown."""
+        return self.shown
+
+    def resolve(self) -> RemotePath:
+        """Itself: object stores have no links."""
+        return self
+
+    def is_symlink(self) -> bool:
+        """False: object stores have no links."""
+        return False
+
+
+    def fresh(self) -> RemotePath:
+        """The same place, to be asked for anew."""
+        return RemotePath(self.fs, self.path, self.shown)
+
+    def stat(self) -> RemoteStat:
+        """Its kind, size and time."""
+        if self._found is None:
+            with _told(self.shown):
+                self._found = _stat(self.fs.info(self.path))
+        return self._found
+
+    def exists(self) -> bool:
+        """Whether there is a file of that name, or a folder with something in it."""
+        try:
+            return self.stat() is not None
+        except FileNotFoundError:
+            return False
+
+    def is_dir(self) -> bool:
+        """Whether there is a folder of that name."""
+        return self.exists() and stat.S_ISDIR(self.stat().st_mode)
+
+    def is_file(self) -> bool:
+        """Whether there is a file of that name."""
+        return self.exists() and stat.S_ISREG(self.stat().st_mode)
+
+    def iterdir(self) -> Iterator[RemotePath]:
+        """What the folder holds; one request for a thousand entries, and none where they are known."""
+        if self._entries is None:
+            with _told(self.shown):
+                listed = self.fs.ls(self.path, detail=True)
+            if [entry["name"].rstrip("/") for entry in listed] == [self.path] and listed[0]["type"] == "file":
+                raise NotADirectoryError(20, "is a file", self.shown)
+            self._entries = {}
+            for entry in listed:
+                self._add(entry["name"].rstrip("/").removeprefix(self.path).lstrip("/"), _stat(entry))
+        return iter(list(self._entries.values()))
+
+    def with_tree(self) -> RemotePath:
+        """The folder with all that lies below it, at one request for a thousand files.
+
+        Errors: FileNotFoundError when there is nothing.
+        """
+        with _told(self.shown):
+            found = self.fs.find(self.path, detail=True)
+        if not found:
+            raise FileNotFoundError(2, "no such file or directory", self.shown)
+        top = self.fresh()
+        if list(found) == [self.path]:
+            top._found = _stat(found[self.path])
+            return top
+        top._found, top._entries = _FOLDER, {}
+        for path, details in found.items():
+            below = path.removeprefix(self.path).lstrip("/")
+            if below and not below.endswith("/"):
+                top._add(below, _stat(details))
+        return top
+
+    def _add(self, below: str, found: RemoteStat) -> None:
+        """Keep an entry that a listing told, and the folders that lead to it."""
+        folder = self
+        *above, name = below.split("/")
+        if "" in above or not name:
+            return  # `a//b` is an object of its own that no folder leads to, and `a/` a folder's mark
+        for part in above:
+            folder = folder._child(part, _FOLDER)
+        folder._child(name, found)
+
+    def _child(self, name: str, found: RemoteStat) -> RemotePath:
+        if self._entries is None:
+            self._entries = {}
+        if name not in self._entries:
+            self._entries[name] = RemotePath(self.fs, f"{self.path}/{name}", f"{self.shown.rstrip('/')}/{name}", found)
+        return self._entries[name]
+
+    def open(self, mode: str = "rb") -> io.BufferedReader:
+        """Its bytes, fetched as they are asked for. Only `rb`."""
+        found = self.stat()
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(21, "is a folder", self.shown)
+        block = CHECKPOINT_BLOCK if self.suffix == ".pt" else BLOCK
+        return io.BufferedReader(_RemoteFile(self, found.st_size), min(block, max(1, found.st_size)))
+
+    def read_bytes(self) -> bytes:
+        """All its bytes."""
+        with self.open() as handle:
+            return handle.read()
+
+
+_FOLDER = RemoteStat(stat.S_IFDIR, 0, 0.0)
+
+
+class _RemoteFile(io.RawIOBase):
+    """A file of an object store; each read is one request for just these bytes."""
+
+    def __init__(self, place: RemotePath, size: int) -> None:
+        super().__init__()
+        self.place, self.size, self.at = place, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self.at = offset + (0, self.at, self.size)[whence]
+        return self.at
+
+    def tell(self) -> int:
+        return self.at
+
+    def readinto(self, buffer: Any) -> int:
+        end = min(self.at + len(buffer), self.size)
+        if end <= self.at:
+            return 0
+        with _told(self.place.shown):
+            content = self.place.fs.cat_file(self.place.path, start=self.at, end=end)
+        buffer[: len(content)] = content
+        self.at += len(content)
+        return len(content)
+
+
+def open_remote(url: str) -> RemotePath:
+    """The place of a URL. Nothing is asked yet.
+
+    Errors: UsageError when the package for its scheme is not installed, or there is none.
+    """
+    scheme = url.partition("://")[0]
+    shown = redact(url)
+    try:
+        from fsspec.core import url_to_fs
+
+        fs, path = url_to_fs(url, use_listings_cache=False)
+    except ImportError as error:
+        raise UsageError(f"{shown}: {scheme}:// needs a package", hint="pip install 'ymlf-importer[remote]'") from error
+    except ValueError as error:
+        hint = "write a path, or a URL such as s3://bucket/runs"
+        raise UsageError(f"{shown}: {redact(str(error))}", hint=hint) from error
+    path = path.rstrip("/")
+    if not path:
+        raise UsageError(f"{shown}: names no bucket", hint="write s3://bucket/runs")
+    return RemotePath(fs, path, shown.rstrip("/"))
+
+
+def _stat(details: Mapping[str, Any]) -> RemoteStat:
+    if details["type"] == "directory":
+        return _FOLDER
+    modified = next((details[name] for name in MODIFIED if details.get(name)), 0.0)
+    return RemoteStat(stat.S_IFREG, int(details.get("size") or 0), _seconds(modified))
+
+
+def _seconds(modified: object) -> float:
+    """A time as the filesystems tell it, in seconds since the Unix epoch; 0 where it cannot be read."""
+    if isinstance(modified, str):
+        try:
+            modified = datetime.fromisoformat(modified.replace("Z", "+00:00"))
+        except ValueError:
+            return 0.0
+    if isinstance(modified, datetime):
+        aware = modified if modified.tzinfo is not None else modified.replace(tzinfo=timezone.utc)
+        return aware.timestamp()
+    return float(modified) if isinstance(modified, (int, float)) else 0.0
+
+
+@contextmanager
+def _told(shown: str) -> Iterator[None]:
+    """Turn what filesystems raise, which has no common class, into a StoreError that says what was being read."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise
+    except PermissionError as error:
+        raise StoreError(f"{shown}: {_words(error)}", hint="may these credentials list and read it?") from error
+    except Exception as error:
+        hint = "are the credentials set, and does the endpoint answer? then run the same command again"
+        raise StoreError(f"{shown}: {_words(error)}", hint=hint, passing=True) from error
+
+
+def _words(error: Exception) -> str:
+    text = " ".join(redact(str(error) or type(error).__name__).split())
+    return text if len(text) <= 300 else text[:300] + " ..."
