@@ -185,6 +185,7 @@ class Batch:
         self.lost: list[Survey] = []  # in the hands of a worker that died
         self.job, self.uri, self.options, self.stop = job, uri, options, stop
         self.busy: list[Survey] = []  # being written by another import when they were looked at
+        self.parted = False  # from the order in which another import goes through the same tree
         self.ended: str | None = None
         self.failed_in_a_row = 0
 
@@ -211,6 +212,13 @@ class Batch:
             self.lost.clear()
         for told in (*self.waiting, *self.busy):
             yield _outcome(Kind.NOT_TRIED, told, self.ended or "interrupted", "run the same command again")
+
+    def _put_off(self, told: Survey) -> None:
+        """Another import is at the same tree: keep this run for later, and part ways by taking the rest at random."""
+        if not self.parted:
+            self.parted = True
+            random.shuffle(self.waiting)
+        self.busy.append(told)
 
     def _come_back(self, patience: int) -> None:
         """Look again at what another import was writing; when patience ends, finish it ourselves, which is safe."""
@@ -242,7 +250,7 @@ class Batch:
                 told = running.pop(future)
                 outcomes = self._result(future, told)
                 if outcomes and outcomes[0].kind is Kind.BUSY:
-                    self.busy.append(told)
+                    self._put_off(told)
                     continue
                 yield from outcomes
                 self._judge({outcome.kind for outcome in outcomes}, fail_fast)

@@ -14,7 +14,7 @@ LOCK_NUMBER = 0x796D6C66  # "ymlf", of PostgreSQL's advisory lock
 
 @contextmanager
 def alone_at_opening(uri: str) -> Iterator[None]:
-    """Nobody else who asks for this opens the same database meanwhile: on this host for SQLite, anywhere for PostgreSQL.
+    """Nobody else who asks for this opens the database meanwhile: on this host for SQLite, anywhere for PostgreSQL.
 
     Source: mlflow/store/db/utils.py, _initialize_tables; four processes on an empty database, three fail.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from importer.identity import RECORD, Found, Presence, look_up, search_key, still_holds, stored_points
+from importer.identity import RECORD, Found, Presence, is_being_written, look_up, search_key, still_holds, stored_points
 from importer.model import ImportOptions, ImportPlan, TrainingRun
 from importer.outcome import WROTE, Kind, Outcome, of_plan
 from importer.readers import read_run
@@ -119,6 +119,8 @@ def carry_out(
     elif kind in (Kind.FINISHED, Kind.UPDATED) and target is not None:
         update_id = import_id if kind is Kind.UPDATED else None
         target, done = fill_run(store, plan, target, new=False, update_id=update_id)
+    if not done and target is not None and options.patient and is_being_written(target):
+        return of_plan(Kind.BUSY, plan, reason="another import is writing it")
     if not done and target is not None:  # another importer's run stands for it: go on with that, and with its anchors
         kind, reason = Kind.FINISHED, "another import had begun it"
         plan = plan_import(run, options, recorded=load_record(target.data.tags.get(RECORD)))

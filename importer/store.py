@@ -168,7 +168,7 @@ def _quieten() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     level = os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    for name in ("mlflow", "alembic"):
+    for name in ("mlflow", "alembic", "psycopg"):
         logging.getLogger(name).setLevel(level)
 
 
@@ -198,9 +198,9 @@ def redact(text: str) -> str:
 def _passes(error: Exception) -> bool:
     """Whether the same call may well succeed in a moment."""
     from requests.exceptions import RequestException
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import IntegrityError, OperationalError
 
-    if isinstance(error, (RequestException, OperationalError, ConnectionError)):
+    if isinstance(error, (RequestException, OperationalError, IntegrityError, ConnectionError)):
         return True
     return getattr(error, "error_code", None) in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 
