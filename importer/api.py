@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from importer.archives import UnpackedPath
-from importer.batch import Batch, Engine, Stop, import_one, prepare_experiments, set_aside, survey_all, verify_one
+from importer.batch import (
+    Batch,
+    Engine,
+    Stop,
+    import_one,
+    not_tried,
+    prepare_experiments,
+    set_aside,
+    survey_all,
+    verify_one,
+)
 from importer.callbacks import keep_run_active
-from importer.discover import find_runs
+from importer.discover import FoundRun, find_runs
 from importer.engines import absolute_uri, dask_executor, default_jobs, local_executor
-from importer.errors import RunDirError, UsageError
+from importer.errors import RunDirError, StoreError, UsageError
 from importer.ledger import Undo, check_import_id, new_import_id, plan_undo, record_import
 from importer.model import ImportOptions, TrainingRun
-from importer.outcome import Kind, Outcome
+from importer.outcome import SOURCE_FAULTS, WROTE, Kind, Outcome
 from importer.readers import read_run
 from importer.selection import Selection, by_content, by_path
 from importer.single import import_read_run, verify_read_run
@@ -25,6 +36,8 @@ from importer.store import Store, open_store, redact
 from importer.survey import Survey, anywhere
 from importer.templates import check_template, is_template
 from importer.write import delete_run
+
+log = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike[str]  # a local path, a URL such as s3://bucket/runs, or an archive
 
@@ -78,8 +91,10 @@ def gather(
         if not runs:
             settled.append(_nothing_there(root))
         found += runs
-    found = list({identity_of(run.save_dir): run for run in reversed(found)}.values())[::-1]
-    chosen = by_path(found, selection)
+    first: dict[object, FoundRun] = {}
+    for run in found:
+        first.setdefault(identity_of(run.save_dir), run)
+    chosen = by_path(first.values(), selection)
     with local_executor(jobs if len(chosen) > 64 else 1, threads=False) as executor:
         surveys = by_content(survey_all(chosen, options, executor), selection)
     kept, aside = set_aside(surveys)
@@ -114,24 +129,35 @@ def import_work(
     alone = len(work.surveys) == 1 and work.surveys[0].family != "tune"
     options = replace(options, alone=alone, keep_active=options.keep_active or (alone and keep_run_active()))
     yield from work.settled
+    if fail_fast and (bad := next((told for told in work.settled if told.kind in SOURCE_FAULTS), None)):
+        yield from not_tried(work.surveys, f"--fail-fast, and {bad.source} was {bad.kind.value}")
+        return
     prepare_experiments(work.surveys, store, options)
     if not alone:
         _begin_ledger(work.surveys, store, options)
     written: dict[str, dict[str, int]] = {}
     for outcome in _run(import_one, work.surveys, store, options, workers, stop, fail_fast):
-        if outcome.experiment_id and outcome.kind in (Kind.IMPORTED, Kind.FINISHED, Kind.UPDATED, Kind.REPLACED):
+        if outcome.experiment_id and outcome.kind in WROTE:
             counts = written.setdefault(outcome.experiment_id, {})
             counts[outcome.kind.value] = counts.get(outcome.kind.value, 0) + 1
         yield outcome
     if not alone:
-        for experiment_id, counts in written.items():
-            record_import(store, {experiment_id}, options.import_id or "", counts)
+        _end_ledger(written, store, options)
 
 
 def _begin_ledger(surveys: Iterable[Survey], store: Store, options: ImportOptions) -> None:
     names = {told.experiment for told in surveys}
     ids = {store.experiment_id(name, create=False) for name in names}
     record_import(store, {experiment_id for experiment_id in ids if experiment_id}, options.import_id or "", {})
+
+
+def _end_ledger(written: Mapping[str, Mapping[str, int]], store: Store, options: ImportOptions) -> None:
+    """Add what was written to the ledger; a store that fails here costs the counts, for the runs tell the rest."""
+    for experiment_id, counts in written.items():
+        try:
+            record_import(store, {experiment_id}, options.import_id or "", counts)
+        except StoreError as error:
+            log.warning("%s: `ymlf imports` will not count the runs of this import", error.message)
 
 
 def verify_work(

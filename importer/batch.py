@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import multiprocessing
-import random
 import threading
 import time
 from collections import deque
@@ -14,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from importer.identity import COMPLETE, FINGERPRINT, STATE, search_key
 from importer.model import ImportOptions
 from importer.outcome import SOURCE_FAULTS, Kind, Outcome
 from importer.single import import_read_run, verify_read_run
-from importer.store import Store, failures, open_store
+from importer.store import Store, failures, open_store, twice
 from importer.survey import Survey, read_surveyed, survey
 from importer.templates import needs_date
 
@@ -91,7 +91,7 @@ def prepare_experiments(surveys: Iterable[Survey], store: Store, options: Import
     """Create the experiments before any worker starts. One that cannot be is told by the runs that need it."""
     for name in sorted({told.experiment for told in surveys if told.epochs or options.empty}):
         try:
-            store.experiment_id(name, options.artifact_location)
+            twice(partial(store.experiment_id, name, options.artifact_location))
         except StoreError as error:
             log.debug("experiment %s: %s", name, error)
 
@@ -100,13 +100,7 @@ def import_one(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
     """The outcome of importing one surveyed directory, and its children's. Nothing is raised but bugs."""
     options = replace(options, root=told.root)
     try:
-        try:
-            return _import_or_pass(told, uri, options)
-        except StoreError as error:
-            if not error.passing:
-                raise
-            time.sleep(random.uniform(0.5, 2.0))  # noqa: S311  a pause, no secret
-            return _import_or_pass(told, uri, options)  # identity finds what the first try left
+        return twice(lambda: _import_or_pass(told, uri, options))  # identity finds what the first try left
     except StoreError as error:
         return [Outcome(Kind.FAILED, told.save_dir, error.message, error.hint, key=told.key)]
     except YmlfError as error:
@@ -133,7 +127,7 @@ def verify_one(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
     """How one surveyed directory compares with the store. Nothing is raised but bugs."""
     options = replace(options, root=told.root)
     try:
-        return verify_read_run(read_surveyed(told, options), worker_store(uri), options, options.deep)
+        return twice(lambda: verify_read_run(read_surveyed(told, options), worker_store(uri), options, options.deep))
     except StoreError as error:
         return [Outcome(Kind.FAILED, told.save_dir, error.message, error.hint)]
     except YmlfError as error:
@@ -210,8 +204,7 @@ class Batch:
                     retried.add(told)
                     self.waiting.appendleft(told)
             self.lost.clear()
-        for told in (*self.waiting, *self.busy):
-            yield _outcome(Kind.NOT_TRIED, told, self.ended or "interrupted", "run the same command again")
+        yield from not_tried((*self.waiting, *self.busy), self.ended or "interrupted")
 
     def _put_off(self, told: Survey) -> None:
         """Another import is at the same tree: keep this run for later, and part ways by taking the rest at random."""
@@ -273,6 +266,11 @@ class Batch:
                 self.ended = "the store does not answer"
         if fail_fast and kinds & (SOURCE_FAULTS | {Kind.FAILED}):
             self.ended = "--fail-fast"
+
+
+def not_tried(surveys: Iterable[Survey], reason: str) -> Iterator[Outcome]:
+    """The outcomes of what a batch that was ended early leaves."""
+    return (_outcome(Kind.NOT_TRIED, told, reason, "run the same command again") for told in surveys)
 
 
 def _outcome(kind: Kind, told: Survey, reason: str, hint: str) -> Outcome:

@@ -125,11 +125,11 @@ def scan(paths: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """List the run directories at or below each PATH, and with --tracking-uri what is imported already."""
     from importer.api import gather
     from importer.listing import list_runs
-    from importer.store import open_store
+    from importer.store import open_existing_store
 
     terminal = _terminal(given, as_json)
     work = gather(_paths(paths, given, terminal), build_options(given), build_selection(given), jobs=2)
-    store = open_store(given["tracking_uri"], probe=True) if given["tracking_uri"] else None
+    store = open_existing_store(given["tracking_uri"]) if given["tracking_uri"] else None
     sys.exit(list_runs(terminal, work, store))
 
 

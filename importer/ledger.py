@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING
 
 from importer.errors import UsageError
 from importer.identity import ALONE, IMPORT_ID, IMPORTED_AT, UPDATE_ID
-from importer.store import Store, failures
+from importer.store import Store, failures, twice
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
@@ -56,15 +57,25 @@ def check_import_id(import_id: str) -> str:
 
 def record_import(store: Store, experiment_ids: set[str], import_id: str, counts: Mapping[str, int]) -> None:
     """Write the import's tag to its experiments; a retry of the same id adds its counts. Errors: StoreError."""
+    for experiment_id in sorted(experiment_ids):
+        before = _entry(twice(partial(_read_tag, store, experiment_id, PREFIX + import_id)))
+        known = before.get("counts")
+        told = Counter({str(name): int(count) for name, count in known.items()} if isinstance(known, dict) else {})
+        told.update(counts)
+        started = before.get("started") or datetime.now(timezone.utc).isoformat(timespec="seconds")
+        entry = {"started": started, "host": before.get("host") or socket.gethostname(), "counts": told}
+        twice(partial(_write_tag, store, experiment_id, PREFIX + import_id, json.dumps(entry)))
+
+
+def _read_tag(store: Store, experiment_id: str, name: str) -> str | None:
+    with failures("reading the ledger"):
+        value = store.client.get_experiment(experiment_id).tags.get(name)
+    return str(value) if value is not None else None
+
+
+def _write_tag(store: Store, experiment_id: str, name: str, value: str) -> None:
     with failures("writing the ledger"):
-        for experiment_id in sorted(experiment_ids):
-            before = _entry(store.client.get_experiment(experiment_id).tags.get(PREFIX + import_id))
-            known = before.get("counts")
-            told = Counter({str(name): int(count) for name, count in known.items()} if isinstance(known, dict) else {})
-            told.update(counts)
-            started = before.get("started") or datetime.now(timezone.utc).isoformat(timespec="seconds")
-            entry = {"started": started, "host": before.get("host") or socket.gethostname(), "counts": told}
-            store.client.set_experiment_tag(experiment_id, PREFIX + import_id, json.dumps(entry))
+        store.client.set_experiment_tag(experiment_id, name, value)
 
 
 def list_imports(store: Store) -> list[Import]:

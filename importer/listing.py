@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from importer.api import Work
-from importer.identity import Presence
+from importer.errors import StoreError, YmlfError
+from importer.identity import Presence, look_up
 from importer.ledger import Import, Undo
 from importer.outcome import Kind, exit_status
+from importer.replay import plan_import
 from importer.report import outcome_line, size, utc
-from importer.single import decide
 from importer.store import Store
 from importer.survey import Survey, read_surveyed
 
@@ -56,8 +58,14 @@ def _state(told: Survey) -> str:
 def _presence(told: Survey, work: Work, store: Store | None) -> str:
     if store is None:
         return ""
-    found = decide(read_surveyed(told, work.options), store, work.options)
-    return found.found.presence.value if found.found.presence is not Presence.ABSENT else "not there"
+    try:
+        plan = plan_import(read_surveyed(told, work.options), replace(work.options, root=told.root))
+        found = look_up(store, plan, store.experiment_id(plan.experiment_name, create=False))
+    except StoreError:
+        raise
+    except YmlfError as error:
+        return f"cannot be imported: {error.message}"
+    return found.presence.value if found.presence is not Presence.ABSENT else "not there"
 
 
 def _as_json(told: Survey, there: str) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -42,21 +43,33 @@ def _wanted(run: FoundRun, selection: Selection) -> bool:
 
 
 def by_content(surveys: Iterable[Survey], selection: Selection) -> list[Survey]:
-    """Those of the task, the dates (newest file time) and the shard that are wanted. What cannot be read stays in."""
-    return [told for told in surveys if told.refused is not None or _meant(told, selection)]
+    """Those of the task, the dates (newest file time) and the shard that are wanted.
+
+    What cannot be read stays in, in the shard that its place below the root gives it.
+    """
+    return [told for told in surveys if _meant(told, selection)]
 
 
 def _meant(told: Survey, selection: Selection) -> bool:
+    if selection.shard is not None:
+        index, count = selection.shard
+        if int(told.key[:12] or _place(told), 16) % count != index - 1:
+            return False
+    if told.refused is not None:
+        return True
     if selection.tasks and told.task not in selection.tasks:
         return False
     if selection.since_ms is not None and told.modified_ms < selection.since_ms:
         return False
     if selection.until_ms is not None and told.modified_ms >= selection.until_ms:
         return False
-    if selection.shard is not None:
-        index, count = selection.shard
-        return int(told.key[:12], 16) % count == index - 1
     return True
+
+
+def _place(told: Survey) -> str:
+    """What the shard of a directory without a key is chosen by, in hex: the same wherever the tree is mounted."""
+    path = below(told.save_dir, told.root) or told.save_dir
+    return hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def parse_shard(text: str | None) -> tuple[int, int] | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import re
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from importer.errors import StoreError
 from importer.first_open import alone_at_opening
@@ -21,7 +23,10 @@ SECRET_VARIABLES = (
     "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
     "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_CONNECTION_STRING", "DATABRICKS_TOKEN", "PGPASSWORD",
 )  # fmt: skip
+PAUSE_SECONDS = (0.5, 2.0)  # before a call is made once more: at random, so that not all come back at once
 _USER_INFO = re.compile(r"(?<=://)[^/\s'\"<>]*@")
+
+Result = TypeVar("Result")
 
 
 class Store:
@@ -183,6 +188,17 @@ def failures(what: str) -> Iterator[None]:
         yield
     except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
         raise StoreError(f"{what}: {_first_words(error)}", hint=_hint(str(error)), passing=_passes(error)) from error
+
+
+def twice(call: Callable[[], Result]) -> Result:
+    """What a call comes to; it is made once more where the store failed in a way that may pass."""
+    try:
+        return call()
+    except StoreError as error:
+        if not error.passing:
+            raise
+        time.sleep(random.uniform(*PAUSE_SECONDS))  # noqa: S311  a pause, no secret
+        return call()
 
 
 def redact(text: str) -> str:
