@@ -71,6 +71,11 @@ def test_the_set_up_on_the_first_screen_is_two_lines() -> None:
     assert "'.[test]'" in second[0] and "pytest" in second[0]
 
 
+def test_every_command_has_a_row_in_the_readme() -> None:
+    told = {name for row in rows("README.md", "Commands") for name in re.findall(r"`ymlf (\w+)", row[0])}
+    assert told == set(cli.commands)
+
+
 def test_every_option_of_every_command_has_a_row() -> None:
     options = {
         max(option.opts, key=len)
