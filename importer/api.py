@@ -22,8 +22,9 @@ from importer.batch import (
     verify_one,
 )
 from importer.callbacks import keep_run_active
+from importer.dask_cluster import dask_executor
 from importer.discover import FoundRun, find_runs
-from importer.engines import absolute_uri, dask_executor, default_jobs, local_executor
+from importer.engines import absolute_uri, default_jobs, local_executor
 from importer.errors import RunDirError, StoreError, UsageError
 from importer.ledger import Undo, check_import_id, new_import_id, plan_undo, record_import
 from importer.model import ImportOptions, TrainingRun

@@ -12,14 +12,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from importer.discover import FoundRun
-from importer.errors import StoreError, YmlfError
+from importer.errors import StoreError, UsageError, YmlfError
 from importer.identity import COMPLETE, FINGERPRINT, STATE, search_key
 from importer.model import ImportOptions
 from importer.outcome import SOURCE_FAULTS, Kind, Outcome
@@ -192,7 +192,14 @@ class Batch:
         retried: set[Survey] = set()
         patience = PATIENCE
         while self.waiting and not self._ending():
-            with engine() as executor:
+            with ExitStack() as stack:
+                try:
+                    executor = stack.enter_context(engine())
+                except UsageError as error:
+                    if not retried:
+                        raise
+                    self.ended = error.message  # a cluster that was there and is gone
+                    break
                 yield from self._drain(executor, jobs, fail_fast)
                 while self.busy and not self.waiting and not self._ending():
                     patience -= 1
@@ -229,6 +236,7 @@ class Batch:
         """Keep the workers busy until nothing waits, or until nothing new may begin and the last run is done."""
         running: dict[Future[list[Outcome]], Survey] = {}
         while True:
+            jobs = getattr(executor, "jobs", jobs)  # a cluster grows and shrinks
             while self.waiting and len(running) < 2 * jobs and not self._ending() and not self.lost:
                 told = self.waiting.popleft()
                 try:
