@@ -68,12 +68,13 @@ def plan_import(
         points += _best_points(run, timeline, keys, best[0])
     _note_values(points, notes)
     artifacts, left_out = _artifacts(run, options, notes)
-    record = build_record(run, timeline, options, best, tuple(notes))
+    name = _run_name(run, options, timeline, start.run_name, recorded)
+    record = {**build_record(run, timeline, options, best, tuple(notes)), "run_name": name}
     return ImportPlan(
         source=run.save_dir,
         name=run.name,
         experiment_name=experiment_name(run, options, timeline),
-        run_name=render(options.run_name, run, timeline, options.root) if options.run_name else start.run_name,
+        run_name=name,
         key=training_key(run),
         fingerprint=content_fingerprint(run),
         status=status(run),
@@ -104,6 +105,16 @@ def experiment_name(run: TrainingRun, options: ImportOptions, timeline: Timeline
     if options.experiment:
         return render(options.experiment, run, timeline, options.root)
     return on_pretrain_routine_end(run.args, run.name).experiment_name
+
+
+def _run_name(
+    run: TrainingRun, options: ImportOptions, timeline: Timeline, live: str, recorded: Mapping[str, object] | None
+) -> str:
+    """As it was imported, though the directory may have another name by now; else as asked for; else as live."""
+    told = recorded.get("run_name") if recorded else None
+    if isinstance(told, str) and told:
+        return told
+    return render(options.run_name, run, timeline, options.root) if options.run_name else live
 
 
 def live_args(run: TrainingRun, notes: list[Note]) -> dict[str, object]:
