@@ -80,7 +80,9 @@ def dask_executor(address: str) -> Iterator[DaskExecutor]:
         from dask.distributed import Client, LocalCluster
     except ImportError as error:
         raise UsageError("--dask needs Dask", hint="pip install 'ymlf-importer[dask]'") from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # lost workers and closed connections are told by us
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("distributed"):  # each has a level of its own; what they would say, the outcomes tell
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         where: Any = address
         if address.startswith("local:"):
