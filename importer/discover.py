@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 from importer.errors import RunDirError
 from importer.readers import recognise
 from importer.remote import RemotePath
-from importer.sources import identity_of
+from importer.sources import identity_of, open_source
 
 SKIPPED = {
     "weights", "mlruns", "mlartifacts", "mlflow", "images", "labels", "node_modules", "site-packages", "wandb",
@@ -26,13 +26,13 @@ class FoundRun(NamedTuple):
     root: Path
 
 
-def find_runs(paths: Iterable[Path], *, follow_symlinks: bool = False) -> Iterator[FoundRun]:
-    """Every run directory at or below the paths, each once, in natural order.
+def find_runs(paths: Iterable[str | os.PathLike[str]], *, follow_symlinks: bool = False) -> Iterator[FoundRun]:
+    """Every run directory at or below the paths, URLs and archives, each once, in natural order.
 
-    Errors: RunDirError when a path does not exist. A path without a run below it gives none.
+    Errors: as open_source; RunDirError when a path does not exist. A path without a run below it gives none.
     """
     seen: set[str] = set()
-    for root in paths:
+    for root in map(open_source, paths):
         for save_dir in _below(root, follow_symlinks):
             identity = identity_of(save_dir)
             if identity not in seen:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from importer.errors import StoreError, UsageError
 from importer.store import redact
@@ -42,6 +43,11 @@ class RemotePath:
         self.shown = shown  # as typed, without credentials: s3://bucket/runs/train
         self._found = found
         self._entries: dict[str, RemotePath] | None = None
+        self._above: RemotePath | None = None  # where a listing has told of both
+        self._is_missing = False
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_above": None}  # a process that is sent a directory is not sent the tree
 
     def __str__(self) -> str:
         return self.shown
@@ -60,8 +66,10 @@ class RemotePath:
 
     def __truediv__(self, name: str) -> RemotePath:
         first, _, rest = name.partition("/")
-        known = (self._entries or {}).get(first)
-        child = known or RemotePath(self.fs, f"{self.path}/{first}", f"{self.shown.rstrip('/')}/{first}")
+        child = (self._entries or {}).get(first)
+        if child is None:
+            child = RemotePath(self.fs, f"{self.path}/{first}", f"{self.shown.rstrip('/')}/{first}")
+            child._is_missing = self._is_missing or self._entries is not None
         return child / rest if rest else child
 
     def joinpath(self, *names: str) -> RemotePath:
@@ -82,6 +90,8 @@ class RemotePath:
     @property
     def parent(self) -> RemotePath:
         """The folder that it is in; a bucket is its own."""
+        if self._above is not None:
+            return self._above
         above, slash, _ = self.path.rpartition("/")
         return RemotePath(self.fs, above, self.shown.rpartition("/")[0]) if slash and above else self
 
@@ -104,6 +114,8 @@ class RemotePath:
 
     def stat(self) -> RemoteStat:
         """Its kind, size and time."""
+        if self._is_missing:
+            raise FileNotFoundError(2, "no such file or directory", self.shown)
         if self._found is None:
             with _told(self.shown):
                 self._found = _stat(self.fs.info(self.path))
@@ -126,6 +138,8 @@ class RemotePath:
 
     def iterdir(self) -> Iterator[RemotePath]:
         """What the folder holds; one request for a thousand entries, and none where they are known."""
+        if self._is_missing:
+            raise FileNotFoundError(2, "no such file or directory", self.shown)
         if self._entries is None:
             with _told(self.shown):
                 listed = self.fs.ls(self.path, detail=True)
@@ -170,7 +184,9 @@ class RemotePath:
         if self._entries is None:
             self._entries = {}
         if name not in self._entries:
-            self._entries[name] = RemotePath(self.fs, f"{self.path}/{name}", f"{self.shown.rstrip('/')}/{name}", found)
+            child = RemotePath(self.fs, f"{self.path}/{name}", f"{self.shown.rstrip('/')}/{name}", found)
+            child._above = self
+            self._entries[name] = child
         return self._entries[name]
 
     def open(self, mode: str = "rb") -> io.BufferedReader:
@@ -228,6 +244,8 @@ def open_remote(url: str) -> RemotePath:
     """
     scheme = url.partition("://")[0]
     shown = redact(url)
+    if scheme in ("s3", "s3a", "gs", "gcs") and "@" in urlsplit(url).netloc:
+        raise UsageError(f"{shown}: a bucket's URL takes no login", hint="set AWS_ACCESS_KEY_ID or its like")
     try:
         from fsspec.core import url_to_fs
 

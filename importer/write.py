@@ -220,7 +220,9 @@ def _log_artifacts(store: Store, plan: ImportPlan, run: Run, *, new: bool) -> No
         return
     with failures("opening the artifact store"):
         repository = store.artifact_repository(run.info.artifact_uri)
-    there = {} if new else list_artifacts(repository)
+    # Content of the same size may have changed since: weights that were trained on, an args.yaml of 4 epochs for 3.
+    changed = run.data.tags.get(FINGERPRINT) != plan.fingerprint
+    there = {} if new or changed else list_artifacts(repository)
     wanted = [artifact for artifact in plan.artifacts if there.get(artifact.artifact_path) != artifact.size]
 
     def upload(artifact: Artifact) -> None:

@@ -6,6 +6,7 @@ directory is one of its own, `read(directory)` reads it. PRIORITY orders readers
 
 from __future__ import annotations
 
+import os
 from collections.abc import Set
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Protocol
 from importer.directory import list_run_directory
 from importer.errors import RunDirError
 from importer.model import Note, RunFile, TrainingRun
+from importer.sources import open_source
 
 
 class RunDirectory:
@@ -80,12 +82,13 @@ def recognise(save_dir: Path, names: Set[str]) -> Reader | None:
 
 
 def read_run(
-    save_dir: Path, *, follow_symlinks: bool = False, segment: int | None = None, light: bool = False
+    place: str | os.PathLike[str], *, follow_symlinks: bool = False, segment: int | None = None, light: bool = False
 ) -> TrainingRun:
     """The training that a run directory holds; of a results.csv that holds several, the last or that `segment`.
 
-    Errors: RunDirError when there is no run directory at `save_dir`, or it cannot be read as one.
+    Errors: RunDirError when there is no run directory at `place`, or it cannot be read as one; as open_source.
     """
+    save_dir = open_source(place)
     if not save_dir.exists():
         raise RunDirError(f"{save_dir}: no such file or directory", hint="check the spelling, or where you are")
     try:

@@ -41,6 +41,7 @@ class FaultProxy:
         self.script: Sequence[str | None] | Chooser | None = None
         self.counts: Counter[tuple[str, str]] = Counter()  # requests by (method, path without query), harmed or not
         self.faulted: Counter[str] = Counter()  # requests by the fault that was done to them
+        self.answered_bytes: Callable[[], int] = lambda: 0  # of the bodies that came through
         self._lock = threading.Lock()
 
     def reset(self) -> None:
@@ -88,6 +89,7 @@ def fault_proxy(
     proxy = FaultProxy(faults or {}, seed)
     upstream = urlsplit(upstream_url)
     server = RelayServer((upstream.hostname or "127.0.0.1", upstream.port or 80), proxy.fault_of, delay_seconds)
+    proxy.answered_bytes = lambda: server.answered_bytes
     proxy.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

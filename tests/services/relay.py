@@ -34,6 +34,7 @@ class RelayServer(ThreadingTCPServer):
         self.upstream = upstream
         self.fault_of = fault_of
         self.delay_seconds = delay_seconds
+        self.answered_bytes = 0  # of bodies, to all clients together
         self.connections: set[socket.socket] = set()
         super().__init__(("127.0.0.1", 0), Relay)
 
@@ -166,6 +167,7 @@ class Relay(BaseHTTPRequestHandler):
         read = answer.read1 if length is None else answer.read
         pieces = iter(lambda: read(PIECE), b"")
         for piece in halved(pieces, length) if cut else pieces:
+            self.relay_server.answered_bytes += len(piece)
             self.wfile.write(framed(piece) if length is None else piece)
         if cut:
             raise HangUp
