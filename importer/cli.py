@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ from importer.cli_options import (
 from importer.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from importer.model import ImportPlan
     from importer.terminal import Terminal
 
 paths_argument = click.argument("paths", nargs=-1, type=click.Path(), metavar="PATH...")
@@ -39,20 +43,20 @@ def cli() -> None:
 @output_options
 def plan(path: str, as_json: bool, **given: Any) -> None:
     """Show what an import of PATH would log. Needs no store and writes nothing."""
-    from importer.api import require_run
-    from importer.report import plan_as_json, print_plan
-    from importer.single import read_and_plan
-    from importer.templates import check_template
+    from importer.report import print_plan
 
-    terminal = _terminal(given, as_json)
-    options = build_options(given)
-    check_template(options.experiment)
-    check_template(options.run_name)
-    _, planned = read_and_plan(require_run(path, follow_symlinks=options.follow_symlinks), options)
-    if as_json:
-        terminal.write_json(plan_as_json(planned))
-    else:
-        print_plan(terminal.out, planned)
+    _tell_plan(path, given, as_json, print_plan)
+
+
+@cli.command()
+@click.argument("path")
+@plan_options
+@output_options
+def show(path: str, as_json: bool, **given: Any) -> None:
+    """Show one run on this terminal: facts, last and best values, charts, notes. Needs no store."""
+    from importer.show import print_run
+
+    _tell_plan(path, given, as_json, print_run)
 
 
 @cli.command("import")
@@ -168,6 +172,25 @@ def undo(import_id: str, tracking_uri: str | None, yes: bool, as_json: bool, **g
     for run_id, _ in planned.created:
         delete_run(store, run_id)
     undo_done(terminal, planned)
+
+
+def _tell_plan(
+    path: str, given: dict[str, Any], as_json: bool, tell: Callable[[Console, ImportPlan], None]
+) -> None:
+    from importer.api import require_run
+    from importer.report import plan_as_json
+    from importer.single import read_and_plan
+    from importer.templates import check_template
+
+    terminal = _terminal(given, as_json)
+    options = build_options(given)
+    check_template(options.experiment)
+    check_template(options.run_name)
+    _, planned = read_and_plan(require_run(path, follow_symlinks=options.follow_symlinks), options)
+    if as_json:
+        terminal.write_json(plan_as_json(planned))
+    else:
+        tell(terminal.out, planned)
 
 
 def _terminal(given: dict[str, Any], as_json: bool) -> Terminal:
