@@ -61,9 +61,7 @@ def _meant(told: Survey, selection: Selection) -> bool:
         return False
     if selection.since_ms is not None and told.modified_ms < selection.since_ms:
         return False
-    if selection.until_ms is not None and told.modified_ms >= selection.until_ms:
-        return False
-    return True
+    return selection.until_ms is None or told.modified_ms < selection.until_ms
 
 
 def _place(told: Survey) -> str:
