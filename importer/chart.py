@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 PLOT_LINES = 5
+MARGIN = 7  # for `0.12345`, so that charts above each other line up
 _BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bit of each dot, by line and column
 
 
@@ -22,7 +24,7 @@ def draw_chart(title: str, series: Sequence[tuple[int, float]], width: int, *, a
     steps = [step for step, _ in series]
     low, high = min(value for _, value in drawn), max(value for _, value in drawn)
     labels = _y_labels(low, high)
-    margin = max(len(label) for label in labels)
+    margin = max(MARGIN, *map(len, labels))
     columns = max(8, width - margin - 1)
     plot = _plot(drawn, (min(steps), max(steps)), (low, high), columns, ascii_only)
     edge, corner, floor = ("|", "+", "-") if ascii_only else ("│", "└", "─")
@@ -76,7 +78,7 @@ def _plot(
         for step, value in drawn
     ]
     marked = {(x, y) for _, x, y in dots}
-    for (step, x, y), (next_step, next_x, next_y) in zip(dots, dots[1:], strict=False):
+    for (step, x, y), (next_step, next_x, next_y) in pairwise(dots):
         if next_step == step + 1:
             marked |= _line(x, y, next_x, next_y)
     if ascii_only:

@@ -70,13 +70,12 @@ def print_plan(console: Console, plan: ImportPlan) -> None:
 def print_facts(console: Console, source: str, facts: Iterable[tuple[str, str]]) -> None:
     """The name of a run directory and a table of what is known of it."""
     from rich.table import Table
-    from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts:
-        table.add_row(name, Text(value))
+        table.add_row(name, value)
     console.print(redact(source), style="bold", soft_wrap=True, markup=False, highlight=False)
     console.print(table, highlight=False)
 

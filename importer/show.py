@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-TWO_COLUMNS, FOUR_COLUMNS = 72, 150  # characters of a terminal that has room for as many charts in a row
+TWO_COLUMNS = 72  # characters of a terminal that has room for two charts in a row
 MAX_CHART = 60
 NOT_CHARTED = ("lr/", "x/lr", "best/")
 
@@ -38,8 +38,8 @@ def print_run(console: Console, plan: ImportPlan) -> None:
 
 
 def chart_lines(series: dict[str, list[tuple[int, float]]], width: int, *, ascii_only: bool) -> list[str]:
-    """The charts of all series, in as many columns as there is room for."""
-    columns = 4 if width >= FOUR_COLUMNS else 2 if width >= TWO_COLUMNS else 1
+    """The charts of all series, two in a row where there is room for it."""
+    columns = 2 if width >= TWO_COLUMNS else 1
     each = min(MAX_CHART, (width - 2 * (columns - 1)) // columns)
     charts = [draw_chart(key, points, each, ascii_only=ascii_only) for key, points in series.items()]
     spaced = [["".ljust(each), *chart] for chart in charts]
@@ -78,19 +78,14 @@ def _paired(keys: Sequence[str]) -> Callable[[str], tuple[int, int, int]]:
 
 def _values(plan: ImportPlan) -> Table:
     """The last and the best row, and the final validation, a key a line."""
-    from rich.text import Text
-
     final = final_step(plan)
     last = max((point.step for point in plan.points if point.step != final), default=None)
-    if plan.best_epoch == last:
-        steps = [(last, "last, best")]
-    else:
-        steps = [(last, "last"), (plan.best_epoch, "best")]
-    steps.append((final, "final"))
+    both = [(last, "last, best")] if plan.best_epoch == last else [(last, "last"), (plan.best_epoch, "best")]
+    steps = [*both, (final, "final")]
     rows = [(_at(plan.points, step), f"{name}\nstep {step}") for step, name in steps if step is not None]
     table = _table("", *(header for _, header in rows))
     for key in series_of(plan):
-        table.add_row(Text(key), *(number(told[key]) if key in told else "" for told, _ in rows))
+        table.add_row(key, *(number(told[key]) if key in told else "" for told, _ in rows))
     return table
 
 
@@ -99,13 +94,13 @@ def _at(points: Iterable[MetricPoint], step: int) -> dict[str, float]:
 
 
 def _iterations(plan: ImportPlan) -> Table:
-    """The iterations of a tune, a run a line."""
-    from rich.text import Text
-
-    table = _table("iteration", "epochs", "status", "fitness")
+    """The iterations of a tune, a run a line, each with the last of its metrics at its best epoch."""
+    keys = [point.key for child in plan.children for point in child.points if point.key.startswith("metrics/")]
+    table = _table("iteration", "epochs", "status", *(keys[-1:]))
     for child in plan.children:
-        fitness = [point.value for point in child.points if point.key == "fitness"]
-        table.add_row(Text(child.run_name), str(child.epochs), child.status, number(fitness[-1]) if fitness else "")
+        best = _at(child.points, child.best_epoch) if child.best_epoch is not None else {}
+        scores = [number(best[key]) if key in best else "" for key in keys[-1:]]
+        table.add_row(child.run_name, str(child.epochs), child.status, *scores)
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -31,12 +32,12 @@ class Terminal:
     """Where words go, and how many."""
 
     def __init__(self, *, as_json: bool = False, verbose: int = 0, quiet: bool = False) -> None:
-        from rich.console import Console
+        from importer.screen import open_console
 
         self.as_json, self.verbose, self.quiet = as_json, verbose, quiet
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-        self.out = Console(width=width)
-        self.err = Console(stderr=True)
+        self.out = open_console(width=width)
+        self.err = open_console(stderr=True)
         self.signal: int | None = None
         level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
         logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s")
@@ -46,7 +47,13 @@ class Terminal:
         """A line of JSON on stdout."""
         from importer.report import dumps
 
-        click.echo(dumps(told))
+        self.echo_json(dumps(told))
+
+    def echo_json(self, line: str) -> None:
+        """A line of JSON on stdout, in the characters that it can take."""
+        from importer.screen import takes_unicode
+
+        click.echo(line if takes_unicode(sys.stdout) else json.dumps(json.loads(line), allow_nan=False))
 
     def say(self, text: str, style: str | None = None) -> None:
         """A line of words on stdout, unless quiet or JSON is asked for."""
@@ -98,13 +105,13 @@ class Terminal:
         with ExitStack() as stack:
             target: IO[str] | None = None
             if report:
-                target = stack.enter_context(Path(report).open("w", encoding="utf-8"))
+                target = stack.enter_context(Path(report).open("w", encoding="utf-8", errors="backslashreplace"))
             progress = stack.enter_context(show_progress(self.err, tally, quiet=self.quiet))
             for outcome in outcomes:
                 tally.add(outcome)
                 line = outcome_json(outcome)
                 if self.as_json:
-                    click.echo(line)
+                    self.echo_json(line)
                 if target is not None:
                     target.write(line + "\n")
                     target.flush()
@@ -146,7 +153,7 @@ class Terminal:
         assert isinstance(tally, Tally)  # noqa: S101  for mypy
         closing = dumps(tally.as_json(exit_status=status))
         if self.as_json:
-            click.echo(closing)
+            self.echo_json(closing)
         if target is not None:
             target.write(closing + "\n")
         if tally.total > 1 and not self.as_json and not self.quiet:
@@ -215,6 +222,9 @@ def dry_run_all(terminal: Terminal, work: Work, tracking_uri: str | None) -> int
 
 def run(cli: click.Group) -> None:
     """Run the commands; a YmlfError becomes two lines and its exit status, a bug keeps its traceback."""
+    from importer.screen import write_any_character
+
+    write_any_character()
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as done:
