@@ -17,6 +17,12 @@ _HOMES = {
     "import_many": "importer.api",
     "verify_run": "importer.api",
     "undo_import": "importer.api",
+    "gather": "importer.api",
+    "import_work": "importer.api",
+    "verify_work": "importer.api",
+    "list_imports": "importer.ledger",
+    "plan_undo": "importer.ledger",
+    "open_store": "importer.store",
     "ImportOptions": "importer.model",
     "ImportPlan": "importer.model",
     "MetricPoint": "importer.model",
@@ -49,23 +55,31 @@ __all__ = [
     "YmlfError",
     "__version__",
     "find_runs",
+    "gather",
     "import_many",
     "import_run",
+    "import_work",
+    "list_imports",
+    "open_store",
     "plan_import",
+    "plan_undo",
     "read_run",
     "undo_import",
     "verify_run",
+    "verify_work",
 ]
 
 if TYPE_CHECKING:
-    from importer.api import Workers, import_many, import_run, undo_import, verify_run
+    from importer.api import Workers, gather, import_many, import_run, import_work, undo_import, verify_run, verify_work
     from importer.discover import find_runs
     from importer.errors import PlanError, RunDirError, StoreError, UsageError, YmlfError
+    from importer.ledger import list_imports, plan_undo
     from importer.model import ImportOptions, ImportPlan, MetricPoint, Note, TrainingRun
     from importer.outcome import Kind, Outcome
     from importer.readers import read_run
     from importer.replay import plan_import
     from importer.selection import Selection
+    from importer.store import open_store
 
 
 def __getattr__(name: str) -> object:

@@ -107,13 +107,13 @@ def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given
 def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: Any) -> None:
     """Compare the run directories at or below each PATH with what the store holds, point by point."""
     from importer.api import Workers, gather, verify_work
-    from importer.store import open_store
+    from importer.store import open_existing_store
 
     terminal = _terminal(given, as_json)
     work = gather(_paths(paths, given, terminal), build_options(given), build_selection(given), jobs=given["jobs"] or 2)
     if not work.surveys:
         sys.exit(terminal.conclude(work.settled, work.total, None, given["report"], None))
-    store = open_store(given["tracking_uri"], probe=True)
+    store = open_existing_store(given["tracking_uri"], required=True)
     stop = terminal.catch_signals()
     outcomes = verify_work(work, store, deep=deep, workers=Workers(given["jobs"], given["dask"]), stop=stop)
     sys.exit(terminal.conclude(outcomes, work.total, store, given["report"], stop))
@@ -144,9 +144,9 @@ def imports(tracking_uri: str | None, as_json: bool, **given: Any) -> None:
     """List the imports that a store remembers."""
     from importer.ledger import list_imports
     from importer.listing import print_imports
-    from importer.store import open_store
+    from importer.store import open_existing_store
 
-    print_imports(_terminal(given, as_json), list_imports(open_store(tracking_uri, probe=True)))
+    print_imports(_terminal(given, as_json), list_imports(open_existing_store(tracking_uri, required=True)))
 
 
 @cli.command()
@@ -158,11 +158,11 @@ def undo(import_id: str, tracking_uri: str | None, yes: bool, as_json: bool, **g
     """Soft-delete the runs that import ID created. What it only updated is kept."""
     from importer.ledger import plan_undo
     from importer.listing import print_undo, undo_done
-    from importer.store import open_store
+    from importer.store import open_existing_store
     from importer.write import delete_run
 
     terminal = _terminal(given, as_json)
-    store = open_store(tracking_uri, probe=True)
+    store = open_existing_store(tracking_uri, required=True)
     planned = plan_undo(store, import_id)
     print_undo(terminal, planned)
     if not planned.created:

@@ -43,7 +43,8 @@ def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
         table.add_row("", "", "", "", "", state, *([""] if store else []), outcome_line(outcome).partition(": ")[2])
     if not terminal.as_json and not terminal.quiet:
         terminal.out.print(table, highlight=False)
-        terminal.say(f"{len(work.surveys)} runs, {size(sum(told.bytes for told in work.surveys))}")
+        count = len(work.surveys)
+        terminal.say(f"{count} {'run' if count == 1 else 'runs'}, {size(sum(told.bytes for told in work.surveys))}")
     return exit_status(outcome.kind for outcome in work.settled)
 
 

@@ -24,6 +24,7 @@ SECRET_VARIABLES = (
     "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_CONNECTION_STRING", "DATABRICKS_TOKEN", "PGPASSWORD",
 )  # fmt: skip
 PAUSE_SECONDS = (0.5, 2.0)  # before a call is made once more: at random, so that not all come back at once
+HTTP_CONNECTIONS = 64  # kept open; MLflow's 10 are fewer than an import's threads use
 _USER_INFO = re.compile(r"(?<=://)[^/\s'\"<>]*@")
 
 Result = TypeVar("Result")
@@ -146,8 +147,11 @@ class EmptyStore(Store):
         return None
 
 
-def open_existing_store(tracking_uri: str | None = None) -> Store:
-    """The store, to be looked at only: a SQLite file that is not there is not made. Errors: StoreError."""
+def open_existing_store(tracking_uri: str | None = None, *, required: bool = False) -> Store:
+    """The store, to be looked at only: a SQLite file that is not there is not made.
+
+    Errors: StoreError when it cannot be opened, or is `required` and not there.
+    """
     _quieten()
     import mlflow
 
@@ -155,6 +159,8 @@ def open_existing_store(tracking_uri: str | None = None) -> Store:
         uri = tracking_uri or mlflow.get_tracking_uri()
     path = uri.removeprefix("sqlite:///")
     if path != uri and not Path(path).exists():
+        if required:
+            raise StoreError(f"{redact(uri)}: no such file", hint="check --tracking-uri, or import something first")
         return EmptyStore(uri)
     return open_store(uri, probe=True)
 
@@ -172,8 +178,9 @@ def _quieten() -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_HTTP_POOL_MAXSIZE", str(HTTP_CONNECTIONS))
     level = os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    for name in ("mlflow", "alembic", "psycopg"):
+    for name in ("mlflow", "alembic", "psycopg", "urllib3"):
         logging.getLogger(name).setLevel(level)
 
 
@@ -216,9 +223,14 @@ def _passes(error: Exception) -> bool:
     from requests.exceptions import RequestException
     from sqlalchemy.exc import IntegrityError, OperationalError
 
-    if isinstance(error, (RequestException, OperationalError, IntegrityError, ConnectionError)):
+    if isinstance(error, (RequestException, OperationalError, IntegrityError, ConnectionError)) or collided(error):
         return True
     return getattr(error, "error_code", None) in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
+
+
+def collided(error: Exception) -> bool:
+    """Whether another importer wrote the same row at the same moment, which a server tells as a bad request."""
+    return getattr(error, "error_code", None) == "BAD_REQUEST" and "IntegrityError" in str(error)
 
 
 def _first_words(error: Exception) -> str:

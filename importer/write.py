@@ -38,7 +38,7 @@ from importer.model import Artifact, ImportPlan, MetricPoint
 from importer.naming import MAX_TAG_VALUE
 from importer.record import dump_record
 from importer.sources import fetch, local_file
-from importer.store import Store, failures, redact
+from importer.store import Store, collided, failures, redact
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -205,13 +205,20 @@ def _chunks(
 
 def _log_dataset(store: Store, plan: ImportPlan, run: Run, *, new: bool) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
 
     if plan.dataset is None or (not new and run.inputs is not None and run.inputs.dataset_inputs):
         return
     dataset = Dataset(plan.dataset.name, plan.dataset.digest, "ultralytics", plan.dataset.source)
     tag = InputTag("mlflow.data.context", "training")
+    inputs = [DatasetInput(dataset, [tag])]
     with failures("logging the dataset"):
-        store.client.log_inputs(run.info.run_id, datasets=[DatasetInput(dataset, [tag])])
+        try:
+            store.client.log_inputs(run.info.run_id, datasets=inputs)
+        except MlflowException as error:
+            if not collided(error):
+                raise
+            store.client.log_inputs(run.info.run_id, datasets=inputs)  # now the experiment has this dataset
 
 
 def _log_artifacts(store: Store, plan: ImportPlan, run: Run, *, new: bool) -> None:
