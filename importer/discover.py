@@ -44,10 +44,15 @@ def _below(root: Path, follow_symlinks: bool) -> Iterator[Path]:
     try:
         if isinstance(root, RemotePath):
             return _walk_listed(cast(Path, root.with_tree()))
-        if root.exists():
+        if root.is_dir():
+            os.scandir(root).close()  # what cannot be listed is told, not passed over
             return _walk(root, follow_symlinks, frozenset())
+        if root.exists():
+            raise RunDirError(f"{root}: is a file", hint=f"give the run directory that holds it, such as {root.parent}")
     except FileNotFoundError:
         pass
+    except OSError as error:
+        raise RunDirError(f"{root}: {error.strerror or error}", hint="check the path and its permissions") from error
     raise RunDirError(f"{root}: no such file or directory", hint="check the spelling, or where you are")
 
 

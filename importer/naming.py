@@ -9,6 +9,8 @@ import re
 MAX_KEY = 250
 MAX_PARAM_VALUE = 6000
 MAX_TAG_VALUE = 8000
+MAX_EXPERIMENT_NAME = 500
+MAX_RUN_NAME = 250
 
 _REFUSED = re.compile(r"[^/\w.\- :]" if os.name != "nt" else r"[^/\w.\- ]")
 

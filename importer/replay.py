@@ -25,7 +25,7 @@ from importer.model import (
     Timeline,
     TrainingRun,
 )
-from importer.naming import MAX_PARAM_VALUE, accepted_key
+from importer.naming import MAX_EXPERIMENT_NAME, MAX_PARAM_VALUE, MAX_RUN_NAME, accepted_key
 from importer.record import build_record, describe, recorded_options
 from importer.templates import render
 from importer.timeline import build_timeline
@@ -60,7 +60,7 @@ def plan_import(
     )
     notes = [*run.notes, *timeline.notes]
     start = on_pretrain_routine_end(live_args(run, notes), run.name)
-    params = _accepted_params(start.params, notes)
+    params = _accepted_params(run, start.params, notes)
     keys = _metric_keys(run, notes)
     best = best_row(run)
     points = list(_points(run, timeline, keys))
@@ -103,8 +103,26 @@ def plan_import(
 def experiment_name(run: TrainingRun, options: ImportOptions, timeline: Timeline | None = None) -> str:
     """The experiment that a run belongs to; without a timeline, a template's {date} is unknown."""
     if options.experiment:
-        return render(options.experiment, run, timeline, options.root)
-    return on_pretrain_routine_end(run.args, run.name).experiment_name
+        name = render(options.experiment, run, timeline, options.root)
+    else:
+        name = on_pretrain_routine_end(run.args, run.name).experiment_name
+    return _not_too_long("experiment", name, MAX_EXPERIMENT_NAME, run)
+
+
+def _not_too_long(what: str, name: str, limit: int, run: TrainingRun) -> str:
+    if len(name) <= limit:
+        return name
+    option = "--run-name" if limit == MAX_RUN_NAME else "--experiment"
+    raise PlanError(
+        f"{run.save_dir}: {what} {name[:40]}... has {len(name):,} characters, MLflow takes {limit}",
+        hint=f"give a shorter one with {option}",
+    )
+
+
+def check_names(run: TrainingRun) -> None:
+    """Errors: PlanError when two params or two columns would have one name in MLflow."""
+    _accepted_params(run, {str(key): "" for key in run.args}, [])
+    _metric_keys(run, [])
 
 
 def _run_name(
@@ -114,7 +132,9 @@ def _run_name(
     told = recorded.get("run_name") if recorded else None
     if isinstance(told, str) and told:
         return told
-    return render(options.run_name, run, timeline, options.root) if options.run_name else live
+    if not options.run_name:
+        return live
+    return _not_too_long("run name", render(options.run_name, run, timeline, options.root), MAX_RUN_NAME, run)
 
 
 def live_args(run: TrainingRun, notes: list[Note]) -> dict[str, object]:
@@ -153,13 +173,13 @@ def status(run: TrainingRun) -> str:
     return "FINISHED" if run.planned_epochs is not None and last_step + 1 >= run.planned_epochs else "FAILED"
 
 
-def _accepted_params(params: Mapping[str, str], notes: list[Note]) -> dict[str, str]:
+def _accepted_params(run: TrainingRun, params: Mapping[str, str], notes: list[Note]) -> dict[str, str]:
     accepted: dict[str, str] = {}
     for key, value in params.items():
         name = accepted_key(key)
         if name in accepted:
             raise PlanError(
-                f"params {key!r} and another both become {name!r} in MLflow", hint="rename one in args.yaml"
+                f"{run.save_dir}: {key!r} and another arg both become param {name!r}", hint="rename one in args.yaml"
             )
         if name != key:
             notes.append(Note("refused-characters", f"param {key!r} is logged as {name!r}"))
@@ -225,9 +245,11 @@ def _note_values(points: Iterable[MetricPoint], notes: list[Note]) -> None:
             nans += math.isnan(point.value)
             infs += math.isinf(point.value)
     if nans:
-        notes.append(Note("nan", f"{nans} values are nan and stay nan"))
+        told = "1 value is nan and stays nan" if nans == 1 else f"{nans} values are nan and stay nan"
+        notes.append(Note("nan", told))
     if infs:
-        notes.append(Note("inf", f"{infs} values are infinite; a database store shows them as 1.797e+308"))
+        told = "1 value is infinite" if infs == 1 else f"{infs} values are infinite"
+        notes.append(Note("inf", f"{told}; a database store shows 1.797e+308"))
 
 
 def _artifacts(
@@ -243,7 +265,8 @@ def _artifacts(
         found += [file for file in run.files if file.path == run.results_file]  # YOLOv7's results.txt
     for file in found:
         reason = _why_left_out(file, options)
-        if reason == "is a git-LFS pointer":
+        told = any(note.code == "lfs-pointer" and file.path in note.text for note in notes)
+        if reason == "is a git-LFS pointer" and not told:
             notes.append(Note("lfs-pointer", f"{file.path} is a git-LFS pointer, not the file; left out"))
         if reason:
             left_out.append((file.path, reason))

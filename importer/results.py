@@ -15,6 +15,7 @@ from importer.yaml_file import read_text
 
 MAX_BYTES = 8_000_000  # the largest results.csv seen, 400 epochs, has 135 kB
 MAX_COLUMNS = 2_000
+MAX_EPOCH = 10_000_000
 MAX_LINES = 100_000
 MAX_CELLS = 1_000_000
 
@@ -58,7 +59,7 @@ def read_results(path: Path, needed: str = "epoch") -> Table:
         short_last = tuple(_number(cell, path, number, header[at]) for at, cell in enumerate(line.split(",")[:cells]))
     for number, line in numbered:
         if (cells := line.count(",") + 1) != len(header):
-            raise _cut(path, number, cells, len(header))
+            raise _cut(path, number, line, len(header))
     if numbered and not text.endswith("\n"):
         notes.append(
             Note("no-final-newline", f"the last line of {path.name} has no line end; its last cell may be cut")
@@ -81,12 +82,13 @@ def _check_header(path: Path, header: tuple[str, ...], needed: str) -> None:
         raise RunDirError(f"{path}: two columns are called {twice[0]!r}", hint="rename one of them")
 
 
-def _cut(path: Path, number: int, cells: int, expected: int) -> RunDirError:
+def _cut(path: Path, number: int, line: str, expected: int) -> RunDirError:
+    cells = line.count(",") + 1
     values = "value" if cells == 1 else "values"
-    return RunDirError(
-        f"{path}: line {number} has {cells} {values}, the header has {expected}",
-        hint="the line was cut or joined; restore the file from a copy, or remove the line",
-    )
+    hint = "the line was cut or joined; restore the file from a copy, or remove the line"
+    if line.startswith(("<<<<<<<", "=======", ">>>>>>>")):
+        hint = "it holds the markers of a merge conflict; resolve it"
+    return RunDirError(f"{path}: line {number} has {cells} {values}, the header has {expected}", hint=hint)
 
 
 def _numbers(path: Path, header: tuple[str, ...], numbered: list[tuple[int, str]]) -> tuple[Row, ...]:
@@ -135,16 +137,9 @@ def epoch_numbers(table: Table, path: Path) -> tuple[int, ...]:
     """
     numbers = []
     for row, value in enumerate(table.column("epoch")):
-        if (
-            value is None
-            or value != value
-            or value in (float("inf"), float("-inf"))
-            or value != int(value)
-            or value < 0
-        ):
-            raise RunDirError(
-                f"{path}: row {row + 1}: epoch {value} is not a whole number", hint="mend the epoch column"
-            )
+        if value is None or not 0 <= value <= MAX_EPOCH or value != int(value):
+            told = "more than a trainer counts to" if value and value > MAX_EPOCH else "not a whole number"
+            raise RunDirError(f"{path}: row {row + 1}: epoch {value} is {told}", hint="mend the epoch column")
         numbers.append(int(value))
     return tuple(numbers)
 

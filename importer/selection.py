@@ -11,6 +11,7 @@ from fnmatch import fnmatch
 
 from importer.discover import FoundRun
 from importer.errors import UsageError
+from importer.naming import accepted_key
 from importer.sources import below
 from importer.survey import Survey
 
@@ -74,7 +75,7 @@ def parse_shard(text: str | None) -> tuple[int, int] | None:
     """`2/8` as (2, 8). Errors: UsageError."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise UsageError(f"--shard {text}: is no i/n", hint="write --shard 2/8 for the second of eight")
     return int(match[1]), int(match[2])
@@ -87,15 +88,14 @@ def parse_time(text: str | None, option: str) -> int | None:
     """
     if text is None:
         return None
-    if text.isdigit() and len(text) >= 12:
-        return int(text)
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError as error:
+        if text.isascii() and text.isdigit() and len(text) >= 12:
+            ms = int(text)
+            datetime.fromtimestamp(ms / 1000, timezone.utc)
+        else:
+            ms = round(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
+    except (ValueError, OverflowError, OSError) as error:
         raise UsageError(f"{option} {text!r}: is no date", hint="write 2024-03-01 or 2024-03-01T12:30+01:00") from error
-    if moment.tzinfo is None:
-        moment = moment.astimezone()
-    ms = round(moment.astimezone(timezone.utc).timestamp() * 1000)
     if ms <= 0:
         raise UsageError(f"{option} {text!r}: is before 1970, which MLflow cannot hold")
     return ms
@@ -105,7 +105,7 @@ def parse_size(text: str | None) -> int | None:
     """`200MB`, `1.5 GB` or `4096` in bytes. Errors: UsageError."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKMGT]?)i?[bB]?", text.strip())
+    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]+)?)\s*([kKMGT]?)i?[bB]?", text.strip())
     if match is None:
         raise UsageError(f"--max-artifact-size {text}: is no size", hint="write 200MB or 1.5GB")
     return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
@@ -120,5 +120,10 @@ def parse_tags(texts: Iterable[str]) -> tuple[tuple[str, str], ...]:
             raise UsageError(f"--tag {text!r}: has no name and value", hint="write --tag name=value")
         if key.startswith(("ymlf.", "mlflow.parentRunId", "mlflow.runName")):
             raise UsageError(f"--tag {key}: that name is taken", hint="choose a name of your own")
+        if accepted_key(key) != key:
+            raise UsageError(
+                f"--tag {key[:80]!r}: MLflow refuses that name",
+                hint="letters, digits, `_`, `-`, `.`, `/`, `:` and blanks, 250 at most",
+            )
         pairs.append((key, value))
     return tuple(pairs)

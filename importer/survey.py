@@ -11,7 +11,7 @@ from importer.errors import RunDirError, StoreError, YmlfError
 from importer.identity_key import content_fingerprint, training_key
 from importer.model import ImportOptions, TrainingRun
 from importer.readers import read_run
-from importer.replay import experiment_name
+from importer.replay import check_names, experiment_name
 from importer.sources import absolute, fresh
 
 
@@ -74,6 +74,7 @@ def anywhere(found: Survey) -> Survey:
 def _describe(run: TrainingRun, save_dir: Path, root: Path, options: ImportOptions) -> Survey:
     if run.task is None and not run.args and not len(run.epochs) and run.results_file is None and not run.files:
         raise RunDirError(f"{run.save_dir}: is empty", hint="give a run directory")
+    check_names(run)
     return Survey(
         save_dir=run.save_dir,
         root=str(root),

@@ -19,10 +19,14 @@ def check_template(template: str | None) -> None:
     if template is None:
         return
     try:
-        fields = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
+        parsed = [part for part in string.Formatter().parse(template) if part[1] is not None]
     except ValueError as error:
         raise UsageError(f"{template!r}: {error}", hint="write {{ for a brace") from error
-    unknown = [field for field in fields if field not in FIELDS]
+    if template and template.isspace():
+        raise UsageError(f"{template!r}: a name of blanks only", hint="give a name, or leave the option out")
+    if any(spec or conversion for _, _, spec, conversion in parsed):
+        raise UsageError(f"{template!r}: a field takes no `:` and no `!`", hint="write the field alone, such as {name}")
+    unknown = [field for _, field, _, _ in parsed if field not in FIELDS]
     if unknown:
         raise UsageError(
             f"{template!r}: no field {{{unknown[0]}}}",

@@ -108,7 +108,8 @@ def _beyond(path: Path) -> RunDirError:
 
 def _sentence(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or "is no YAML"
+    told = [part for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
+    problem = ", ".join(told) or "is no YAML"
     return f"line {mark.line + 1}: {problem}" if mark is not None else str(problem)
 
 
