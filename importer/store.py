@@ -25,6 +25,7 @@ SECRET_VARIABLES = (
 )  # fmt: skip
 PAUSE_SECONDS = (0.5, 2.0)  # before a call is made once more: at random, so that not all come back at once
 HTTP_CONNECTIONS = 64  # kept open; MLflow's 10 are fewer than an import's threads use
+COLLISIONS = ("IntegrityError", "UniqueViolation")  # what the drivers of SQLite and MySQL say, and that of PostgreSQL
 _USER_INFO = re.compile(r"(?<=://)[^/\s'\"<>]*@")
 
 Result = TypeVar("Result")
@@ -230,7 +231,7 @@ def _passes(error: Exception) -> bool:
 
 def collided(error: Exception) -> bool:
     """Whether another importer wrote the same row at the same moment, which a server tells as a bad request."""
-    return getattr(error, "error_code", None) == "BAD_REQUEST" and "IntegrityError" in str(error)
+    return getattr(error, "error_code", None) == "BAD_REQUEST" and any(sign in str(error) for sign in COLLISIONS)
 
 
 def _first_words(error: Exception) -> str:
