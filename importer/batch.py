@@ -185,11 +185,11 @@ class Batch:
         self.failed_in_a_row = 0
 
     def outcomes(self, engine: Engine, jobs: int, *, fail_fast: bool = False) -> Iterator[Outcome]:
-        """Every outcome as it comes. What a dead worker held is tried once more, by new workers.
+        """Every outcome as it comes. What a dead worker held is tried once more.
 
         After three store failures in a row one probe decides whether to go on; what then remains is `not tried`.
         """
-        retried: set[Survey] = set()
+        retried = False
         patience = PATIENCE
         while self.waiting and not self._ending():
             with ExitStack() as stack:
@@ -205,14 +205,25 @@ class Batch:
                     patience -= 1
                     self._come_back(patience)
                     yield from self._drain(executor, jobs, fail_fast)
-            for told in self.lost:
-                if told in retried:
-                    yield _outcome(Kind.FAILED, told, "its worker died twice", "is there enough memory?")
-                else:
-                    retried.add(told)
-                    self.waiting.appendleft(told)
-            self.lost.clear()
+            lost, self.lost = self.lost, []
+            retried = retried or bool(lost)
+            for told in lost:
+                yield from self._once_more(told, engine, fail_fast)
         yield from not_tried((*self.waiting, *self.busy), self.ended or "interrupted")
+
+    def _once_more(self, told: Survey, engine: Engine, fail_fast: bool) -> Iterator[Outcome]:
+        """The outcomes of a run whose worker died, by itself: if the run is what kills workers, no other dies of it."""
+        rest, self.waiting = self.waiting, deque([told])
+        if not self._ending():
+            try:
+                with engine() as executor:
+                    yield from self._drain(executor, 1, fail_fast)
+            except UsageError as error:
+                self.ended = error.message
+        if self.lost:
+            self.lost.clear()
+            yield _outcome(Kind.FAILED, told, "its worker died twice", "is there enough memory?")
+        self.waiting.extend(rest)
 
     def _put_off(self, told: Survey) -> None:
         """Another import is at the same tree: keep this run for later, and part ways by taking the rest at random."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,11 +34,25 @@ def local_executor(jobs: int, *, threads: bool) -> Iterator[Executor]:
         context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
             context.set_forkserver_preload(["importer.batch", "mlflow"])
-        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=ignore_signals)
+        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=begin_worker)
     try:
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def begin_worker() -> None:
+    """Leave signals to the parent process, and do not outlive it."""
+    ignore_signals()
+    threading.Thread(target=_end_with_parent, name="ymlf-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for the next run for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def ignore_signals() -> None:

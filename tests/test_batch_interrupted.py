@@ -1,0 +1,179 @@
+"""A batch that is stopped, or loses its workers, or is killed: what was done stays, the next start does the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from command import ymlf
+from services.process import wait_until
+from trees import active, assert_whole, small_tree
+
+from importer.batch import Batch, Stop
+from importer.engines import local_executor
+from importer.model import ImportOptions
+from importer.outcome import Kind, Outcome
+from importer.survey import Survey
+
+RUNS = 40
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_tree(tmp_path_factory.mktemp("interrupted") / "tree", RUNS)
+
+
+class Begun:
+    """`ymlf import --json` in a process group of its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.told: list[dict[str, object]] = []
+
+    def wait_for(self, outcomes: int) -> None:
+        """So many directories have been told of, or the command has ended."""
+        while len(self.told) < outcomes and (line := self.process.stdout.readline()):  # type: ignore[union-attr]
+            self.told.append(json.loads(line))
+
+    def end(self) -> int:
+        """The exit status, once the command is over and all it said is read."""
+        self.wait_for(sys.maxsize)
+        return self.process.wait(30)
+
+    def kill(self) -> None:
+        """Nothing of it runs any more."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(30)
+        wait_until(lambda: not self.others(), "the whole group is gone", 10)
+
+    def others(self) -> dict[int, int]:
+        """The other processes of the group that run, each with its parent's id."""
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,pgid=,stat="], capture_output=True, text=True, check=True)
+        rows = [line.split() for line in listed.stdout.splitlines()]
+        group = str(self.process.pid)
+        return {int(row[0]): int(row[1]) for row in rows if row[2] == group != row[0] and not row[3].startswith("Z")}
+
+    def workers(self) -> list[int]:
+        """The processes that import: those of the group that the command did not start itself."""
+        return [pid for pid, parent in self.others().items() if parent != self.process.pid]
+
+
+@contextmanager
+def begin(*words: object, uri: str, jobs: int = 2) -> Iterator[Begun]:
+    """An import that runs meanwhile; nothing of it is left afterwards."""
+    command = [sys.executable, "-m", "importer.cli", "import", *words, "--tracking-uri", uri, "--json", "-j", jobs]
+    with subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        begun = Begun(process)
+        try:
+            yield begun
+        finally:
+            begun.kill()
+
+
+def finish(tree: Path, uri: str) -> None:
+    """One more start is enough."""
+    answer = ymlf("import", tree, "--tracking-uri", uri, "--json", "-j", "1")
+    assert answer.status == 0, answer.out
+    assert_whole(uri, tree, RUNS)
+
+
+@pytest.mark.parametrize(
+    ("number", "to_all", "status"),
+    [
+        pytest.param(signal.SIGINT, True, 130, id="Ctrl-C, which the workers get too"),
+        pytest.param(signal.SIGTERM, False, 143, id="SIGTERM"),
+    ],
+)
+def test_a_signal_lets_the_runs_in_hand_finish_and_tells_what_was_done(
+    number: signal.Signals, to_all: bool, status: int, tree: Path, empty_store: str
+) -> None:
+    with begin(tree, uri=empty_store) as begun:
+        begun.wait_for(4)
+        (os.killpg if to_all else os.kill)(begun.process.pid, number)
+        assert begun.end() == status
+        assert "once more stops at once" in begun.process.stderr.read()  # type: ignore[union-attr]
+        wait_until(lambda: not begun.others(), "no worker is left", 5)
+    closing = begun.told[-1]
+    assert closing["exit_status"] == status
+    done = Counter(told["outcome"] for told in begun.told[:-1])
+    assert done == closing["summary"] and set(done) == {"imported", "not tried"}
+    assert 4 <= done["imported"] < RUNS and done.total() == RUNS
+    assert Counter(run.data.tags["ymlf.state"] for run in active(empty_store)) == {"complete": done["imported"]}
+    finish(tree, empty_store)
+
+
+def test_a_second_signal_stops_at_once_and_leaves_no_worker(tree: Path, empty_store: str) -> None:
+    with begin(tree, uri=empty_store) as begun:
+        begun.wait_for(1)
+        with sqlite3.connect(empty_store.removeprefix("sqlite:///"), isolation_level=None, timeout=30) as database:
+            database.execute("BEGIN IMMEDIATE")  # the runs in hand cannot go on
+            os.kill(begun.process.pid, signal.SIGINT)
+            assert any("stopping" in line for line in begun.process.stderr)  # type: ignore[union-attr]
+            os.kill(begun.process.pid, signal.SIGINT)
+            assert begun.process.wait(2) == 130
+            wait_until(lambda: not begun.others(), "no worker is left", 2)
+            database.execute("ROLLBACK")
+    assert {run.data.tags["ymlf.state"] for run in active(empty_store)} <= {"complete", "writing"}
+
+
+def test_a_batch_killed_ten_times_has_each_run_once_in_the_end(tree: Path, empty_store: str) -> None:
+    moments = random.Random(20240301)
+    for _ in range(10):
+        with begin(tree, uri=empty_store) as begun:
+            there = len(active(empty_store))
+            begun.wait_for(min(there + moments.randrange(4), RUNS))  # what is there already is told first
+            time.sleep(moments.uniform(0, 0.2))
+    left = Counter(run.data.tags["ymlf.state"] for run in active(empty_store))
+    assert 10 < left.total() <= RUNS + 2 and left["complete"] < RUNS  # it was killed at work, and had got on
+    finish(tree, empty_store)
+
+
+def test_no_worker_outlives_a_killed_parent(tree: Path, empty_store: str) -> None:
+    with begin(tree, uri=empty_store) as begun:
+        begun.wait_for(1)
+        assert begun.workers()
+        begun.process.kill()
+        wait_until(lambda: not begun.others(), "the workers have ended too", 5)
+
+
+def test_the_run_of_a_worker_that_is_killed_is_tried_again(tree: Path, empty_store: str) -> None:
+    with begin(tree, uri=empty_store) as begun:
+        begun.wait_for(3)
+        os.kill(begun.workers()[0], signal.SIGKILL)
+        assert begun.end() == 0
+    counted = begun.told[-1]["summary"]
+    assert isinstance(counted, dict) and sum(counted.values()) == RUNS
+    assert set(counted) <= {"imported", "finished", "already there"}
+    assert_whole(empty_store, tree, RUNS)
+
+
+def dies_of_poison(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
+    """A job, done by a worker."""
+    if told.save_dir == "poison":
+        os._exit(9)
+    return [Outcome(Kind.IMPORTED, told.save_dir)]
+
+
+def test_a_run_that_kills_its_workers_fails_alone() -> None:
+    surveys = [Survey(name, ".") for name in ("a", "poison", "b", "c", "d", "e")]
+    batch = Batch(surveys, dies_of_poison, "", ImportOptions(), Stop())
+    told = {outcome.source: outcome for outcome in batch.outcomes(lambda: local_executor(2, threads=False), 2)}
+    assert told["poison"].kind is Kind.FAILED and told["poison"].reason == "its worker died twice"
+    assert {name: outcome.kind for name, outcome in told.items() if name != "poison"} == dict.fromkeys(
+        "abcde", Kind.IMPORTED
+    )
