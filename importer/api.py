@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from importer.archives import UnpackedPath
 from importer.batch import (
     Batch,
     Engine,
@@ -32,7 +31,8 @@ from importer.outcome import SOURCE_FAULTS, WROTE, Kind, Outcome
 from importer.readers import read_run
 from importer.selection import Selection, by_content, by_path
 from importer.single import import_read_run, verify_read_run
-from importer.sources import identity_of, open_source
+from importer.sources.archives import UnpackedPath
+from importer.sources.opening import identity_of, open_source
 from importer.store import Store, open_store, redact
 from importer.survey import Survey, anywhere
 from importer.templates import check_template, is_template
@@ -74,7 +74,9 @@ def gather(
 ) -> Work:
     """Every run directory at or below the paths that is selected, surveyed.
 
-    Errors: RunDirError when a path does not exist; UsageError for a template with an unknown field.
+    A path that does not exist, is a file or has no run below it is settled as refused.
+
+    Errors: UsageError for a template with an unknown field.
     """
     options = options or ImportOptions()
     selection = selection or Selection()
@@ -85,10 +87,10 @@ def gather(
     for path in paths:
         try:
             root = open_source(path)
-        except RunDirError as error:  # an archive that is damaged stops no other
+            runs = list(find_runs([root], follow_symlinks=options.follow_symlinks))
+        except RunDirError as error:  # a path that is wrong or an archive that is damaged stops no other
             settled.append(Outcome(Kind.REFUSED, redact(str(path)), error.message, error.hint))
             continue
-        runs = list(find_runs([root], follow_symlinks=options.follow_symlinks))
         if not runs:
             settled.append(_nothing_there(root))
         found += runs

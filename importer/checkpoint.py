@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from importer.errors import CheckpointError
-from importer.inert_pickle import Inert, PickleError, PickleHostileError
-from importer.inert_values import Plain, number
-from importer.torch_file import TorchFile, hostile, read_torch_file
+from importer.pt.inert_pickle import Inert, PickleError, PickleHostileError
+from importer.pt.inert_values import Plain, number
+from importer.pt.torch_file import TorchFile, hostile, read_torch_file
 
 MAX_COLUMNS = 2_000  # of train_results, as of a results.csv
 MAX_CELLS = 500_000

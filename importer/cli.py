@@ -205,10 +205,11 @@ def _paths(paths: tuple[str, ...], given: dict[str, Any], terminal: Terminal) ->
         try:
             text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--from-file {name}: {error}", hint="give a text file with a path a line") from error
+            told = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
+            raise UsageError(f"--from-file {name}: {told}", hint="give a text file with a path a line") from error
         found += [line for line in text.splitlines() if line.strip()]
-    if not found:
-        raise UsageError("no PATH given", hint=terminal.suggest_paths())
+    if not found or "" in found:
+        raise UsageError("an empty PATH" if found else "no PATH given", hint=terminal.suggest_paths())
     return found
 
 

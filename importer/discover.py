@@ -10,8 +10,8 @@ from typing import NamedTuple, cast
 
 from importer.errors import RunDirError
 from importer.readers import recognise
-from importer.remote import RemotePath
-from importer.sources import identity_of, open_source
+from importer.sources.opening import identity_of, open_source
+from importer.sources.remote import RemotePath
 
 SKIPPED = {
     "weights", "mlruns", "mlartifacts", "mlflow", "images", "labels", "node_modules", "site-packages", "wandb",
@@ -48,7 +48,8 @@ def _below(root: Path, follow_symlinks: bool) -> Iterator[Path]:
             os.scandir(root).close()  # what cannot be listed is told, not passed over
             return _walk(root, follow_symlinks, frozenset())
         if root.exists():
-            raise RunDirError(f"{root}: is a file", hint=f"give the run directory that holds it, such as {root.parent}")
+            holds = root.parent.parent if root.parent.name == "weights" else root.parent
+            raise RunDirError(f"{root}: is a file", hint=f"give the run directory that holds it, such as {holds}")
     except FileNotFoundError:
         pass
     except OSError as error:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 LOCK_NUMBER = 0x796D6C66  # "ymlf", of PostgreSQL's advisory lock
+_in_process = threading.Lock()
 
 
 @contextmanager
@@ -30,17 +32,22 @@ def alone_at_opening(uri: str) -> Iterator[None]:
 
 @contextmanager
 def _file_lock(uri: str) -> Iterator[None]:
+    """One byte of this user's one lock file, which stays; the byte is the database's own."""
     try:
         import fcntl
     except ImportError:  # Windows: SQLite's own lock has to do
         yield
         return
     path = os.path.realpath(uri.partition("///")[2])
-    name = hashlib.sha256(path.encode()).hexdigest()[:16]
-    lock = Path(tempfile.gettempdir()) / f"ymlf-{os.getuid()}-{name}.lock"
-    with lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    byte = int.from_bytes(hashlib.sha256(path.encode()).digest()[:7], "big")
+    lock = Path(tempfile.gettempdir()) / f"ymlf-{os.getuid()}.lock"
+    with _in_process:  # a process does not lock itself out, and loses its locks when it closes the file anywhere
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX, 1, byte)
+            yield
+        finally:
+            os.close(handle)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from importer.callbacks import on_train_end
 from importer.model import RunFile, TrainingRun
-from importer.torch_file import zip_directory
+from importer.pt.torch_file import zip_directory
 
 CHECKPOINTS = ("weights/last.pt", "weights/best.pt", "last.pt", "best.pt")
 TEXTS = (".csv", ".yaml", ".txt")  # hashed by what they say, for a clone may change their line ends

@@ -13,7 +13,8 @@ from importer.ledger import Import, Undo
 from importer.outcome import Kind, exit_status
 from importer.replay import plan_import
 from importer.report import outcome_line, size, utc
-from importer.store import Store
+from importer.screen import print_rows
+from importer.store import Store, redact
 from importer.survey import Survey, read_surveyed
 
 if TYPE_CHECKING:
@@ -22,12 +23,8 @@ if TYPE_CHECKING:
 
 def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
     """One line per run directory; the exit status: 1 when one cannot be read."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("generator", "task", "epochs", "size", "newest file", "state", *(["store"] if store else [])):
-        table.add_column(name, no_wrap=True)
-    table.add_column("directory", overflow="fold", min_width=16)
+    header = ["generator", "task", "epochs", "size", "newest file", "state", *(["store"] if store else []), "directory"]
+    rows = []
     for told in work.surveys:
         there = _presence(told, work, store)
         if terminal.as_json:
@@ -35,14 +32,15 @@ def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
         planned = f"/{told.planned_epochs}" if told.planned_epochs else ""
         cells = [told.generator, told.task or "", f"{told.epochs}{planned}", size(told.bytes),
                  utc(told.modified_ms) if told.modified_ms else "", _state(told)]  # fmt: skip
-        table.add_row(*cells, *([there] if store else []), told.save_dir)
+        rows.append([*cells, *([there] if store else []), redact(told.save_dir)])
     for outcome in work.settled:
         if terminal.as_json:
             terminal.write_json(outcome.as_json())
         state = "duplicate" if outcome.kind is Kind.DUPLICATE else outcome.kind.value
-        table.add_row("", "", "", "", "", state, *([""] if store else []), outcome_line(outcome).partition(": ")[2])
+        told_of = outcome_line(outcome).partition(": ")[2]
+        rows.append(["", "", "", "", "", state, *([""] if store else []), told_of])
     if not terminal.as_json and not terminal.quiet:
-        terminal.out.print(table, highlight=False)
+        print_rows(terminal.out, header, rows, folded=len(header) - 1, title=len(header) - 1)
         count = len(work.surveys)
         terminal.say(f"{count} {'run' if count == 1 else 'runs'}, {size(sum(told.bytes for told in work.surveys))}")
     return exit_status(outcome.kind for outcome in work.settled)
@@ -79,19 +77,17 @@ def _as_json(told: Survey, there: str) -> dict[str, object]:
 
 def print_imports(terminal: Terminal, found: Iterable[Import]) -> None:
     """One line per import, oldest first."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("import", "started", "host", "experiments", "runs"):
-        table.add_column(name, overflow="fold")
+    rows = []
     for told in found:
         counts = ", ".join(f"{count} {kind}" for kind, count in told.counts.items() if count)
-        table.add_row(told.import_id, told.started, told.host, ", ".join(told.experiment_names), counts or "begun")
+        names = redact(", ".join(told.experiment_names))
+        rows.append([told.import_id, told.started, told.host, names, counts or "begun"])
         if terminal.as_json:
             terminal.write_json({"import_id": told.import_id, "started": told.started, "host": told.host,
                                  "experiments": list(told.experiment_names), "counts": dict(told.counts)})  # fmt: skip
     if not terminal.as_json:
-        terminal.out.print(table, highlight=False)
+        header = ("import", "started", "host", "experiments", "runs")
+        print_rows(terminal.out, header, rows, folded=3, title=0)
 
 
 def print_undo(terminal: Terminal, planned: Undo) -> None:

@@ -15,6 +15,11 @@ MAX_RUN_NAME = 250
 _REFUSED = re.compile(r"[^/\w.\- :]" if os.name != "nt" else r"[^/\w.\- ]")
 
 
+def storable(text: str) -> str:
+    """The text without half characters, as a file name in another encoding than this host's has them."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def accepted_key(key: str) -> str:
     """The key as MLflow accepts it: refused characters become `_`, and it names no other path than itself.
 

@@ -25,7 +25,7 @@ from importer.model import (
     Timeline,
     TrainingRun,
 )
-from importer.naming import MAX_EXPERIMENT_NAME, MAX_PARAM_VALUE, MAX_RUN_NAME, accepted_key
+from importer.naming import MAX_EXPERIMENT_NAME, MAX_PARAM_VALUE, MAX_RUN_NAME, accepted_key, storable
 from importer.record import build_record, describe, recorded_options
 from importer.templates import render
 from importer.timeline import build_timeline
@@ -82,7 +82,7 @@ def plan_import(
         params=params,
         points=tuple(points),
         artifacts=artifacts,
-        tags={**dict(options.tags), "mlflow.note.content": describe(run, record, timeline, tuple(notes))},
+        tags={**dict(options.tags), "mlflow.note.content": storable(describe(run, record, timeline, tuple(notes)))},
         record=record,
         task=run.task,
         generator=run.generator,

@@ -75,7 +75,7 @@ def print_facts(console: Console, source: str, facts: Iterable[tuple[str, str]])
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts:
-        table.add_row(name, value)
+        table.add_row(name, redact(value))
     console.print(redact(source), style="bold", soft_wrap=True, markup=False, highlight=False)
     console.print(table, highlight=False)
 
@@ -122,7 +122,7 @@ def print_notes(console: Console, notes: Iterable[Note]) -> None:
 def print_mismatches(console: Console, mismatches: Iterable[Mismatch | str]) -> None:
     """One line per difference."""
     for mismatch in mismatches:
-        console.print(f"mismatch: {mismatch}", style="red", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"mismatch: {redact(str(mismatch))}", style="red", soft_wrap=True, markup=False, highlight=False)
 
 
 def size(count: float) -> str:

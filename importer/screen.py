@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+FOLDED_WIDTH = 16  # characters that a column which breaks is given at least
 
 
 def write_any_character() -> None:
@@ -41,3 +44,27 @@ def open_console(**given: Any) -> Console:
 
     kind = PlainConsole if is_plain_locale() else Console
     return kind(markup=False, emoji=False, **given)
+
+
+def print_rows(
+    console: Console, header: Sequence[str], rows: Sequence[Sequence[str]], *, folded: int, title: int
+) -> None:
+    """A table whose column `folded` may break. Where the others leave no room for it, a paragraph per row instead."""
+    from rich.cells import cell_len
+    from rich.padding import Padding
+    from rich.table import Table
+
+    widths = [max(map(cell_len, column)) for column in zip(header, *rows, strict=True)]
+    others = sum(width + 2 for at, width in enumerate(widths) if at != folded)
+    if others + min(widths[folded], FOLDED_WIDTH) > console.width:
+        for row in rows:
+            console.print(row[title], style="bold", soft_wrap=True, highlight=False)
+            told = ", ".join(cell for at, cell in enumerate(row) if cell and at != title)
+            console.print(Padding(told, (0, 0, 0, 2), expand=False), highlight=False)
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for at, name in enumerate(header):
+        table.add_column(name, no_wrap=at != folded, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table, highlight=False)

@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from importer.discover import FoundRun
 from importer.errors import UsageError
 from importer.naming import accepted_key
-from importer.sources import below
+from importer.sources.opening import below
 from importer.survey import Survey
 
 

@@ -27,6 +27,8 @@ PAUSE_SECONDS = (0.5, 2.0)  # before a call is made once more: at random, so tha
 HTTP_CONNECTIONS = 64  # kept open; MLflow's 10 are fewer than an import's threads use
 COLLISIONS = ("IntegrityError", "UniqueViolation")  # what the drivers of SQLite and MySQL say, and that of PostgreSQL
 _USER_INFO = re.compile(r"(?<=://)[^/\s'\"<>]*@")
+_SECRET_QUERY = re.compile(r"([?&][\w.-]*(?:password|passwd|pwd|token|secret|signature|key)=)[^&\s'\"<>)]+", re.I)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # with an escape, a name could write to the terminal as it likes
 
 Result = TypeVar("Result")
 
@@ -194,7 +196,7 @@ def failures(what: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, RequestException, SQLAlchemyError, OSError, ImportError) as error:
         raise StoreError(f"{what}: {_first_words(error)}", hint=_hint(str(error)), passing=_passes(error)) from error
 
 
@@ -210,8 +212,8 @@ def twice(call: Callable[[], Result]) -> Result:
 
 
 def redact(text: str) -> str:
-    """The text without user names and passwords of URLs and without the secrets of the environment."""
-    text = _USER_INFO.sub("***@", text)
+    """The text without what is to be kept from a screen: logins of URLs, secrets of the environment, control signs."""
+    text = _SECRET_QUERY.sub(r"\1***", _USER_INFO.sub("***@", _CONTROL.sub("\ufffd", text)))
     for name in SECRET_VARIABLES:
         secret = os.environ.get(name)
         if secret and len(secret) >= 4:
@@ -257,6 +259,11 @@ def _hint(text: str) -> str | None:
         ("max retries exceeded", "is the server up? run the same command again when it is"),
         ("connection refused", "is the server up? run the same command again when it is"),
         ("no module named 'psycopg", "pip install 'psycopg[binary]'"),
+        ("no module named 'mysqldb", "write mysql+pymysql:// and pip install pymysql"),
+        ("no module named", "install what is missing, in the environment of ymlf"),
+        ("file is not a database", "that file is no SQLite database; give another with --tracking-uri"),
+        ("unsupported uri", "give such as sqlite:///mlflow.db or http://host:5000 with --tracking-uri"),
+        ("could not find a registered artifact repository", "choose a store of artifacts that MLflow knows"),
     ):  # fmt: skip
         if sign in lowered:
             return hint

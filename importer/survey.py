@@ -12,7 +12,7 @@ from importer.identity_key import content_fingerprint, training_key
 from importer.model import ImportOptions, TrainingRun
 from importer.readers import read_run
 from importer.replay import check_names, experiment_name
-from importer.sources import absolute, fresh
+from importer.sources.opening import absolute, fresh
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from importer.errors import UsageError
 from importer.model import Timeline, TrainingRun
-from importer.sources import below
+from importer.sources.opening import below
 
 FIELDS = ("project", "task", "model", "name", "parent", "relpath", "dataset", "date")
 
@@ -47,7 +47,7 @@ def needs_date(template: str | None) -> bool:
 def render(template: str, run: TrainingRun, timeline: Timeline | None, root: str | None) -> str:
     """The name that a template gives for a run; a fact that the run lacks is `unknown`."""
     facts = _facts(run, timeline, root)
-    return template.format_map(facts)
+    return storable(template.format_map(facts))
 
 
 def _facts(run: TrainingRun, timeline: Timeline | None, root: str | None) -> Mapping[str, str]:

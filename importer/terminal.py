@@ -58,11 +58,11 @@ class Terminal:
     def say(self, text: str, style: str | None = None) -> None:
         """A line of words on stdout, unless quiet or JSON is asked for."""
         if not self.quiet and not self.as_json:
-            self.out.print(text, style=style, soft_wrap=True, markup=False, highlight=False)
+            self.out.print(_shown(text), style=style, soft_wrap=True, markup=False, highlight=False)
 
     def warn(self, text: str, style: str | None = "yellow") -> None:
         """A line on stderr."""
-        self.err.print(text, style=style, soft_wrap=True, markup=False, highlight=False)
+        self.err.print(_shown(text), style=style, soft_wrap=True, markup=False, highlight=False)
 
     def suggest_paths(self) -> str:
         """What to type, by what lies here."""
@@ -77,8 +77,8 @@ class Terminal:
 
     def catch_signals(self) -> Stop:
         """The first Ctrl-C or SIGTERM lets the run in hand finish; the second stops at once."""
-        from importer.archives import remove_unpacked
         from importer.batch import Stop
+        from importer.sources.archives import remove_unpacked
 
         stop = Stop()
 
@@ -105,7 +105,7 @@ class Terminal:
         with ExitStack() as stack:
             target: IO[str] | None = None
             if report:
-                target = stack.enter_context(Path(report).open("w", encoding="utf-8", errors="backslashreplace"))
+                target = stack.enter_context(_open_report(report))
             progress = stack.enter_context(show_progress(self.err, tally, quiet=self.quiet))
             for outcome in outcomes:
                 tally.add(outcome)
@@ -156,8 +156,23 @@ class Terminal:
             self.echo_json(closing)
         if target is not None:
             target.write(closing + "\n")
+        if not tally.total and not self.quiet:
+            self.warn("nothing to do: no run directory is what --include, --since, --task and their like ask for")
         if tally.total > 1 and not self.as_json and not self.quiet:
             _closing_table(self, tally)
+
+
+def _shown(text: str) -> str:
+    from importer.store import redact
+
+    return redact(text)
+
+
+def _open_report(path: str) -> IO[str]:
+    try:
+        return Path(path).open("w", encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise UsageError(f"--report {path}: {error.strerror}", hint="choose a file that may be written") from error
 
 
 def _closing_table(terminal: Terminal, tally: object) -> None:

@@ -35,9 +35,9 @@ from importer.identity import (
     stored_points,
 )
 from importer.model import Artifact, ImportPlan, MetricPoint
-from importer.naming import MAX_TAG_VALUE
+from importer.naming import MAX_TAG_VALUE, storable
 from importer.record import dump_record
-from importer.sources import fetch, local_file
+from importer.sources.opening import fetch, local_file
 from importer.store import Store, collided, failures, redact
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def create_run(
         STATE: WRITING,
         RECORD: dump_record(plan.record),
         IMPORT_ID: import_id,
-        SOURCE: redact(plan.source)[:MAX_TAG_VALUE],
+        SOURCE: storable(redact(plan.source))[:MAX_TAG_VALUE],
         IMPORTED_AT: datetime.now(timezone.utc).isoformat(timespec="seconds"),
         WRITER: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
     }

@@ -17,11 +17,11 @@ from command import in_zone, ymlf
 from stores import untouched
 from trees import by_name, training
 
-from importer import unpack as unpacking
-from importer.archives import UnpackedPath
 from importer.errors import RunDirError
-from importer.sources import open_source
-from importer.unpack import Unpacked, unpack
+from importer.sources import unpack as unpacking
+from importer.sources.archives import UnpackedPath
+from importer.sources.opening import open_source
+from importer.sources.unpack import Unpacked, unpack
 
 Writer = Callable[[Path], None]
 

@@ -23,7 +23,7 @@ from trees import active, assert_whole, by_name, small_tree, summary, training
 
 import importer
 from importer.errors import RunDirError
-from importer.sources import fresh, open_source
+from importer.sources.opening import fresh, open_source
 
 MIB = 1024 * 1024
 

@@ -15,8 +15,9 @@ from typing import Protocol
 
 from importer.directory import list_run_directory
 from importer.errors import RunDirError
+from importer.naming import storable
 from importer.model import Note, RunFile, TrainingRun
-from importer.sources import open_source
+from importer.sources.opening import open_source
 
 
 class RunDirectory:
@@ -39,7 +40,7 @@ class RunDirectory:
     @property
     def name(self) -> str:
         """The directory's own name, also where it was given as `.`."""
-        return self.save_dir.name or self.save_dir.resolve().name
+        return storable(self.save_dir.name or self.save_dir.resolve().name)
 
     def get(self, path: str) -> RunFile | None:
         """The file at `path` below the directory, or None."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from importer.errors import RunDirError
-from importer.iteration_dirs import iteration_dirs
-from importer.iterations import Iteration, TuneTable, read_header, read_tune_table, table_name
 from importer.model import Epochs, TrainingRun
 from importer.readers import RunDirectory, read_run
+from importer.readers.iteration_dirs import iteration_dirs
+from importer.readers.iterations import Iteration, TuneTable, read_header, read_tune_table, table_name
 from importer.results import build_epochs, epoch_numbers, read_results, split_trainings
 from importer.yaml_file import read_yaml
 

@@ -10,10 +10,10 @@ from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 from importer.errors import RunDirError
-from importer.iterations import Iteration, TuneTable, table_name
 from importer.model import TrainingRun
 from importer.readers import RunDirectory, read_run
-from importer.sources import is_within
+from importer.readers.iterations import Iteration, TuneTable, table_name
+from importer.sources.opening import is_within
 
 SIBLING = re.compile(r"train-?(\d{0,9})")  # train, train2 up to 8.4.38, train-2 from 8.4.39
 MAX_PATH = 4_096

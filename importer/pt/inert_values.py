@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import PurePosixPath, PureWindowsPath
 
-from importer.inert_pickle import LONG_STRING, Inert, PickleHostileError
+from importer.pt.inert_pickle import LONG_STRING, Inert, PickleHostileError
 
 MAX_CHARACTERS = 250_000  # of all values together; those of a true checkpoint have 5,000
 MAX_DEPTH = 32

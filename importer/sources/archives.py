@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from importer.model import Note
-from importer.unpack import unpack
+from importer.sources.unpack import unpack
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import zlib
 from typing import BinaryIO, NamedTuple
 
 from importer.errors import CheckpointError
-from importer.inert_pickle import MAX_BYTES, Machine, PickleCutError
-from importer.pickle_opcodes import load
+from importer.pt.inert_pickle import MAX_BYTES, Machine, PickleCutError
+from importer.pt.pickle_opcodes import load
 
 MAX_DIRECTORY = 4_000_000  # bytes; the largest seen, of 914 members, has 57 kB
 _TAIL = 131_072  # bytes; more than the longest zip comment, and nearly always the whole directory

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from importer.inert_pickle import (
+from importer.pt.inert_pickle import (
     LONG_STRING,
     MAX_KEY,
     MAX_LINE,
