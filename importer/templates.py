@@ -9,6 +9,7 @@ from pathlib import Path
 
 from importer.errors import UsageError
 from importer.model import Timeline, TrainingRun
+from importer.naming import storable
 from importer.sources.opening import below
 
 FIELDS = ("project", "task", "model", "name", "parent", "relpath", "dataset", "date")

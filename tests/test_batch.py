@@ -280,9 +280,10 @@ def test_links_that_lead_in_circles_end(tree: Path, empty_store: str) -> None:
 def test_a_path_that_is_not_there_and_a_path_without_a_run_are_named(tree: Path, empty_store: str) -> None:
     missing = imported(tree, tree / "nowhere", uri=empty_store)
     assert missing.status == 1 and f"{tree}/nowhere: no such file or directory" in missing.err + missing.out
+    assert summary(missing) == {"imported": 4, "refused": 1}
     (tree / "empty").mkdir()
     answer = imported(tree / "train", tree / "empty", uri=empty_store)
-    assert (answer.status, outcomes(answer)) == (1, {"train": "imported", "empty": "refused"})
+    assert (answer.status, outcomes(answer)) == (1, {"train": "already there", "empty": "refused"})
 
 
 # Names and artifacts

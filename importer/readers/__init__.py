@@ -15,8 +15,8 @@ from typing import Protocol
 
 from importer.directory import list_run_directory
 from importer.errors import RunDirError
-from importer.naming import storable
 from importer.model import Note, RunFile, TrainingRun
+from importer.naming import storable
 from importer.sources.opening import open_source
 
 
