@@ -61,7 +61,8 @@ class Begun:
 
     def others(self) -> dict[int, int]:
         """The other processes of the group that run, each with its parent's id."""
-        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,pgid=,stat="], capture_output=True, text=True, check=True)
+        words = ["ps", "-A", "-o", "pid=,ppid=,pgid=,stat="]
+        listed = subprocess.run(words, capture_output=True, text=True, check=True)
         rows = [line.split() for line in listed.stdout.splitlines()]
         group = str(self.process.pid)
         return {int(row[0]): int(row[1]) for row in rows if row[2] == group != row[0] and not row[3].startswith("Z")}
