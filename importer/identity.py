@@ -168,7 +168,7 @@ def _live_twin(store: Store, plan: ImportPlan, experiment_id: str) -> Run | None
             filters.append(f"attributes.run_name = {quoted}")
     seen: set[str] = set()
     for condition in filters:
-        for run in _untagged(store, experiment_id, condition):
+        for run in store.search_foreign(experiment_id, condition, max_results=200):
             if run.info.run_id not in seen and _overlaps(store, run, plan):
                 return run
             seen.add(run.info.run_id)
@@ -180,18 +180,6 @@ def _quoted(text: str) -> str | None:
     if "'" not in text:
         return f"'{text}'"
     return f'"{text}"' if '"' not in text else None
-
-
-def _untagged(store: Store, experiment_id: str, condition: str) -> list[Run]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return list(store.client.search_runs([experiment_id], f"{condition} and tags.`{KEY}` IS NULL", max_results=200))
-    except MlflowException as error:
-        if error.error_code not in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
-            raise
-    found = store.client.search_runs([experiment_id], condition, max_results=1000)
-    return [run for run in found if KEY not in run.data.tags]
 
 
 def _overlaps(store: Store, run: Run, plan: ImportPlan) -> bool:

@@ -18,6 +18,7 @@ from importer.first_open import alone_at_opening
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 SECRET_VARIABLES = (
     "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
@@ -44,6 +45,7 @@ class Store:
         self.is_database = not self.is_server and "://" in uri and not uri.startswith("file:")
         self._experiments: dict[str, str] = {}
         self._foreign: dict[str, bool] = {}
+        self._knows_null = True
         self._lock = threading.Lock()
 
     @property
@@ -92,18 +94,29 @@ class Store:
 
     def may_hold_live_runs(self, experiment_id: str) -> bool:
         """Whether an experiment had runs that ymlf did not write when this was first asked."""
-        from mlflow.exceptions import MlflowException
-
         with self._lock:
             if experiment_id not in self._foreign:
-                try:
-                    found = self.client.search_runs([experiment_id], "tags.`ymlf.key` IS NULL", max_results=1)
-                    self._foreign[experiment_id] = bool(found)
-                except MlflowException as error:
-                    if error.error_code not in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
-                        raise
-                    self._foreign[experiment_id] = True  # a server older than IS NULL
+                self._foreign[experiment_id] = bool(self.search_foreign(experiment_id, max_results=1))
             return self._foreign[experiment_id]
+
+    def search_foreign(self, experiment_id: str, condition: str | None = None, *, max_results: int) -> list[Run]:
+        """The runs that ymlf did not write, by their lack of its key; of an older server, by their source.
+
+        Source: MLflow 2.22.4 and 3.7.0 refuse IS NULL on tags, 3.17.2 takes it.
+        """
+        from mlflow.exceptions import MlflowException
+
+        also = f"{condition} and " if condition else ""
+        if self._knows_null:
+            try:
+                by_key = f"{also}tags.`ymlf.key` IS NULL"
+                return list(self.client.search_runs([experiment_id], by_key, max_results=max_results))
+            except MlflowException as error:
+                if error.error_code not in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
+                    raise
+            self._knows_null = False
+        by_source = f"{also}tags.`mlflow.source.name` != 'ymlf'"  # which the fluent API sets on every run
+        return list(self.client.search_runs([experiment_id], by_source, max_results=max_results))
 
     def artifact_repository(self, artifact_uri: str) -> Any:
         """MLflow's repository for a run's artifacts."""

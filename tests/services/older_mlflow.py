@@ -1,0 +1,49 @@
+"""An environment with an older MLflow, whose server the tests talk to: made once for a machine, and kept."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from .process import LOG_LINES, ServiceError
+
+# Neither release knows the pools of SQLAlchemy 2.1, which they do not forbid; MLflow 2.x needs psycopg2.
+BESIDES = ("sqlalchemy<2.1", "psycopg2-binary", "boto3")
+
+
+def older_python(version: str) -> Path:
+    """The interpreter of an environment with this release of MLflow; the first call installs it, in a minute or so.
+
+    It lies in $YMLF_TEST_CACHE, else in ~/.cache/ymlf-tests.
+    """
+    cache = Path(os.environ.get("YMLF_TEST_CACHE") or Path.home() / ".cache" / "ymlf-tests")
+    name = f"mlflow-{version}-python{sys.version_info.major}.{sys.version_info.minor}"
+    environment = cache / name
+    packages = [f"mlflow=={version}", *BESIDES]
+    whole = environment / "whole"  # an installation that was cut short has no such file, and is made anew
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists() or whole.read_text() != "\n".join(packages):
+            shutil.rmtree(environment, ignore_errors=True)
+            run([sys.executable, "-m", "venv", str(environment)])
+            run([*pip(environment), *packages])
+            whole.write_text("\n".join(packages))
+    return environment / "bin" / "python"
+
+
+def pip(environment: Path) -> list[str]:
+    """The command that installs packages there."""
+    return [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+
+
+def run(words: list[str]) -> None:
+    """The command has succeeded; ServiceError with the end of what it said when not."""
+    outcome = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if outcome.returncode != 0:
+        said = outcome.stdout.splitlines()[-LOG_LINES:]
+        raise ServiceError("\n".join([f"{' '.join(words)} ended with {outcome.returncode}", *said]))
