@@ -12,6 +12,7 @@ from typing import NamedTuple
 from importer.model import RunFile
 
 DEFAULT_EXPERIMENT = "/Shared/Ultralytics"
+FORMER_EXPERIMENT = "/Shared/YOLOv8"  # before 8.3.9
 SUFFIXES = (".png", ".jpg", ".csv", ".pt", ".yaml")
 TRUE = {"1", "true", "yes", "on", "y", "t"}
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
 
 import pytest
 from command import Answer, ymlf
-from directories import copy_fixture
+from directories import FIXTURES, copy_fixture, fixture_names
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from stores import runs_in
@@ -37,6 +39,41 @@ def track_live(uri: str, plan: ImportPlan, *, epochs: int | None = None) -> str:
         client.log_batch(run_id, metrics=[Metric(p.key, p.value, p.timestamp + 5_000, last) for p in final])
         client.set_terminated(run_id)
     return run_id
+
+
+def log_as_live_did(uri: str, live: Mapping[str, object]) -> str:
+    """The id of a run with all that the callback logged of a training, in its order."""
+    client = MlflowClient(uri)
+    name = str(live["experiment"])
+    found = client.get_experiment_by_name(name)
+    experiment_id = found.experiment_id if found else client.create_experiment(name)
+    run = client.create_run(experiment_id, live["start_time"], live["tags"], live["run_name"])
+    run_id = str(run.info.run_id)
+    client.log_batch(run_id, params=[Param(key, value) for key, value in live["params"].items()])  # type: ignore[attr-defined]
+    series = live["metrics"].items()  # type: ignore[attr-defined]
+    points = sorted((at, step, key, value) for key, told in series for step, value, at in told)
+    for _, batch in groupby(points, key=lambda point: point[:2]):
+        client.log_batch(run_id, metrics=[Metric(key, value, at, step) for at, step, key, value in batch])
+    client.set_terminated(run_id, live["status"], live["end_time"])
+    return run_id
+
+
+@pytest.mark.parametrize("more", [(), ("-j", "2")], ids=["one by one", "in parallel"])
+def test_what_the_callback_logged_itself_is_left_alone(
+    more: tuple[str, ...], tmp_path: Path, empty_store: str
+) -> None:
+    live = json.loads((FIXTURES / "tracked-live.json").read_text())
+    assert sorted(live) == fixture_names()
+    tracked = sorted(log_as_live_did(empty_store, told) for told in live.values())
+    for name in live:
+        copy_fixture(name, tmp_path / "runs")
+    answer = imported(tmp_path / "runs", empty_store, *more)
+    assert (answer.status, answer.told[-1]["summary"]) == (0, {"tracked live": len(live)}), answer.out
+    assert sorted(str(told["run_id"]) for told in answer.told[:-1]) == tracked
+    assert sorted(run.info.run_id for run in runs_in(empty_store)) == tracked
+    beside = imported(tmp_path / "runs", empty_store, "--with-live", *more)
+    assert (beside.status, beside.told[-1]["summary"]) == (0, {"imported": len(live)})
+    assert imported(tmp_path / "runs", empty_store).told[-1]["summary"] == {"already there": len(live)}
 
 
 def imported(save_dir: Path, uri: str, *more: str) -> Answer:
