@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,8 @@ from importer.errors import RunDirError
 from importer.readers import recognise
 from importer.sources.opening import identity_of, open_source
 from importer.sources.remote import RemotePath
+
+log = logging.getLogger(__name__)
 
 SKIPPED = {
     "weights", "mlruns", "mlartifacts", "mlflow", "images", "labels", "node_modules", "site-packages", "wandb",
@@ -66,7 +69,8 @@ def _walk(folder: Path, follow: bool, above: frozenset[tuple[int, int]]) -> Iter
     try:
         here = folder.stat()
         entries = list(os.scandir(folder))
-    except OSError:
+    except OSError as error:
+        log.warning("%s: %s; not searched", folder, error.strerror or error)
         return
     if (here.st_dev, here.st_ino) in above:  # a link back to a folder that we came through
         return
