@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from importer.callbacks import DEFAULT_EXPERIMENT
 from importer.model import ImportPlan, MetricPoint
 from importer.record import load_record
 from importer.store import Store, failures
@@ -66,10 +67,9 @@ def look_up(
 
     `runs` is what the search just found, where it was made already.
     """
-    if experiment_id is None:
-        return Found(Presence.ABSENT)
     with failures("looking the run up"):
-        runs = search_key(store, experiment_id, plan.key) if runs is None else runs
+        if runs is None:
+            runs = search_key(store, experiment_id, plan.key) if experiment_id is not None else []
         if not runs:
             twin = None if with_live else _live_twin(store, plan, experiment_id)
             return Found(Presence.LIVE, twin) if twin is not None else Found(Presence.ABSENT)
@@ -156,10 +156,19 @@ def same_value(ours: float, stored: float) -> bool:
     return ours == stored
 
 
-def _live_twin(store: Store, plan: ImportPlan, experiment_id: str) -> Run | None:
-    """A run without ymlf's tags, of the same save_dir or name, that holds points of ours."""
-    if not store.may_hold_live_runs(experiment_id) or not plan.points:
-        return None
+def _live_twin(store: Store, plan: ImportPlan, experiment_id: str | None) -> Run | None:
+    """A run without ymlf's tags, of the same save_dir or name, that holds points of ours.
+
+    For an import to the default experiment, that of older releases is looked through, too.
+    """
+    places = [experiment_id] if experiment_id is not None else []
+    if plan.experiment_name == DEFAULT_EXPERIMENT and (former := store.former_experiment_id()) is not None:
+        places.append(former)
+    twins = (_live_twin_in(store, plan, place) for place in places if plan.points and store.may_hold_live_runs(place))
+    return next((twin for twin in twins if twin is not None), None)
+
+
+def _live_twin_in(store: Store, plan: ImportPlan, experiment_id: str) -> Run | None:
     filters = []
     if plan.recorded_save_dir and (quoted := _quoted(plan.recorded_save_dir)):
         filters.append(f"params.save_dir = {quoted}")

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from importer.callbacks import FORMER_EXPERIMENT
 from importer.errors import StoreError
 from importer.first_open import alone_at_opening
 
@@ -45,6 +46,7 @@ class Store:
         self.is_database = not self.is_server and "://" in uri and not uri.startswith("file:")
         self._experiments: dict[str, str] = {}
         self._foreign: dict[str, bool] = {}
+        self._former: dict[str, str | None] = {}
         self._knows_null = True
         self._lock = threading.Lock()
 
@@ -91,6 +93,15 @@ class Store:
                 f"{self.shown_uri}: experiment {name!r} is new, and a database does not say where artifacts belong",
                 hint="give --artifact-location, such as s3://bucket/path; MLflow's default is ./mlruns of this host",
             )
+
+    def former_experiment_id(self) -> str | None:
+        """The id of the experiment that live logged to by default in older releases, if there is one; asked once."""
+        with self._lock:
+            if FORMER_EXPERIMENT not in self._former:
+                found = self.client.get_experiment_by_name(FORMER_EXPERIMENT)
+                here = found is not None and found.lifecycle_stage == "active"
+                self._former[FORMER_EXPERIMENT] = str(found.experiment_id) if here else None
+            return self._former[FORMER_EXPERIMENT]
 
     def may_hold_live_runs(self, experiment_id: str) -> bool:
         """Whether an experiment had runs that ymlf did not write when this was first asked."""
@@ -159,6 +170,10 @@ class EmptyStore(Store):
         super().__init__(None, uri)
 
     def experiment_id(self, name: str, artifact_location: str | None = None, *, create: bool = True) -> str | None:
+        """None: there is no experiment."""
+        return None
+
+    def former_experiment_id(self) -> str | None:
         """None: there is no experiment."""
         return None
 
