@@ -21,7 +21,7 @@ from importer.batch import (
     verify_one,
 )
 from importer.callbacks import keep_run_active
-from importer.dask_cluster import dask_executor
+from importer.dask_cluster import check_address, dask_executor
 from importer.discover import FoundRun, find_runs
 from importer.engines import absolute_uri, default_jobs, local_executor
 from importer.errors import RunDirError, StoreError, UsageError
@@ -129,6 +129,8 @@ def import_work(
             f"one run name, {fixed!r}, for {len(work.surveys)} runs",
             hint="leave --run-name and MLFLOW_RUN out, or use a template such as {name}",
         )
+    if workers is not None and workers.dask is not None:
+        check_address(workers.dask)
     alone = len(work.surveys) == 1 and work.surveys[0].family != "tune"
     options = replace(options, alone=alone, keep_active=options.keep_active or (alone and keep_run_active()))
     yield from work.settled

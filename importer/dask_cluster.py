@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from importer import __version__
@@ -68,6 +69,14 @@ def _as_local(error: BaseException) -> BaseException:
     if isinstance(error, (KilledWorker, FutureCancelledError, CancelledError)):
         return BrokenProcessPool(str(error))
     return error
+
+
+def check_address(address: str) -> None:
+    """Errors: UsageError for what can be told without a connection: no Dask here, or `local:` without a number."""
+    if find_spec("distributed") is None:
+        raise UsageError("--dask needs Dask", hint="pip install 'ymlf-importer[dask]'")
+    if address.startswith("local:"):
+        _count(address)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -9,6 +10,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from importer.errors import StoreError
 
 LOCK_NUMBER = 0x796D6C66  # "ymlf", of PostgreSQL's advisory lock
 _in_process = threading.Lock()
@@ -21,6 +24,7 @@ def alone_at_opening(uri: str) -> Iterator[None]:
     Source: mlflow/store/db/utils.py, _initialize_tables; four processes on an empty database, three fail.
     """
     if uri.startswith("sqlite"):
+        _check_file(uri.partition("?")[0].removeprefix("sqlite:///"))
         with _file_lock(uri):
             yield
     elif uri.startswith("postgres"):
@@ -28,6 +32,25 @@ def alone_at_opening(uri: str) -> Iterator[None]:
             yield
     else:
         yield
+
+
+def _check_file(name: str) -> None:
+    """Errors: StoreError for a database that cannot be opened, which MLflow would try for 100 s."""
+    if not name or name.startswith((":", "file:", "sqlite:")):
+        return
+    path = Path(name)
+    try:
+        if path.exists():
+            path.open("rb").close()
+            return
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise StoreError(
+            f"opening the tracking store: {name}: {error.strerror or error}",
+            hint="does the folder exist, and may you read and write there?",
+        ) from error
 
 
 @contextmanager
