@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from importer.model import ImportPlan
     from importer.terminal import Terminal
 
-paths_argument = click.argument("paths", nargs=-1, type=click.Path(), metavar="PATH...")
+paths_argument = click.argument("paths", nargs=-1, type=click.Path(readable=False), metavar="PATH...")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -38,7 +38,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("path", type=click.Path())
+@click.argument("path", type=click.Path(readable=False))
 @plan_options
 @output_options
 def plan(path: str, as_json: bool, **given: Any) -> None:
