@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from importer import __version__
+from importer.cli_group import EPILOG, SuggestingGroup
 from importer.cli_options import (
     build_options,
     build_selection,
@@ -31,7 +33,11 @@ if TYPE_CHECKING:
 paths_argument = click.argument("paths", nargs=-1, type=click.Path(readable=False), metavar="PATH...")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=SuggestingGroup,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="ymlf")
 def cli() -> None:
     """Replay finished Ultralytics YOLO trainings into MLflow, as the live callback would have logged them."""
@@ -79,7 +85,7 @@ def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given
 
     terminal = _terminal(given, as_json)
     options = build_options(given)
-    work = gather(_paths(paths, given, terminal), options, build_selection(given), jobs=given["jobs"] or 2)
+    work = gather(_paths(paths, given), options, build_selection(given), jobs=given["jobs"] or 2)
     if dry_run:
         sys.exit(dry_run_all(terminal, work, given["tracking_uri"]))
     if not work.surveys:
@@ -91,7 +97,9 @@ def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given
     outcomes = import_work(
         work, store, import_id=given["import_id"], workers=workers, stop=stop, fail_fast=given["fail_fast"]
     )
-    sys.exit(terminal.conclude(outcomes, work.total, store, given["report"], stop))
+    status = terminal.conclude(outcomes, work.total, store, given["report"], stop)
+    terminal.explain_new_store(store, is_default=not (given["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")))
+    sys.exit(status)
 
 
 @cli.command()
@@ -110,7 +118,7 @@ def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: An
     from importer.store import open_existing_store
 
     terminal = _terminal(given, as_json)
-    work = gather(_paths(paths, given, terminal), build_options(given), build_selection(given), jobs=given["jobs"] or 2)
+    work = gather(_paths(paths, given), build_options(given), build_selection(given), jobs=given["jobs"] or 2)
     if not work.surveys:
         sys.exit(terminal.conclude(work.settled, work.total, None, given["report"], None))
     store = open_existing_store(given["tracking_uri"], required=True)
@@ -132,7 +140,7 @@ def scan(paths: tuple[str, ...], as_json: bool, **given: Any) -> None:
     from importer.store import open_existing_store
 
     terminal = _terminal(given, as_json)
-    work = gather(_paths(paths, given, terminal), build_options(given), build_selection(given), jobs=2)
+    work = gather(_paths(paths, given), build_options(given), build_selection(given), jobs=2)
     store = open_existing_store(given["tracking_uri"]) if given["tracking_uri"] else None
     sys.exit(list_runs(terminal, work, store))
 
@@ -174,6 +182,17 @@ def undo(import_id: str, tracking_uri: str | None, yes: bool, as_json: bool, **g
     undo_done(terminal, planned)
 
 
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the tab completion of a shell."""
+    from click.shell_completion import get_completion_class
+
+    complete = get_completion_class(shell)
+    assert complete is not None  # noqa: S101  for mypy: click has all three
+    click.echo(complete(cli, {}, "ymlf", "_YMLF_COMPLETE").source())
+
+
 def _tell_plan(
     path: str, given: dict[str, Any], as_json: bool, tell: Callable[[Console, ImportPlan], None]
 ) -> None:
@@ -199,7 +218,9 @@ def _terminal(given: dict[str, Any], as_json: bool) -> Terminal:
     return Terminal(as_json=as_json, verbose=given["verbose"], quiet=given["quiet"])
 
 
-def _paths(paths: tuple[str, ...], given: dict[str, Any], terminal: Terminal) -> list[str]:
+def _paths(paths: tuple[str, ...], given: dict[str, Any]) -> list[str]:
+    from importer.guidance import suggest_paths
+
     found = list(paths)
     for name in given["lists"]:
         try:
@@ -209,7 +230,8 @@ def _paths(paths: tuple[str, ...], given: dict[str, Any], terminal: Terminal) ->
             raise UsageError(f"--from-file {name}: {told}", hint="give a text file with a path a line") from error
         found += [line for line in text.splitlines() if line.strip()]
     if not found or "" in found:
-        raise UsageError("an empty PATH" if found else "no PATH given", hint=terminal.suggest_paths())
+        command = click.get_current_context().info_name or "import"
+        raise UsageError("an empty PATH" if found else "no PATH given", hint=suggest_paths(command))
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,21 +15,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from importer.callbacks import FORMER_EXPERIMENT
 from importer.errors import StoreError
 from importer.first_open import alone_at_opening
+from importer.redaction import redact, redact_exception
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-SECRET_VARIABLES = (
-    "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
-    "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_CONNECTION_STRING", "DATABRICKS_TOKEN", "PGPASSWORD",
-)  # fmt: skip
 PAUSE_SECONDS = (0.5, 2.0)  # before a call is made once more: at random, so that not all come back at once
+LONGEST = 400  # signs of what MLflow said
 HTTP_CONNECTIONS = 64  # kept open; MLflow's 10 are fewer than an import's threads use
 COLLISIONS = ("IntegrityError", "UniqueViolation")  # what the drivers of SQLite and MySQL say, and that of PostgreSQL
-_USER_INFO = re.compile(r"(?<=://)[^/\s'\"<>]*@")
-_SECRET_QUERY = re.compile(r"([?&][\w.-]*(?:password|passwd|pwd|token|secret|signature|key)=)[^&\s'\"<>)]+", re.I)
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # with an escape, a name could write to the terminal as it likes
 
 Result = TypeVar("Result")
 
@@ -44,6 +38,7 @@ class Store:
         self.is_server = uri.startswith(("http://", "https://"))
         self.is_sqlite = uri.startswith("sqlite")
         self.is_database = not self.is_server and "://" in uri and not uri.startswith("file:")
+        self.is_new = False  # a SQLite file that was made just now
         self._experiments: dict[str, str] = {}
         self._foreign: dict[str, bool] = {}
         self._former: dict[str, str | None] = {}
@@ -148,8 +143,10 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
     from mlflow import MlflowClient
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 
-    with failures("opening the tracking store"):
-        uri = tracking_uri or mlflow.get_tracking_uri()
+    uri = tracking_uri or mlflow.get_tracking_uri()
+    file = database_file(uri)
+    is_new = file is not None and not file.exists()
+    with _refusal_of_a_file_store(uri), failures("opening the tracking store"):
         retries = os.environ.get(MLFLOW_HTTP_REQUEST_MAX_RETRIES.name)
         if probe and uri.startswith("http"):
             os.environ[MLFLOW_HTTP_REQUEST_MAX_RETRIES.name] = "1"
@@ -160,7 +157,33 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
         finally:
             if probe and uri.startswith("http"):
                 _restore(MLFLOW_HTTP_REQUEST_MAX_RETRIES.name, retries)
-    return Store(client, uri)
+    store = Store(client, uri)
+    store.is_new = is_new
+    return store
+
+
+@contextmanager
+def _refusal_of_a_file_store(uri: str) -> Iterator[None]:
+    """MLflow's many words about a store of files are told in a few, with its own way out of it."""
+    from importer.guidance import how_to_migrate, local_file_store
+
+    try:
+        yield
+    except StoreError as error:
+        folder = local_file_store(uri)
+        if folder is None or "MLFLOW_ALLOW_FILE_STORE" not in str(error.__cause__):
+            raise
+        command, target = how_to_migrate(folder)
+        raise StoreError(
+            f"{folder}: an old file store, which MLflow no longer opens",
+            hint=f"copy it to a database with `{command}`, then give --tracking-uri {target}",
+        ) from error
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of a SQLite store; None for another store."""
+    path = uri.partition("?")[0].removeprefix("sqlite:///")
+    return Path(path) if path and uri.startswith("sqlite:///") else None
 
 
 class EmptyStore(Store):
@@ -188,8 +211,8 @@ def open_existing_store(tracking_uri: str | None = None, *, required: bool = Fal
 
     with failures("opening the tracking store"):
         uri = tracking_uri or mlflow.get_tracking_uri()
-    path = uri.removeprefix("sqlite:///")
-    if path != uri and not Path(path).exists():
+    file = database_file(uri)
+    if file is not None and not file.exists():
         if required:
             raise StoreError(f"{redact(uri)}: no such file", hint="check --tracking-uri, or import something first")
         return EmptyStore(uri)
@@ -225,6 +248,7 @@ def failures(what: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError, OSError, ImportError) as error:
+        redact_exception(error)
         raise StoreError(f"{what}: {_first_words(error)}", hint=_hint(str(error)), passing=_passes(error)) from error
 
 
@@ -237,16 +261,6 @@ def twice(call: Callable[[], Result]) -> Result:
             raise
         time.sleep(random.uniform(*PAUSE_SECONDS))  # noqa: S311  a pause, no secret
         return call()
-
-
-def redact(text: str) -> str:
-    """The text without what is to be kept from a screen: logins of URLs, secrets of the environment, control signs."""
-    text = _SECRET_QUERY.sub(r"\1***", _USER_INFO.sub("***@", _CONTROL.sub("\ufffd", text)))
-    for name in SECRET_VARIABLES:
-        secret = os.environ.get(name)
-        if secret and len(secret) >= 4:
-            text = text.replace(secret, "***")
-    return text
 
 
 def _passes(error: Exception) -> bool:
@@ -267,15 +281,13 @@ def collided(error: Exception) -> bool:
 def _first_words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return redact(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
-    text = " ".join(str(getattr(error, "message", None) or error).split())
-    return redact(text if len(text) <= 400 else text[:400] + " ...")
+    text = redact(" ".join(str(getattr(error, "message", None) or error).split()))  # before a cut halves a secret
+    return text if len(text) <= LONGEST else text[:LONGEST] + " ..."
 
 
 def _hint(text: str) -> str | None:
     lowered = text.lower()
     for sign, hint in (
-        ("mlflow_allow_file_store", "an old file store; move it with `mlflow migrate-filestore`, or choose a store "
-         "with --tracking-uri"),
         ("unable to open database file", "does the folder exist, and may you write to it?"),
         ("readonly database", "the database file may not be written to; check its permissions"),
         ("no space left", "free some space, then run the same command again: it goes on where it stopped"),

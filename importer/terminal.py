@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from importer.errors import StoreError, UsageError, YmlfError
+from importer.redaction import RedactingFormatter, tell_a_bug
 
 if TYPE_CHECKING:
     from importer.api import Work
@@ -40,7 +41,9 @@ class Terminal:
         self.err = open_console(stderr=True)
         self.signal: int | None = None
         level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-        logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s")
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(RedactingFormatter("%(levelname)s: %(message)s"))
+        logging.basicConfig(handlers=[handler])
         logging.getLogger("importer").setLevel(level)
 
     def write_json(self, told: dict[str, object]) -> None:
@@ -64,16 +67,13 @@ class Terminal:
         """A line on stderr."""
         self.err.print(_shown(text), style=style, soft_wrap=True, markup=False, highlight=False)
 
-    def suggest_paths(self) -> str:
-        """What to type, by what lies here."""
-        from importer.discover import find_runs
+    def explain_new_store(self, store: Store, *, is_default: bool) -> None:
+        """Say on stderr where a database is that was made just now, and how to look."""
+        from importer.guidance import new_store_words
 
-        here = Path("runs")
-        count = sum(1 for _ in find_runs([here])) if here.is_dir() else 0
-        if count:
-            directories = "1 run directory lies" if count == 1 else f"{count} run directories lie"
-            return f"{directories} below runs/; type `ymlf import runs`"
-        return "give a run directory, or a folder that has some below it, such as runs/detect"
+        if not self.quiet and not self.as_json:
+            for line in new_store_words(store, is_default=is_default):
+                self.warn(line, None)
 
     def catch_signals(self) -> Stop:
         """The first Ctrl-C or SIGTERM lets the run in hand finish; the second stops at once."""
@@ -163,7 +163,7 @@ class Terminal:
 
 
 def _shown(text: str) -> str:
-    from importer.store import redact
+    from importer.redaction import redact
 
     return redact(text)
 
@@ -240,8 +240,9 @@ def run(cli: click.Group) -> None:
     from importer.screen import write_any_character
 
     write_any_character()
+    sys.excepthook = tell_a_bug
     try:
-        cli(standalone_mode=False)
+        cli(prog_name="ymlf", standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.Abort:
@@ -250,7 +251,7 @@ def run(cli: click.Group) -> None:
         error.show()
         sys.exit(2)
     except YmlfError as error:
-        from importer.store import redact
+        from importer.redaction import redact
 
         click.echo(redact(f"error: {error.message}"), err=True)
         if error.hint:

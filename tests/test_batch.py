@@ -345,7 +345,7 @@ def test_scan_lists_what_lies_in_a_tree(tree: Path) -> None:
     training(21, planned=50).write(tree / "short")
     words = ymlf("scan", tree)
     assert words.status == 0
-    assert "duplicate  " in words.out and "no epochs" in words.out and "ended early" in words.out
+    assert "duplicate" in words.out and "no epochs" in words.out and "ended early" in words.out
     told = by_name(ymlf("scan", tree, "--json"))
     facts = {"kind": "ultralytics", "task": "detect", "state": "all epochs", "epochs": 3, "planned_epochs": 3}
     assert told["train"].items() >= facts.items()
