@@ -58,7 +58,8 @@ def test_a_dry_run_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_every_fixture_has_a_golden_plan_and_every_file_a_time() -> None:
     directories = {path.name for path in FIXTURES.iterdir() if path.is_dir()}
-    assert directories == set(fixture_names()) == {path.stem for path in FIXTURES.glob("*.json")} - {"times", "tracked-live"}
+    plans = {path.stem for path in FIXTURES.glob("*.json")} - {"times", "tracked-live"}
+    assert directories == set(fixture_names()) == plans
     times = json.loads((FIXTURES / "times.json").read_text())
     for name in directories:
         files = [path for path in (FIXTURES / name).rglob("*") if path.is_file()]
