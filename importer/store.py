@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+RETRIES, TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
+PROBE_SECONDS = "5"
 PAUSE_SECONDS = (0.5, 2.0)  # before a call is made once more: at random, so that not all come back at once
 LONGEST = 400  # signs of what MLflow said
 HTTP_CONNECTIONS = 64  # kept open; MLflow's 10 are fewer than an import's threads use
@@ -141,22 +143,14 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
     _quieten()
     import mlflow
     from mlflow import MlflowClient
-    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 
     uri = tracking_uri or mlflow.get_tracking_uri()
     file = database_file(uri)
     is_new = file is not None and not file.exists()
     with _refusal_of_a_file_store(uri), failures("opening the tracking store"):
-        retries = os.environ.get(MLFLOW_HTTP_REQUEST_MAX_RETRIES.name)
-        if probe and uri.startswith("http"):
-            os.environ[MLFLOW_HTTP_REQUEST_MAX_RETRIES.name] = "1"
-        try:
-            with alone_at_opening(uri):
-                client = MlflowClient(uri)
-                client.search_experiments(max_results=1)
-        finally:
-            if probe and uri.startswith("http"):
-                _restore(MLFLOW_HTTP_REQUEST_MAX_RETRIES.name, retries)
+        with _impatient() if probe else nullcontext(), alone_at_opening(uri):
+            client = MlflowClient(uri)
+            client.search_experiments(max_results=1)
     store = Store(client, uri)
     store.is_new = is_new
     return store
@@ -219,11 +213,19 @@ def open_existing_store(tracking_uri: str | None = None, *, required: bool = Fal
     return open_store(uri, probe=True)
 
 
-def _restore(name: str, value: str | None) -> None:
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """A server is asked twice at most, and has a few seconds to answer, where the environment gives it no more."""
+    kept = {name: os.environ.get(name) for name in (RETRIES, TIMEOUT)}
+    os.environ.update({RETRIES: "1", TIMEOUT: kept[TIMEOUT] or PROBE_SECONDS})
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _quieten() -> None:
