@@ -29,11 +29,12 @@ from importer.ledger import Undo, check_import_id, new_import_id, plan_undo, rec
 from importer.model import ImportOptions, TrainingRun
 from importer.outcome import SOURCE_FAULTS, WROTE, Kind, Outcome
 from importer.readers import read_run
+from importer.redaction import redact
 from importer.selection import Selection, by_content, by_path
 from importer.single import import_read_run, verify_read_run
 from importer.sources.archives import UnpackedPath
 from importer.sources.opening import identity_of, open_source
-from importer.store import Store, open_store, redact
+from importer.store import Store, open_store
 from importer.survey import Survey, anywhere
 from importer.templates import check_template, is_template
 from importer.write import delete_run

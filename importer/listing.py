@@ -11,10 +11,11 @@ from importer.errors import StoreError, YmlfError
 from importer.identity import Presence, look_up
 from importer.ledger import Import, Undo
 from importer.outcome import Kind, exit_status
+from importer.redaction import redact
 from importer.replay import plan_import
 from importer.report import outcome_line, size, utc
 from importer.screen import print_rows
-from importer.store import Store, redact
+from importer.store import Store
 from importer.survey import Survey, read_surveyed
 
 if TYPE_CHECKING:

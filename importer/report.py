@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from importer.model import ImportPlan, Note, Timeline
 from importer.outcome import WROTE, Kind, Outcome
 from importer.record import CLOCKS
-from importer.store import redact
+from importer.redaction import redact
 from importer.verify import Mismatch
 
 if TYPE_CHECKING:

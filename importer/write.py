@@ -37,8 +37,9 @@ from importer.identity import (
 from importer.model import Artifact, ImportPlan, MetricPoint
 from importer.naming import MAX_TAG_VALUE, storable
 from importer.record import dump_record
+from importer.redaction import redact
 from importer.sources.opening import fetch, local_file
-from importer.store import Store, collided, failures, redact
+from importer.store import Store, collided, failures
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -85,6 +85,7 @@ def add_epochs(
     run: TrainingRun, directory: RunDirectory, table: Table | None, *, known_base: int | None = None
 ) -> TrainingRun:
     """The run with the epochs of its table, and all that is known from comparing them with weights and event files."""
+    _note_renamed(run.args, directory)
     numbers: tuple[int, ...] = ()
     base = 1 if known_base is None else known_base
     epochs = Epochs()
@@ -122,6 +123,16 @@ def add_epochs(
         final_validation=_timed(run.final_validation, final) or final or _multitrain_result(directory, epochs),
         notes=tuple(directory.notes),
     )
+
+
+def _note_renamed(args: Mapping[str, object], directory: RunDirectory) -> None:
+    """Before 8.0.198, and in YOLOv5, `name` has not the number that save_dir got, so that save_dir is asked first."""
+    recorded = args.get("save_dir") or args.get("name")
+    if not isinstance(recorded, str):
+        return
+    name = recorded.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    if name and name != directory.name:
+        directory.note("renamed", f"was {name} when it was trained; the run is called {directory.name}")
 
 
 def _timed(written: FinalValidation | None, logged: FinalValidation | None) -> FinalValidation | None:

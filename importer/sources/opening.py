@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from importer.errors import RunDirError
+from importer.redaction import redact
 from importer.sources.archives import UnpackedPath, is_archive, open_archive
 from importer.sources.remote import RemotePath, open_remote
-from importer.store import redact
 
 COPY_BLOCK = 8 * 1024 * 1024  # bytes of a remote file that one request fetches
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from importer.errors import StoreError, UsageError
-from importer.store import redact
+from importer.redaction import redact
 
 CHECKPOINT_BLOCK = 64 * 1024  # bytes; a checkpoint is read at its two ends, by a few kB each
 BLOCK = 4 * 1024 * 1024  # bytes; all else is read from the first byte to the last, and mostly is smaller

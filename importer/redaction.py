@@ -1,0 +1,57 @@
+"""What no screen, log, report, tag or exception may hold: logins in URLs, secrets of the environment, control signs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from types import TracebackType
+
+SECRET_VARIABLES = (
+    "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
+    "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_CONNECTION_STRING", "DATABRICKS_TOKEN", "PGPASSWORD",
+)  # fmt: skip
+SHORTEST = 4  # signs of a secret; a shorter one would take words apart
+_ANY_SLASH = r"[^/\s:@'\"<>]*:(?!\d*(?:[/?#\s'\"<>)]|$))[^\s'\"<>]*@"  # a password with a slash, which no URL may have
+_USER_INFO = re.compile(rf"(?<=://)(?:[^/\s'\"<>]*@|{_ANY_SLASH})")
+_SECRET_QUERY = re.compile(r"([?&][\w.-]*(?:password|passwd|pwd|token|secret|signature|key)=)[^&\s'\"<>)]+", re.I)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # with an escape, a name could write to the terminal as it likes
+
+
+def redact(text: str) -> str:
+    """The text without what is to be kept from a screen."""
+    text = _SECRET_QUERY.sub(r"\1***", _USER_INFO.sub("***@", _CONTROL.sub("\ufffd", text)))
+    for name in SECRET_VARIABLES:
+        secret = os.environ.get(name)
+        if secret and len(secret) >= SHORTEST:
+            text = text.replace(secret, "***")
+    return text
+
+
+def redact_exception(error: BaseException) -> None:
+    """The exception and those that led to it say no secret, whoever prints them."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        waiting += [one.__cause__, one.__context__, *(held for held in one.args if isinstance(held, BaseException))]
+        one.args = tuple(redact(held) if isinstance(held, str) else held for held in one.args)
+        if isinstance(message := getattr(one, "message", None), str):  # MLflow's exceptions
+            one.message = redact(message)  # type: ignore[attr-defined]
+
+
+class RedactingFormatter(logging.Formatter):
+    """Log lines and tracebacks without secrets, whichever library wrote them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def tell_a_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The traceback on stderr, as Python writes it, without secrets."""
+    redact_exception(error)
+    sys.__excepthook__(kind, error, trace)
