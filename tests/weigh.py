@@ -6,9 +6,9 @@ Units:  CPU seconds; megabytes of memory above what the modules take.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 
@@ -16,8 +16,8 @@ from importer import PlanError, RunDirError, plan_import, read_run
 
 
 def peak_megabytes() -> float:
-    """The most memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000  # kB on Linux
+    """The most memory that this process has had; getrusage would tell that of the process that started it, too."""
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1000  # kB
 
 
 def main(save_dir: str) -> None:
