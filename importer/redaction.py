@@ -16,12 +16,25 @@ SHORTEST = 4  # signs of a secret; a shorter one would take words apart
 _ANY_SLASH = r"[^/\s:@'\"<>]*:(?!\d*(?:[/?#\s'\"<>)]|$))[^\s'\"<>]*@"  # a password with a slash, which no URL may have
 _USER_INFO = re.compile(rf"(?<=://)(?:[^/\s'\"<>]*@|{_ANY_SLASH})")
 _SECRET_QUERY = re.compile(r"([?&][\w.-]*(?:password|passwd|pwd|token|secret|signature|key)=)[^&\s'\"<>)]+", re.I)
+_LOGIN = re.compile(r"://(.*)@", re.S)
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # with an escape, a name could write to the terminal as it likes
+
+_logins: set[str] = set()
+
+
+def remember_login(uri: str) -> None:
+    """The login of a URI is a secret from now on, by itself, too: a URL that is none is cut up by who complains of it."""
+    if found := _LOGIN.search(uri):
+        login = found[1]
+        parts = {login, *(login.partition(sign)[0] for sign in "/?#@")}
+        _logins.update(part for part in parts if ":" in part)  # a user alone may be any word
 
 
 def redact(text: str) -> str:
     """The text without what is to be kept from a screen."""
     text = _SECRET_QUERY.sub(r"\1***", _USER_INFO.sub("***@", _CONTROL.sub("\ufffd", text)))
+    for login in sorted(_logins, key=len, reverse=True):
+        text = text.replace(login, "***")
     for name in SECRET_VARIABLES:
         secret = os.environ.get(name)
         if secret and len(secret) >= SHORTEST:

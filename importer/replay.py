@@ -132,9 +132,8 @@ def _run_name(
     told = recorded.get("run_name") if recorded else None
     if isinstance(told, str) and told:
         return told
-    if not options.run_name:
-        return live
-    return _not_too_long("run name", render(options.run_name, run, timeline, options.root), MAX_RUN_NAME, run)
+    name = render(options.run_name, run, timeline, options.root) if options.run_name else live
+    return _not_too_long("run name", name, MAX_RUN_NAME, run)
 
 
 def live_args(run: TrainingRun, notes: list[Note]) -> dict[str, object]:

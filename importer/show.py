@@ -12,9 +12,11 @@ from importer.report import plan_facts, print_facts, print_notes
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 TWO_COLUMNS = 72  # characters of a terminal that has room for two charts in a row
 MAX_CHART = 60
+CURVE = "[\u2800-\u28ff*]+"  # what a chart is drawn with
 NOT_CHARTED = ("lr/", "x/lr", "best/")
 
 
@@ -31,10 +33,19 @@ def print_run(console: Console, plan: ImportPlan) -> None:
     else:
         console.print("no epoch has ended: no values to show", highlight=False)
     for line in chart_lines(series, console.width, ascii_only=console.options.ascii_only):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        console.print(coloured(line), soft_wrap=True, highlight=False)
     if plan.notes:
         console.print()
     print_notes(console, plan.notes)
+
+
+def coloured(line: str) -> Text:
+    """A line with the curves in it in a colour."""
+    from rich.text import Text
+
+    text = Text(line)
+    text.highlight_regex(CURVE, "cyan")
+    return text
 
 
 def chart_lines(series: dict[str, list[tuple[int, float]]], width: int, *, ascii_only: bool) -> list[str]:

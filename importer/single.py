@@ -37,6 +37,10 @@ class Decision:
     hint: str | None = None
 
 
+def _no_epochs(run: TrainingRun) -> str:
+    return next((note.text for note in run.notes if note.code == "results-ignored"), NO_EPOCHS)
+
+
 def decide(run: TrainingRun, store: Store, options: ImportOptions, runs: list[Run] | None = None) -> Decision:
     """What an import would do with a run, without doing it; `runs` is what a search for its key just found.
 
@@ -45,7 +49,7 @@ def decide(run: TrainingRun, store: Store, options: ImportOptions, runs: list[Ru
     plan = plan_import(run, options)
     absent = Found(Presence.ABSENT)
     if not len(run.epochs) and not options.empty and not run.children:
-        return Decision(Kind.NO_EPOCHS, plan, absent, NO_EPOCHS, "import it with --empty")
+        return Decision(Kind.NO_EPOCHS, plan, absent, _no_epochs(run), "import it with --empty")
     if not options.unfinished and still_training(run, int(time.time() * 1000)):
         return Decision(
             Kind.STILL_TRAINING, plan, absent, "results.csv was written just now", "--unfinished takes it as it is"
@@ -167,7 +171,7 @@ def verify_read_run(run: TrainingRun, store: Store, options: ImportOptions, deep
     with failures("looking the run up"):
         runs = search_key(store, experiment_id, plan.key) if experiment_id else []
     if not len(run.epochs) and not runs:
-        return [of_plan(Kind.NO_EPOCHS, plan, reason=NO_EPOCHS)]
+        return [of_plan(Kind.NO_EPOCHS, plan, reason=_no_epochs(run))]
     if not runs:
         where = f"experiment {plan.experiment_name!r} of {store.shown_uri} has no run of it"
         return [of_plan(Kind.MISSING, plan, reason=where, hint="import it first, or name its --experiment")]

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from importer.callbacks import FORMER_EXPERIMENT
-from importer.errors import StoreError
+from importer.errors import StoreError, YmlfError
 from importer.first_open import alone_at_opening
-from importer.redaction import redact, redact_exception
+from importer.patience import Patient
+from importer.redaction import redact, redact_exception, remember_login
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,9 +36,9 @@ class Store:
     """A tracking store that answers. Errors of every call made under `failures` are StoreErrors."""
 
     def __init__(self, client: MlflowClient, uri: str) -> None:
-        self.client = client
         self.uri = uri
         self.is_server = uri.startswith(("http://", "https://"))
+        self.client: MlflowClient = cast("MlflowClient", Patient(client)) if self.is_server else client
         self.is_sqlite = uri.startswith("sqlite")
         self.is_database = not self.is_server and "://" in uri and not uri.startswith("file:")
         self.is_new = False  # a SQLite file that was made just now
@@ -129,8 +130,10 @@ class Store:
     def artifact_repository(self, artifact_uri: str) -> Any:
         """MLflow's repository for a run's artifacts."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+        from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 
-        return get_artifact_repository(artifact_uri, tracking_uri=self.uri)
+        repository = get_artifact_repository(artifact_uri, tracking_uri=self.uri)
+        return Patient(repository) if isinstance(repository, HttpArtifactRepository) else repository
 
 
 def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store:
@@ -145,13 +148,13 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
     from mlflow import MlflowClient
 
     uri = tracking_uri or mlflow.get_tracking_uri()
+    remember_login(uri)
     file = database_file(uri)
     is_new = file is not None and not file.exists()
-    with _refusal_of_a_file_store(uri), failures("opening the tracking store"):
-        with _impatient() if probe else nullcontext(), alone_at_opening(uri):
-            client = MlflowClient(uri)
-            client.search_experiments(max_results=1)
-    store = Store(client, uri)
+    patience = _impatient() if probe else nullcontext()
+    with _refusal_of_a_file_store(uri), failures("opening the tracking store"), patience, alone_at_opening(uri):
+        store = Store(MlflowClient(uri), uri)
+        store.client.search_experiments(max_results=1)
     store.is_new = is_new
     return store
 
@@ -241,8 +244,11 @@ def _quieten() -> None:
 
 
 @contextmanager
-def failures(what: str) -> Iterator[None]:
-    """Turn what MLflow and its transports raise into a StoreError that says what was being done."""
+def failures(what: str, *, any_class: bool = False) -> Iterator[None]:
+    """Turn what MLflow and its transports raise into a StoreError that says what was being done.
+
+    With `any_class`, whatever is raised: the clients of object stores have no class in common.
+    """
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
     from sqlalchemy.exc import SQLAlchemyError
@@ -250,8 +256,16 @@ def failures(what: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError, OSError, ImportError) as error:
-        redact_exception(error)
-        raise StoreError(f"{what}: {_first_words(error)}", hint=_hint(str(error)), passing=_passes(error)) from error
+        raise _told(what, error) from error
+    except Exception as error:
+        if not any_class or isinstance(error, YmlfError):
+            raise
+        raise _told(f"{what}: {type(error).__name__}", error) from error
+
+
+def _told(what: str, error: Exception) -> StoreError:
+    redact_exception(error)
+    return StoreError(f"{what}: {_first_words(error)}", hint=_hint(str(error)), passing=_passes(error))
 
 
 def twice(call: Callable[[], Result]) -> Result:

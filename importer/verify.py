@@ -114,7 +114,8 @@ def _compare_artifacts(store: Store, plan: ImportPlan, run: Run, deep: bool) -> 
 def _compare_bytes(repository: Any, artifact: Artifact) -> Mismatch | None:
     with spooled(artifact) as local, local.open("rb") as handle:
         expected = _sha256(handle)
-    with tempfile.TemporaryDirectory(prefix="ymlf-") as folder, failures(f"artifact {artifact.artifact_path}"):
+    name = f"artifact {artifact.artifact_path}"
+    with tempfile.TemporaryDirectory(prefix="ymlf-") as folder, failures(name, any_class=True):
         local = Path(repository.download_artifacts(artifact.artifact_path, _target(repository, folder)))
         with local.open("rb") as handle:
             found = _sha256(handle)

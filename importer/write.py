@@ -261,10 +261,8 @@ def log_artifact(repository: Any, artifact: Artifact) -> None:
                 raise RunDirError(
                     f"{artifact.location}: gone while it was read", hint="run the import again"
                 ) from error
-            with failures(f"artifact {artifact.artifact_path}"):
-                if isinstance(error, OSError):
-                    raise
-                raise OSError(None, f"{type(error).__name__}: {error}") from error
+            with failures(f"artifact {artifact.artifact_path}", any_class=True):
+                raise
 
 
 @contextmanager
@@ -291,7 +289,7 @@ def list_artifacts(repository: Any) -> dict[str, int]:
     """Every file of a run's artifacts and its size in bytes. Errors: StoreError."""
     found: dict[str, int] = {}
     folders: list[str | None] = [None]
-    with failures("listing artifacts"):
+    with failures("listing artifacts", any_class=True):
         while folders:
             for entry in repository.list_artifacts(folders.pop()):
                 if entry.is_dir:

@@ -440,4 +440,5 @@ def test_an_import_that_there_never_was_is_not_undone(empty_store: str) -> None:
 
 def test_a_command_of_its_own_says_the_same(tree: Path, empty_store: str) -> None:
     answer = ymlf_process("import", tree, "--tracking-uri", empty_store, "--json", "-j", "2")
-    assert (answer.status, summary(answer), answer.err) == (0, {"imported": 4}, "")
+    assert (answer.status, summary(answer)) == (0, {"imported": 4})
+    assert all(" runs, " in line for line in answer.err.splitlines())  # a slow machine hears of the progress

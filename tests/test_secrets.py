@@ -60,9 +60,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """A folder of two small trainings."""
+    """A folder of a small training."""
     training(1, plots=False).write(tmp_path / "runs" / "train")
-    training(2, plots=False, args={"name": "train2"}).write(tmp_path / "runs" / "train2")
     return tmp_path / "runs"
 
 
@@ -117,25 +116,25 @@ def everything_raised(save_dir: Path, uri: str) -> str:
 
 
 def test_a_login_in_the_url_of_a_server_is_nowhere_else(
-    guarded: MlflowServer, runs: Path, caplog: pytest.LogCaptureFixture
+    http_server: MlflowServer, runs: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uri = with_login(guarded.url, USERNAME, PASSWORD)
+    uri = with_login(http_server.url)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "url")
     said, statuses = everything_said(runs, uri)
     assert statuses == {0}, said
+    assert f"http://***@{urlsplit(http_server.url).netloc}/#/experiments/" in said
     assert_clean(said + caplog.text + everything_kept(uri))
-    assert f"http://***@{urlsplit(guarded.url).netloc}/#/experiments/" in ymlf(
-        "import", runs / "train", "--tracking-uri", uri
-    ).out
 
 
 def test_a_login_in_the_environment_is_nowhere_else(
-    guarded: MlflowServer, runs: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    http_server: MlflowServer, runs: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in guarded.client_env.items():
-        monkeypatch.setenv(name, value)
-    said, statuses = everything_said(runs, guarded.url, "--experiment", PASSWORD[:4])
-    assert statuses <= {0, 1}, said
-    assert_clean(said + caplog.text + everything_kept(guarded.url))
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USERNAME)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "environment")
+    said, statuses = everything_said(runs, http_server.url)
+    assert statuses == {0}, said
+    assert_clean(said + caplog.text + everything_kept(http_server.url))
 
 
 def test_a_login_in_the_uri_of_a_database_is_nowhere_else(
@@ -171,17 +170,19 @@ def test_a_store_that_refuses_gives_no_login_away(
     assert_clean(answer.out + answer.err + caplog.text + everything_raised(runs / "train", uri))
 
 
+@pytest.mark.parametrize("fault", ["drop", "503", "400"])
 def test_a_server_that_fails_in_the_middle_gives_no_login_away(
-    guarded: MlflowServer, runs: Path, caplog: pytest.LogCaptureFixture
+    fault: str, http_server: MlflowServer, runs: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with fault_proxy(guarded.url) as proxy:
-        for fault in ("drop", "503", "cut_answer"):
-            proxy.script = lambda method, path, index, fault=fault: fault if path.endswith("log-batch") else None
-            uri = with_login(proxy.url, USERNAME, PASSWORD)
-            said, statuses = everything_said(runs, uri, "--experiment", fault)
-            assert 3 in statuses, said
-            assert_clean(said + caplog.text)
-    assert_clean(everything_kept(with_login(guarded.url, USERNAME, PASSWORD)))
+    with fault_proxy(http_server.url) as proxy:
+        proxy.script = lambda method, path, index: fault if path.endswith("log-batch") else None
+        uri = with_login(proxy.url)
+        words = (runs, "--tracking-uri", uri, "--experiment", fault, "--report", runs.parent / "report.jsonl")
+        answers = [ymlf("import", *words, "-vv"), ymlf("import", *words, "--json")]
+    told = [answer.out + answer.err for answer in answers]
+    assert [answer.status for answer in answers] == [3, 3], told
+    assert_clean("".join(told) + caplog.text + (runs.parent / "report.jsonl").read_text())
+    assert_clean(everything_kept(http_server.url))
 
 
 def test_an_artifact_store_that_fails_gives_no_key_away(
@@ -202,10 +203,10 @@ def test_a_source_that_cannot_be_read_gives_no_login_away(empty_store: str, capl
 
 
 @pytest.mark.parametrize("words", [("-vv",), ("--json",)], ids=["in words", "in JSON"])
-def test_a_process_of_its_own_gives_no_login_away(words: tuple[str], guarded: MlflowServer, runs: Path) -> None:
-    with fault_proxy(guarded.url) as proxy:
+def test_a_process_of_its_own_gives_no_login_away(words: tuple[str], http_server: MlflowServer, runs: Path) -> None:
+    with fault_proxy(http_server.url) as proxy:
         proxy.script = lambda method, path, index: "drop" if path.endswith("log-batch") else None
-        uri = with_login(proxy.url, USERNAME, PASSWORD)
+        uri = with_login(proxy.url)
         answer = ymlf_process("import", runs, "--tracking-uri", uri, "--experiment", "process", *words)
     assert answer.status == 3 and "log-batch" in answer.out + answer.err, answer
     assert_clean(answer.out + answer.err)
@@ -214,12 +215,13 @@ def test_a_process_of_its_own_gives_no_login_away(words: tuple[str], guarded: Ml
 def test_the_log_and_the_traceback_of_a_bug_hold_no_secret(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "mlflow_tracking_token-value")
+    token = "mlflow_tracking_token-value"
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", token)
     try:
         try:
             raise KeyError(f"http://user:{SECRET}@host")
         except KeyError as error:
-            raise RuntimeError("it is mlflow_tracking_token-value") from error
+            raise RuntimeError(f"it is {token}") from error
     except RuntimeError:
         record = logging.LogRecord("ymlf", logging.ERROR, "", 0, f"at http://u:{SECRET}@host", (), sys.exc_info())
         assert_clean(RedactingFormatter().format(record))
@@ -233,11 +235,11 @@ def test_the_log_and_the_traceback_of_a_bug_hold_no_secret(
     ("text", "shown"),
     [
         pytest.param("http://user:pass@host:5000/x", "http://***@host:5000/x", id="user and password"),
-        pytest.param("at 'postgresql+psycopg://u:p%40ss@host/db'", "at 'postgresql+psycopg://***@host/db'", id="quoted"),
+        pytest.param("'postgresql+psycopg://u:p%40ss@host/db'", "'postgresql+psycopg://***@host/db'", id="quoted"),
         pytest.param("http://token@host", "http://***@host", id="user alone"),
         pytest.param("http://user:pa@ss@host", "http://***@host", id="password with an at sign"),
         pytest.param("http://user:pa/ss@host", "http://***@host", id="password with a slash"),
-        pytest.param("postgresql://u:12/34@host/db", "postgresql://u:12/34@host/db", id="what may be a port and a path"),
+        pytest.param("postgresql://u:12/34@host/db", "postgresql://u:12/34@host/db", id="a port, it seems"),
         pytest.param("s3://bucket/me@home/train", "s3://bucket/me@home/train", id="a path with an at sign"),
         pytest.param("http://host:5000/me@home", "http://host:5000/me@home", id="a port and a path with an at sign"),
         pytest.param("s3://a/b and me@home", "s3://a/b and me@home", id="an address in the same sentence"),

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import os
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from command import ymlf, ymlf_process
 from directories import COLUMNS, Training, copy_fixture
+from rich.console import Console
 
 from importer.chart import PLOT_LINES, draw_chart, place_side_by_side
+from importer.show import coloured
 
+PICTURE = Path(__file__).resolve().parent.parent / "docs" / "images" / "show.svg"
 BRAILLE = re.compile("[\u2800-\u28ff]")
 
 
@@ -167,3 +173,31 @@ def test_a_folder_that_is_no_run_is_refused_with_what_lies_below(tmp_path: Path)
     answer = ymlf("show", tmp_path / "runs")
     assert answer.status == 1 and answer.out == ""
     assert "1 lies below, such as" in answer.err
+
+
+def test_the_picture_in_the_docs_is_what_show_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With YMLF_PICTURES=docs/images it is drawn anew."""
+    monkeypatch.setenv("COLUMNS", "96")
+    copy_fixture("classify", tmp_path / "fixtures")
+    shown = ymlf("show", "fixtures/classify", cwd=tmp_path, zone="UTC").out
+    if os.environ.get("YMLF_PICTURES"):
+        _draw(shown, Path(os.environ["YMLF_PICTURES"], "show.svg"))
+    assert _lines_of(PICTURE) == [line.replace(" ", "") for line in shown.splitlines() if line.strip()]
+
+
+def _draw(shown: str, path: Path) -> None:
+    console = Console(record=True, width=96, file=io.StringIO(), markup=False, highlight=False)
+    for line in shown.splitlines():
+        console.print(coloured(line))
+    svg = console.export_svg(title="ymlf show fixtures/classify", unique_id="ymlf")
+    path.write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL), encoding="utf-8")
+
+
+def _lines_of(picture: Path) -> list[str]:
+    """The lines of a terminal in SVG, less their spaces and the window's title."""
+    lines: dict[str, str] = {}
+    for text in ElementTree.parse(picture).iter("{http://www.w3.org/2000/svg}text"):
+        if text.get("y") is not None and "title" not in (text.get("class") or ""):
+            lines.setdefault(text.get("y", ""), "")
+            lines[text.get("y", "")] += "".join(text.itertext()).replace("\xa0", "").strip()
+    return [line for line in lines.values() if line]

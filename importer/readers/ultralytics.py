@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,8 +30,12 @@ def results_name(names: Set[str]) -> str | None:
     """results.csv, else the only file that a browser or a copy renamed: `results (1).csv`."""
     if RESULTS in names:
         return RESULTS
-    others = [name for name in names if name.startswith("results") and name.endswith(".csv")]
+    others = _renamed_results(names)
     return others[0] if len(others) == 1 else None
+
+
+def _renamed_results(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if name.startswith("results") and name.endswith(".csv"))
 
 
 def begins(path: Path, starts: tuple[bytes, ...], or_empty: bool = False) -> bool:
@@ -164,6 +168,8 @@ def read_table(directory: RunDirectory, weights: Weights) -> tuple[Table | None,
                 directory.note(*note)
             return table, place.path
         directory.note("empty-results", f"{place.path} is empty")
+    elif several := _renamed_results(directory.by_path):
+        directory.note("results-ignored", f"no results.csv, and {' or '.join(several)} may be it; none of them is read")
     facts = weights.any
     if facts is None or "epoch" not in facts.train_results:
         return None, place.path if place else None
