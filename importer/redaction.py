@@ -23,7 +23,7 @@ _logins: set[str] = set()
 
 
 def remember_login(uri: str) -> None:
-    """The login of a URI is a secret from now on, by itself, too: a URL that is none is cut up by who complains of it."""
+    """The login of a URI is a secret from now on, by itself, too: who cannot read a URL complains of a part of it."""
     if found := _LOGIN.search(uri):
         login = found[1]
         parts = {login, *(login.partition(sign)[0] for sign in "/?#@")}
