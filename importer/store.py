@@ -241,6 +241,8 @@ def _quieten() -> None:
     level = os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     for name in ("mlflow", "alembic", "psycopg", "urllib3"):
         logging.getLogger(name).setLevel(level)
+    if level == "ERROR":
+        logging.getLogger("mlflow.store.db.utils").setLevel("CRITICAL")  # a traceback for each error, and raises it too
 
 
 @contextmanager
