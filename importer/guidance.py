@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,10 +82,11 @@ def new_store_words(store: Store, *, is_default: bool) -> list[str]:
     ui = "mlflow ui" if is_default else f"mlflow ui --backend-store-uri {store.shown_uri}"
     where = ", MLflow's default in this folder" if is_default else ""
     lines = [f"new store: {file.absolute()}{where}; `{ui}` shows it"]
+    newer = "" if find_spec("mlflow.store.fs2db") else " of a newer MLflow"
     for old in file_stores():
         command, target = how_to_migrate(old)
         lines.append(
             f"old file store: {old} holds runs that this import has not looked at; to have all in one database, "
-            f"`{command}`, then import again with --tracking-uri {target}"
+            f"`{command}`{newer}, then import again with --tracking-uri {target}"
         )
     return lines
