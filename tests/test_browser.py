@@ -17,7 +17,7 @@ import pytest
 from command import ymlf
 from directories import copy_fixture
 from mlflow.entities import Run
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from services.mlflow_server import mlflow_server
 from stores import runs_in
 
@@ -49,10 +49,11 @@ class Seen(NamedTuple):
         self.page.goto(f"{address}?workflowType=machine_learning")
         expect(self.page.get_by_role("heading", name=name)).to_be_visible()
 
-    def keep_picture(self, name: str) -> None:
-        """The page as it is now, as a picture for the docs where those are asked for."""
+    def keep_picture(self, name: str, drawn: Locator) -> None:
+        """The page, once `drawn` is on it, as a picture for the docs where those are asked for."""
         if os.environ.get("YMLF_PICTURES"):
             self._close_assistant()
+            expect(drawn).to_be_visible()
             self.page.screenshot(path=Path(os.environ["YMLF_PICTURES"], f"{name}.png").resolve(), animations="disabled")
 
 
@@ -114,7 +115,7 @@ def test_the_list_has_each_run_by_name_with_its_dataset_and_how_it_ended(seen: S
     for name in ("finished", "event-file", "crashed", "classify", "tune"):
         expect(seen.page.get_by_role("link", name=name, exact=True)).to_be_visible()
     expect(seen.page.get_by_text("pose (", exact=False).first).to_be_visible()
-    seen.keep_picture("experiment")
+    seen.keep_picture("experiment", seen.page.get_by_role("link", name="tune", exact=True))
 
 
 def test_the_iterations_of_a_tune_are_folded_below_it(seen: Seen) -> None:
@@ -135,7 +136,7 @@ def test_the_overview_shows_the_times_of_the_training_and_the_rendered_note(seen
     note = seen.page.get_by_role("listitem").filter(has_text="the date inside the checkpoint")
     expect(note.locator("strong")).to_have_text("times")
     expect(lines).to_contain_text("Imported by ymlf")
-    seen.keep_picture("overview")
+    seen.keep_picture("overview", note)
 
 
 def test_the_charts_draw_every_epoch_by_step_and_by_wall_time(seen: Seen) -> None:
@@ -151,9 +152,11 @@ def test_the_charts_draw_every_epoch_by_step_and_by_wall_time(seen: Seen) -> Non
 def test_losses_are_found_by_their_names(seen: Seen) -> None:
     seen.open_run("event-file", "/model-metrics")
     seen.page.get_by_placeholder("Search metric charts").fill("loss")
+    points = seen.page.locator(".js-plotly-plot .scatterlayer").nth(4).locator(".point")
+    expect(points).to_have_count(5)
     expect(seen.page.get_by_text("event-file (train/box_loss)")).to_be_visible()
     expect(seen.page.get_by_text("event-file (lr/pg0)")).to_have_count(0)
-    seen.keep_picture("charts")
+    seen.keep_picture("charts", points.first)
 
 
 def test_results_png_is_a_picture_in_the_artifact_viewer(seen: Seen) -> None:
