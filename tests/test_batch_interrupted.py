@@ -27,12 +27,18 @@ from importer.model import ImportOptions
 from importer.outcome import Kind, Outcome
 from importer.survey import Survey
 
-RUNS = 40
+RUNS = 16
+MANY_RUNS = 40
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_tree(tmp_path_factory.mktemp("interrupted") / "tree", RUNS)
+
+
+@pytest.fixture(scope="module")
+def large_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_tree(tmp_path_factory.mktemp("interrupted") / "large_tree", MANY_RUNS)
 
 
 class Begun:
@@ -86,11 +92,11 @@ def begin(*words: object, uri: str, jobs: int = 2) -> Iterator[Begun]:
             begun.kill()
 
 
-def finish(tree: Path, uri: str) -> None:
+def finish(tree: Path, uri: str, runs: int) -> None:
     """One more start is enough."""
     answer = ymlf("import", tree, "--tracking-uri", uri, "--json", "-j", "1")
     assert answer.status == 0, answer.out
-    assert_whole(uri, tree, RUNS)
+    assert_whole(uri, tree, runs)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +110,7 @@ def test_a_signal_lets_the_runs_in_hand_finish_and_tells_what_was_done(
     number: signal.Signals, to_all: bool, status: int, tree: Path, empty_store: str
 ) -> None:
     with begin(tree, uri=empty_store) as begun:
-        begun.wait_for(4)
+        begun.wait_for(2)
         (os.killpg if to_all else os.kill)(begun.process.pid, number)
         assert begun.end() == status
         assert "once more stops at once" in begun.process.stderr.read()  # type: ignore[union-attr]
@@ -113,9 +119,9 @@ def test_a_signal_lets_the_runs_in_hand_finish_and_tells_what_was_done(
     assert closing["exit_status"] == status
     done = Counter(told["outcome"] for told in begun.told[:-1])
     assert done == closing["summary"] and set(done) == {"imported", "not tried"}
-    assert 4 <= done["imported"] < RUNS and done.total() == RUNS
+    assert 2 <= done["imported"] < RUNS and done.total() == RUNS
     assert Counter(run.data.tags["ymlf.state"] for run in active(empty_store)) == {"complete": done["imported"]}
-    finish(tree, empty_store)
+    finish(tree, empty_store, RUNS)
 
 
 def test_a_second_signal_stops_at_once_and_leaves_no_worker(tree: Path, empty_store: str) -> None:
@@ -132,16 +138,16 @@ def test_a_second_signal_stops_at_once_and_leaves_no_worker(tree: Path, empty_st
     assert {run.data.tags["ymlf.state"] for run in active(empty_store)} <= {"complete", "writing"}
 
 
-def test_a_batch_killed_ten_times_has_each_run_once_in_the_end(tree: Path, empty_store: str) -> None:
+def test_a_batch_killed_ten_times_has_each_run_once_in_the_end(large_tree: Path, empty_store: str) -> None:
     moments = random.Random(20240301)
     for _ in range(10):
-        with begin(tree, uri=empty_store) as begun:
+        with begin(large_tree, uri=empty_store) as begun:
             there = len(active(empty_store))
-            begun.wait_for(min(there + moments.randrange(4), RUNS))  # what is there already is told first
+            begun.wait_for(min(there + moments.randrange(4), MANY_RUNS))  # what is there already is told first
             time.sleep(moments.uniform(0, 0.2))
     left = Counter(run.data.tags["ymlf.state"] for run in active(empty_store))
-    assert 10 < left.total() <= RUNS + 2 and left["complete"] < RUNS  # it was killed at work, and had got on
-    finish(tree, empty_store)
+    assert 10 < left.total() <= MANY_RUNS + 2 and left["complete"] < MANY_RUNS  # it was killed at work, and had got on
+    finish(large_tree, empty_store, MANY_RUNS)
 
 
 def test_no_worker_outlives_a_killed_parent(tree: Path, empty_store: str) -> None:

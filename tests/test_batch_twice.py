@@ -1,31 +1,93 @@
-"""Two imports of one tree at the same time end with one run per training, on SQLite and on PostgreSQL."""
+"""Several importers of one tree at the same time: one run for each training, whoever was first."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from command import Answer, ymlf
+from mlflow import MlflowClient
+from services.mlflow_server import MlflowServer
 from services.postgres import PostgresServer
-from trees import assert_whole, small_tree
+from stores import runs_in
+from trees import assert_whole, small_tree, summary, training
 
-RUNS = 16
+RUNS = 24
 
 
-@pytest.mark.parametrize("store", ["sqlite", "postgres"])
-def test_two_imports_at_once_end_with_one_run_per_training(
-    store: str, tmp_path: Path, sqlite_uri: str, request: pytest.FixtureRequest
+def at_once(importers: int, *words: object) -> list[Answer]:
+    """The answers of as many `ymlf import --json`, each in a process of its own, started at the same time."""
+    command = [sys.executable, "-m", "importer.cli", "import", *map(str, words), "--json"]
+    with ExitStack() as stack:
+        begun = []
+        for _ in range(importers):
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            begun.append(stack.enter_context(process))
+            stack.callback(process.kill)
+        said = [process.communicate(timeout=240) for process in begun]
+        return [Answer(process.returncode, *told) for process, told in zip(begun, said, strict=True)]
+
+
+@pytest.mark.parametrize("store", ["SQLite", "PostgreSQL", "a server"])
+def test_two_imports_of_one_tree_end_with_one_run_for_each_training(
+    store: str, tmp_path: Path, postgres_server: PostgresServer, http_server: MlflowServer
 ) -> None:
-    tree = small_tree(tmp_path / "tree", RUNS)
-    uri = sqlite_uri
-    if store == "postgres":
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        uri = server.create_database("twice")
-    words = ["import", str(tree), "--tracking-uri", uri, "--artifact-location", str(tmp_path / "artifacts"), "-j", "2"]
-    command = [sys.executable, "-m", "importer.cli", *words]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    both = [subprocess.Popen(command, cwd=tmp_path, **pipes) for _ in range(2)]  # type: ignore[call-overload]
-    said = [process.communicate(timeout=120)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    uris: dict[str, Callable[[], str]] = {
+        "SQLite": lambda: f"sqlite:///{tmp_path}/mlflow.db",
+        "PostgreSQL": lambda: postgres_server.create_database("twice"),
+        "a server": lambda: http_server.url,
+    }
+    tree, uri = small_tree(tmp_path / "tree", RUNS), uris[store]()
+    place = ("--artifact-location", tmp_path / "artifacts") if store != "a server" else ()
+    answers = at_once(2, tree, "--tracking-uri", uri, *place, "-j", "2")
+    assert [told.status for told in answers] == [0, 0], [told.err + told.out for told in answers]
+    counts = [Counter(summary(told)) for told in answers]  # type: ignore[call-overload]
+    assert [told.total() for told in counts] == [RUNS, RUNS]
+    assert set(counts[0] + counts[1]) <= {"imported", "finished", "already there"}
+    assert all(told["imported"] for told in counts)  # they were at it together
     assert_whole(uri, tree, RUNS)
+
+
+def test_four_workers_on_an_empty_database_work(tmp_path: Path) -> None:
+    tree = small_tree(tmp_path / "tree", 8, epochs=2)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    [answer] = at_once(1, tree, "--tracking-uri", uri, "--artifact-location", tmp_path / "artifacts", "-j", "4")
+    assert (answer.status, summary(answer)) == (0, {"imported": 8}), answer.out
+    assert_whole(uri, tree, 8)
+
+
+def test_three_importers_open_an_empty_postgres_one_after_the_other(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    tree = small_tree(tmp_path / "tree", 3, epochs=2)
+    uri = postgres_server.create_database("three_importers")
+    answers = at_once(3, tree, "--tracking-uri", uri, "--artifact-location", tmp_path / "artifacts", "-j", "1")
+    assert [told.status for told in answers] == [0, 0, 0], [told.err for told in answers]
+    assert_whole(uri, tree, 3)
+
+
+def test_what_an_importer_elsewhere_writes_is_left_to_it_for_a_while_and_then_finished(
+    tmp_path: Path, empty_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importer.batch.PATIENCE", 2)
+    for seed in (1, 2):
+        training(seed).write(tmp_path / "runs" / f"train{seed}")
+    words = ("import", tmp_path / "runs", "--tracking-uri", empty_store, "--json", "-j", "1")
+    assert ymlf(*words).status == 0
+    client, run = MlflowClient(empty_store), runs_in(empty_store)[0]
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    tags = {"ymlf.state": "writing", "ymlf.writer": "another-host:1:00000000", "ymlf.imported_at": now}
+    for name, value in tags.items():
+        client.set_tag(run.info.run_id, name, value)
+    answer = ymlf(*words)
+    assert (answer.status, summary(answer)) == (0, {"already there": 1, "finished": 1})
+    last = json.loads(answer.out.splitlines()[1])
+    assert (last["outcome"], last["run_id"]) == ("finished", run.info.run_id)
+    assert_whole(empty_store, tmp_path / "runs", 2)
