@@ -26,6 +26,7 @@ def alone_at_opening(uri: str) -> Iterator[None]:
     if uri.startswith("sqlite"):
         _check_file(uri.partition("?")[0].removeprefix("sqlite:///"))
         with _file_lock(uri):
+            _make_whole(uri)
             yield
     elif uri.startswith("postgres"):
         with _advisory_lock(uri):
@@ -36,7 +37,7 @@ def alone_at_opening(uri: str) -> Iterator[None]:
 
 def _check_file(name: str) -> None:
     """Errors: StoreError for a database that cannot be opened, which MLflow would try for 100 s."""
-    if not name or name.startswith((":", "file:", "sqlite:")):
+    if not _names_a_file(name):
         return
     path = Path(name)
     try:
@@ -51,6 +52,42 @@ def _check_file(name: str) -> None:
             f"opening the tracking store: {name}: {error.strerror or error}",
             hint="does the folder exist, and may you read and write there?",
         ) from error
+
+
+def _names_a_file(name: str) -> bool:
+    return bool(name) and not name.startswith((":", "file:", "sqlite:", "sqlite+"))
+
+
+def _make_whole(uri: str) -> None:
+    """A SQLite file that is not there yet is made under another name, so that what was killed leaves no half of one.
+
+    Source: mlflow/store/db/utils.py, _initialize_tables; MLflow opens a file that lacks its last migrations no more,
+    and `mlflow db upgrade` fails on one that ended amid a migration.
+    """
+    database, mark, query = uri.partition("?")
+    name = database.removeprefix("sqlite:///")
+    file = Path(name)
+    if not _names_a_file(name) or file.exists():
+        return
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine_with_retry
+
+    making = file.with_name(f"{file.name}.making")
+    _remove(making)  # of an import that was killed; nobody else is here
+    try:
+        engine = create_sqlalchemy_engine_with_retry(f"sqlite:///{making}{mark}{query}")
+        try:
+            _initialize_tables(engine)
+        finally:
+            engine.dispose()
+        if not file.exists():  # or `mlflow ui` was faster
+            making.rename(file)
+    finally:
+        _remove(making)
+
+
+def _remove(database: Path) -> None:
+    database.with_name(f"{database.name}-journal").unlink(missing_ok=True)
+    database.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +55,24 @@ def is_finished_by_the_next_import(save_dir: Path, uri: str, *more: str) -> None
         assert set(steps.values()) == {1}, key
     verified = ymlf("verify", *words, "--deep")
     assert (verified.status, verified.out.split(":")[0]) == (0, "verified"), verified.err
+
+
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, id="Ctrl-C"), pytest.param(signal.SIGKILL, id="kill")])
+def test_an_import_killed_while_the_database_is_made_leaves_no_half_of_one(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    copy_fixture("finished", tmp_path)
+    command = [sys.executable, "-m", "importer.cli", "import", "finished"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    making = tmp_path / "mlflow.db.making"
+    until = time.monotonic() + 60
+    while not making.exists() and time.monotonic() < until:
+        time.sleep(0.002)
+    process.send_signal(number)
+    assert process.wait(60) == (130 if number is signal.SIGINT else -signal.SIGKILL)
+    assert not (tmp_path / "mlflow.db").exists()
+    is_finished_by_the_next_import(tmp_path / "finished", f"sqlite:///{tmp_path}/mlflow.db")
+    assert [left.name for left in tmp_path.glob("mlflow.db*")] == ["mlflow.db"]
 
 
 @pytest.mark.parametrize("moment", range(MOMENTS))
