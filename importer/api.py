@@ -261,7 +261,7 @@ def verify_run(
 def undo_import(import_id: str, *, tracking_uri: str | None = None) -> Undo:
     """Soft-delete the runs that an import created, and say which; what it only updated is kept.
 
-    Errors: StoreError; UsageError when the id cannot be one.
+    Errors: StoreError; UsageError when the id cannot be one, or no import of the store has it.
     """
     store = open_store(tracking_uri)
     undo = plan_undo(store, import_id)

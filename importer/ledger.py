@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PREFIX = "ymlf.import."
 PAGE = 500
+ACTIVE = 1  # mlflow.entities.ViewType.ACTIVE_ONLY, without the import
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Undo:
     import_id: str
     created: tuple[tuple[str, str], ...]  # (run_id, run_name)
     updated: tuple[tuple[str, str], ...]
+    deleted: int = 0  # runs that it created and that are soft-deleted already
 
 
 def new_import_id() -> str:
@@ -93,8 +95,14 @@ def list_imports(store: Store) -> list[Import]:
 
 
 def plan_undo(store: Store, import_id: str) -> Undo:
-    """The runs that an import created, to be soft-deleted, and those that it only updated. Errors: StoreError."""
+    """The runs that an import created, to be soft-deleted, and those that it only updated.
+
+    Errors: StoreError; UsageError when the id cannot be one, or no import of the store has it.
+    """
+    from mlflow.entities import ViewType
+
     check_import_id(import_id)
+    deleted, known = 0, False
     created: list[tuple[str, str]] = []
     updated: list[tuple[str, str]] = []
     with failures("looking for the import's runs"):
@@ -102,8 +110,13 @@ def plan_undo(store: Store, import_id: str) -> Undo:
             experiment_id = str(experiment.experiment_id)
             created += map(_named, _search(store, experiment_id, f"tags.`{IMPORT_ID}` = '{import_id}'"))
             updated += map(_named, _search(store, experiment_id, f"tags.`{UPDATE_ID}` = '{import_id}'"))
+            gone = _search(store, experiment_id, f"tags.`{IMPORT_ID}` = '{import_id}'", ViewType.DELETED_ONLY)
+            deleted += sum(1 for _ in gone)
+            known = known or PREFIX + import_id in experiment.tags
+    if not (known or created or updated or deleted):
+        raise UsageError(f"{import_id}: no import of this store", hint="`ymlf imports` lists them")
     mine = {run_id for run_id, _ in created}
-    return Undo(import_id, tuple(created), tuple(run for run in updated if run[0] not in mine))
+    return Undo(import_id, tuple(created), tuple(run for run in updated if run[0] not in mine), deleted)
 
 
 def _named(run: Run) -> tuple[str, str]:
@@ -120,10 +133,10 @@ def _experiments(store: Store) -> Iterator[Experiment]:
             return
 
 
-def _search(store: Store, experiment_id: str, condition: str) -> Iterator[Run]:
+def _search(store: Store, experiment_id: str, condition: str, view: int = ACTIVE) -> Iterator[Run]:
     token = None
     while True:
-        page = store.client.search_runs([experiment_id], condition, max_results=PAGE, page_token=token)
+        page = store.client.search_runs([experiment_id], condition, view, PAGE, page_token=token)
         yield from page
         token = page.token
         if not token:

@@ -97,7 +97,8 @@ def print_undo(terminal: Terminal, planned: Undo) -> None:
         terminal.write_json({"import_id": planned.import_id, "soft_delete": [run_id for run_id, _ in planned.created],
                              "keep": [run_id for run_id, _ in planned.updated]})  # fmt: skip
     if not planned.created:
-        terminal.say(f"import {planned.import_id} has no runs to delete")
+        gone = f"; {planned.deleted} are soft-deleted already" if planned.deleted else ""
+        terminal.say(f"import {planned.import_id} has no runs to delete{gone}")
     for run_id, name in planned.created:
         terminal.say(f"delete  {run_id}  {name}")
     for run_id, name in planned.updated:

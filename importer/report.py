@@ -153,6 +153,7 @@ class Tally:
         self.points = 0
         self.bytes = 0
         self.told: list[Outcome] = []  # those that a person has to look at
+        self.undated = 0  # runs that were written and that nothing dates
         self.experiments: dict[str, Counter[str]] = {}
 
     def add(self, outcome: Outcome) -> None:
@@ -161,6 +162,7 @@ class Tally:
         if outcome.kind in WROTE:
             self.points += outcome.points
             self.bytes += outcome.artifact_bytes
+            self.undated += any(note.code == "time-unknown" for note in outcome.notes)
             if outcome.experiment_id is not None:
                 self.experiments.setdefault(outcome.experiment_id, Counter())[outcome.kind.value] += 1
         elif outcome.kind not in (Kind.ALREADY_THERE, Kind.VERIFIED):
@@ -172,11 +174,12 @@ class Tally:
         return sum(self.counts.values())
 
     def progress(self) -> str:
-        """One line: runs done, rates, time left."""
+        """One line: runs done, of those known by now, as the iterations of a tune are only later; rates, time left."""
         passed = max(1e-9, time.monotonic() - self.began)
         left = (self.total - self.done) * passed / self.done if self.done else 0
+        known = max(self.total, self.done)
         return (
-            f"{self.done}/{self.total} runs, {self.points / passed:,.0f} points/s, {size(self.bytes / passed)}/s, "
+            f"{self.done}/{known} runs, {self.points / passed:,.0f} points/s, {size(self.bytes / passed)}/s, "
             f"{duration(max(0.0, left))} left"
         )
 

@@ -183,15 +183,20 @@ def _closing_table(terminal: Terminal, tally: object) -> None:
     from importer.report import Tally, outcome_line, size
 
     assert isinstance(tally, Tally)  # noqa: S101  for mypy
-    for outcome in tally.told if tally.total > FEW else ():
-        if outcome.kind not in SOURCE_FAULTS | {Kind.FAILED}:
+    passed = [told for told in tally.told if told.kind not in SOURCE_FAULTS | {Kind.FAILED}]
+    if tally.total > FEW and not terminal.verbose:
+        for outcome in passed:
             terminal.say(outcome_line(outcome))
+        for hint in dict.fromkeys(outcome.hint for outcome in passed if outcome.hint):
+            terminal.say(f"  hint: {hint}")
     table = Table.grid(padding=(0, 2))
     for kind, count in sorted(tally.counts.items()):
         table.add_row(f"{count:>6}", kind.value if kind is not Kind.DUPLICATE else "duplicate")
     terminal.out.print(table, highlight=False)
     if tally.points or tally.bytes:
         terminal.say(f"{tally.points:,} points and {size(tally.bytes)} of artifacts written")
+    if tally.undated:
+        terminal.warn(f"note: time-unknown: {tally.undated} of these runs are dated at the import; -v tells which")
 
 
 def where_to_look(outcome: Outcome, store: Store) -> str:

@@ -395,6 +395,31 @@ def test_an_import_of_one_run_is_listed_and_undone_like_any_other(tree: Path, em
     assert active(empty_store) == []
 
 
+@pytest.mark.parametrize("directories", [pytest.param(["train"], id="one run"), pytest.param(["."], id="a tree")])
+def test_undoing_twice_says_that_it_was_done(directories: list[str], tree: Path, empty_store: str) -> None:
+    imported(*(tree / directory for directory in directories), "--import-id", "twice", uri=empty_store)
+    count = len(active(empty_store))
+    assert ymlf("undo", "twice", "--yes", "--tracking-uri", empty_store).status == 0
+    again = ymlf("undo", "twice", "--yes", "--tracking-uri", empty_store)
+    assert again.status == 0, again.err
+    assert again.out == f"import twice has no runs to delete; {count} are soft-deleted already\n"
+
+
+def test_many_that_were_passed_over_share_one_hint(tree: Path, empty_store: str) -> None:
+    for number in range(50, 54):
+        (training(number, last=None).write(tree / f"train{number}") / "results.csv").write_text("")
+    told = ymlf("import", tree, "--tracking-uri", empty_store)
+    assert told.out.count("no epochs: ") == 4
+    assert told.out.count("  hint: import it with --empty\n") == 1
+
+
+def test_runs_of_a_tree_that_nothing_dates_are_counted_aloud(tree: Path, empty_store: str) -> None:
+    for number in range(50, 52):
+        touch_all(training(number, last=None).write(tree / f"train{number}"), 1_700_000_000_000)
+    told = ymlf("import", tree, "--tracking-uri", empty_store)
+    assert "note: time-unknown: 2 of these runs are dated at the import; -v tells which\n" in told.err
+
+
 def test_an_import_id_that_no_filter_can_hold_is_a_misuse(tree: Path, empty_store: str) -> None:
     assert imported(tree, "--import-id", "it's", uri=empty_store).status == 2
     assert untouched(empty_store)
@@ -435,7 +460,8 @@ def test_what_was_undone_can_be_imported_again(tree: Path, empty_store: str) -> 
 
 def test_an_import_that_there_never_was_is_not_undone(empty_store: str) -> None:
     answer = ymlf("undo", "nobody", "--yes", "--tracking-uri", empty_store)
-    assert answer.status == 0 and "no runs to delete" in answer.out
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == "error: nobody: no import of this store\n  hint: `ymlf imports` lists them\n"
 
 
 def test_a_command_of_its_own_says_the_same(tree: Path, empty_store: str) -> None:
