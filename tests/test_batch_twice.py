@@ -19,7 +19,9 @@ from services.postgres import PostgresServer
 from stores import runs_in
 from trees import assert_whole, small_tree, summary, training
 
-RUNS = 24
+from importer.store import open_store
+
+RUNS = 40
 
 
 def at_once(importers: int, *words: object) -> list[Answer]:
@@ -46,7 +48,8 @@ def test_two_imports_of_one_tree_end_with_one_run_for_each_training(
     }
     tree, uri = small_tree(tmp_path / "tree", RUNS), uris[store]()
     place = ("--artifact-location", tmp_path / "artifacts") if store != "a server" else ()
-    answers = at_once(2, tree, "--tracking-uri", uri, *place, "-j", "2")
+    open_store(uri)  # has its tables now, so that neither waits for the other to make them
+    answers = at_once(2, tree, "--tracking-uri", uri, *place, "-j", "1")
     assert [told.status for told in answers] == [0, 0], [told.err + told.out for told in answers]
     counts = [Counter(summary(told)) for told in answers]  # type: ignore[call-overload]
     assert [told.total() for told in counts] == [RUNS, RUNS]
