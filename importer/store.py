@@ -311,7 +311,7 @@ def _hint(text: str) -> str | None:
         ("no space left", "free some space, then run the same command again: it goes on where it stopped"),
         ("disk full", "free some space, then run the same command again: it goes on where it stopped"),
         ("disk is full", "free some space, then run the same command again: it goes on where it stopped"),
-        ("401", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, or check what they hold"),
+        ("401", "are MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, set and right?"),
         ("403", "this login may not do that; ask for the permission"),
         ("certificate", "set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's certificate"),
         ("max retries exceeded", "is the server up? run the same command again when it is"),

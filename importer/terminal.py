@@ -186,7 +186,8 @@ def _closing_table(terminal: Terminal, tally: object) -> None:
     passed = [told for told in tally.told if told.kind not in SOURCE_FAULTS | {Kind.FAILED}]
     if tally.total > FEW and not terminal.verbose:
         for outcome in passed:
-            terminal.say(outcome_line(outcome))
+            if outcome.kind is not Kind.NOT_TRIED:  # all that was left; their number says enough
+                terminal.say(outcome_line(outcome))
         for hint in dict.fromkeys(outcome.hint for outcome in passed if outcome.hint):
             terminal.say(f"  hint: {hint}")
     table = Table.grid(padding=(0, 2))

@@ -133,7 +133,7 @@ def test_who_is_not_let_in_is_told_at_once_which_variables_to_set(
     assert (answer.status, answer.out) == (3, ""), answer
     error, hint = answer.err.splitlines()
     assert error.startswith("error: opening the tracking store: ") and "401" in error
-    assert hint == "  hint: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, or check what they hold"
+    assert hint == "  hint: are MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, set and right?"
 
 
 def test_runs_of_one_dataset_that_are_imported_at_once_all_come_through(proxied: MlflowServer, tmp_path: Path) -> None:
