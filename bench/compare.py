@@ -34,11 +34,11 @@ from make_tree import make_tree
 from services.mlflow_server import mlflow_server
 from services.postgres import postgres
 
-from importer.api import Workers, gather, import_work
-from importer.batch import spare_the_collector
 from importer.model import Artifact, ImportOptions, ImportPlan
 from importer.single import read_and_plan
-from importer.store import open_store
+from importer.store.opening import open_store
+from importer.work import Workers, gather, import_work
+from importer.workers.jobs import spare_the_collector
 
 EXPERIMENT = "bench"
 
@@ -170,7 +170,9 @@ def fresh(stores: Stores, name: str, folder: Path) -> Iterator[tuple[str, str]]:
     """An empty store: its tracking URI, and the URI of the database behind it."""
     place = Path(tempfile.mkdtemp(dir=folder))
     artifacts = str(place / "artifacts")
-    database = stores.postgres.create_database(f"b{place.name.lower()}") if "postgres" in name else f"sqlite:///{place}/m.db"
+    database = (
+        stores.postgres.create_database(f"b{place.name.lower()}") if "postgres" in name else f"sqlite:///{place}/m.db"
+    )
     open_store(database).experiment_id(EXPERIMENT, artifacts)
     if name.startswith("server"):
         with mlflow_server(database, artifacts, workers=4) as server:

@@ -17,19 +17,19 @@ _HOMES = {
     "import_many": "importer.api",
     "verify_run": "importer.api",
     "undo_import": "importer.api",
-    "gather": "importer.api",
-    "import_work": "importer.api",
-    "verify_work": "importer.api",
+    "gather": "importer.work",
+    "import_work": "importer.work",
+    "verify_work": "importer.work",
     "list_imports": "importer.ledger",
     "plan_undo": "importer.ledger",
-    "open_store": "importer.store",
+    "open_store": "importer.store.opening",
     "ImportOptions": "importer.model",
     "ImportPlan": "importer.model",
     "MetricPoint": "importer.model",
     "Note": "importer.model",
     "TrainingRun": "importer.model",
     "Selection": "importer.selection",
-    "Workers": "importer.api",
+    "Workers": "importer.work",
     "Outcome": "importer.outcome",
     "Kind": "importer.outcome",
     "YmlfError": "importer.errors",
@@ -70,7 +70,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from importer.api import Workers, gather, import_many, import_run, import_work, undo_import, verify_run, verify_work
+    from importer.api import import_many, import_run, undo_import, verify_run
     from importer.discover import find_runs
     from importer.errors import PlanError, RunDirError, StoreError, UsageError, YmlfError
     from importer.ledger import list_imports, plan_undo
@@ -79,7 +79,8 @@ if TYPE_CHECKING:
     from importer.readers import read_run
     from importer.replay import plan_import
     from importer.selection import Selection
-    from importer.store import open_store
+    from importer.store.opening import open_store
+    from importer.work import Workers, gather, import_work, verify_work
 
 
 def __getattr__(name: str) -> object:

@@ -1,45 +1,28 @@
-"""Many runs: surveyed, then imported or verified by workers, each outcome told as it comes."""
+"""Many runs in the hands of workers: each outcome as it comes, whoever dies, stops or fails meanwhile."""
 
 from __future__ import annotations
 
-import gc
 import logging
-import multiprocessing
 import random
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from importer.discover import FoundRun
-from importer.errors import StoreError, UsageError, YmlfError
-from importer.identity import COMPLETE, FINGERPRINT, STATE, search_key
+from importer.errors import StoreError, UsageError
 from importer.model import ImportOptions
 from importer.outcome import SOURCE_FAULTS, Kind, Outcome
-from importer.single import import_read_run, verify_read_run
-from importer.store import Store, failures, open_store, twice
-from importer.survey import Survey, read_surveyed, survey
-from importer.templates import needs_date
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
+from importer.store.opening import open_store
+from importer.survey import Survey
 
 log = logging.getLogger(__name__)
 
 STORE_FAILURES = 3  # in a row, before one probe decides whether the batch goes on
 BUSY_SECONDS = 1.0  # before looking again at what another import was writing
 PATIENCE = 20  # looks
-CHUNK = 16  # directories that one survey job looks at
-
-_stores: dict[str, Store] = {}
-_stores_lock = threading.Lock()
 
 Job = Callable[[Survey, str, ImportOptions], list[Outcome]]
 Engine = Callable[[], AbstractContextManager[Executor]]
@@ -50,126 +33,6 @@ class Stop:
 
     def __init__(self) -> None:
         self.asked = False
-
-
-def survey_all(
-    found: Iterable[FoundRun], options: ImportOptions, executor: Executor, stop: Stop | None = None
-) -> list[Survey]:
-    """The surveys of all directories in their order, less those that a tune imports as its children."""
-    found = list(found)
-    chunks = [found[at : at + CHUNK] for at in range(0, len(found), CHUNK)]
-    surveys = [told for part in executor.map(_survey_chunk, chunks, [options] * len(chunks)) for told in part]
-    owned = {str(Path(path).resolve()) for told in surveys for path in told.children}
-    return [told for told in surveys if not owned or str(Path(told.save_dir).resolve()) not in owned]
-
-
-def _survey_chunk(found: Sequence[FoundRun], options: ImportOptions) -> list[Survey]:
-    return [told for run in found for told in survey(run.save_dir, run.root, replace(options, root=str(run.root)))]
-
-
-def set_aside(surveys: Iterable[Survey]) -> tuple[list[Survey], list[Outcome]]:
-    """The surveys to go on with, and the outcomes of those that were refused or are a copy of another.
-
-    Of two directories with one key, that with more epochs is the training.
-    """
-    surveys = list(surveys)
-    chosen: dict[str, Survey] = {}
-    for told in surveys:
-        if told.refused is None and (told.key not in chosen or chosen[told.key].epochs < told.epochs):
-            chosen[told.key] = told
-    kept, aside = [], []
-    for told in surveys:
-        if told.refused is not None:
-            aside.append(Outcome(Kind.REFUSED, told.save_dir, told.refused, told.hint))
-        elif chosen[told.key] is not told:
-            aside.append(Outcome(Kind.DUPLICATE, told.save_dir, chosen[told.key].save_dir, key=told.key))
-        else:
-            kept.append(told)
-    return kept, aside
-
-
-def prepare_experiments(surveys: Iterable[Survey], store: Store, options: ImportOptions) -> None:
-    """Create the experiments before any worker starts. One that cannot be is told by the runs that need it."""
-    for name in sorted({told.experiment for told in surveys if told.epochs or options.empty}):
-        try:
-            twice(partial(store.experiment_id, name, options.artifact_location))
-        except StoreError as error:
-            log.debug("experiment %s: %s", name, error)
-
-
-def import_one(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
-    """The outcome of importing one surveyed directory, and its children's. Nothing is raised but bugs."""
-    options = replace(options, root=told.root)
-    try:
-        return twice(lambda: _import_or_pass(told, uri, options))  # identity finds what the first try left
-    except StoreError as error:
-        return [Outcome(Kind.FAILED, told.save_dir, error.message, error.hint, key=told.key)]
-    except YmlfError as error:
-        return [Outcome(Kind.REFUSED, told.save_dir, error.message, error.hint, key=told.key)]
-
-
-def _import_or_pass(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
-    began = time.monotonic()
-    store = worker_store(uri)
-    runs = None
-    if told.family != "tune":  # whose children are to be looked at, too
-        experiment_id = store.experiment_id(told.experiment, create=False)
-        with failures("looking the run up"):
-            runs = search_key(store, experiment_id, told.key) if experiment_id is not None else []
-        if (there := _there_already(told, runs)) is not None:
-            return [replace(there, seconds=time.monotonic() - began)]
-    run = read_surveyed(told, options)
-    if needs_date(options.experiment):
-        runs = None  # the survey could not tell the experiment
-    return import_read_run(run, store, options, options.import_id or "", runs)
-
-
-def verify_one(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
-    """How one surveyed directory compares with the store. Nothing is raised but bugs."""
-    options = replace(options, root=told.root)
-    try:
-        return twice(lambda: verify_read_run(read_surveyed(told, options), worker_store(uri), options, options.deep))
-    except StoreError as error:
-        return [Outcome(Kind.FAILED, told.save_dir, error.message, error.hint)]
-    except YmlfError as error:
-        return [Outcome(Kind.REFUSED, told.save_dir, error.message, error.hint)]
-
-
-def _there_already(told: Survey, runs: list[Run]) -> Outcome | None:
-    """The outcome for a training that is there, whole and unchanged: nothing more needs to be read."""
-    if len(runs) != 1:
-        return None
-    run = runs[0]
-    if run.data.tags.get(STATE) != COMPLETE or run.data.tags.get(FINGERPRINT) != told.fingerprint:
-        return None
-    return Outcome(
-        Kind.ALREADY_THERE,
-        told.save_dir,
-        run_id=run.info.run_id,
-        run_name=run.info.run_name,
-        experiment_id=run.info.experiment_id,
-        experiment_name=told.experiment,
-        key=told.key,
-    )
-
-
-def worker_store(uri: str) -> Store:
-    """The store at a URI, opened once per process."""
-    with _stores_lock:
-        if uri not in _stores:
-            _stores[uri] = open_store(uri)
-            if multiprocessing.parent_process() is not None:
-                spare_the_collector()
-        return _stores[uri]
-
-
-def spare_the_collector() -> None:
-    """Leave what is loaded by now out of garbage collection: SQLAlchemy's many objects set it off at every turn.
-
-    It takes a quarter off the CPU of an import; for processes of ymlf's own only, not for a program that imports it.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 class Batch:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from importer import __version__
-from importer.cli_group import EPILOG, SuggestingGroup
-from importer.cli_options import (
+from importer.errors import UsageError
+from importer.terminal.command_group import EPILOG, SuggestingGroup
+from importer.terminal.options import (
     build_options,
     build_selection,
     output_options,
@@ -22,13 +23,12 @@ from importer.cli_options import (
     work_options,
     write_options,
 )
-from importer.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from importer.model import ImportPlan
-    from importer.terminal import Terminal
+    from importer.terminal.output import Terminal
 
 paths_argument = click.argument("paths", nargs=-1, type=click.Path(readable=False), metavar="PATH...")
 
@@ -60,7 +60,7 @@ def plan(path: str, as_json: bool, **given: Any) -> None:
 @output_options
 def show(path: str, as_json: bool, **given: Any) -> None:
     """Show one run on this terminal: facts, last and best values, charts, notes. Needs no store."""
-    from importer.show import print_run
+    from importer.terminal.show import print_run
 
     _tell_plan(path, given, as_json, print_run)
 
@@ -78,10 +78,10 @@ def show(path: str, as_json: bool, **given: Any) -> None:
 @output_options
 def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given: Any) -> None:
     """Import the run directories at or below each PATH. Safe to stop at any moment and to start again."""
-    from importer.api import Workers, gather, import_work
-    from importer.batch import spare_the_collector
-    from importer.store import open_store
-    from importer.terminal import dry_run_all
+    from importer.store.opening import open_store
+    from importer.terminal.dry_run import dry_run_all
+    from importer.work import Workers, gather, import_work
+    from importer.workers.jobs import spare_the_collector
 
     terminal = _terminal(given, as_json)
     options = build_options(given)
@@ -114,8 +114,8 @@ def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given
 @output_options
 def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: Any) -> None:
     """Compare the run directories at or below each PATH with what the store holds, point by point."""
-    from importer.api import Workers, gather, verify_work
-    from importer.store import open_existing_store
+    from importer.store.opening import open_existing_store
+    from importer.work import Workers, gather, verify_work
 
     terminal = _terminal(given, as_json)
     work = gather(_paths(paths, given), build_options(given), build_selection(given), jobs=given["jobs"] or 2)
@@ -135,9 +135,9 @@ def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: An
 @output_options
 def scan(paths: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """List the run directories at or below each PATH, and with --tracking-uri what is imported already."""
-    from importer.api import gather
-    from importer.listing import list_runs
-    from importer.store import open_existing_store
+    from importer.store.opening import open_existing_store
+    from importer.terminal.listing import list_runs
+    from importer.work import gather
 
     terminal = _terminal(given, as_json)
     work = gather(_paths(paths, given), build_options(given), build_selection(given), jobs=2)
@@ -151,8 +151,8 @@ def scan(paths: tuple[str, ...], as_json: bool, **given: Any) -> None:
 def imports(tracking_uri: str | None, as_json: bool, **given: Any) -> None:
     """List the imports that a store remembers."""
     from importer.ledger import list_imports
-    from importer.listing import print_imports
-    from importer.store import open_existing_store
+    from importer.store.opening import open_existing_store
+    from importer.terminal.listing import print_imports
 
     print_imports(_terminal(given, as_json), list_imports(open_existing_store(tracking_uri, required=True)))
 
@@ -165,8 +165,8 @@ def imports(tracking_uri: str | None, as_json: bool, **given: Any) -> None:
 def undo(import_id: str, tracking_uri: str | None, yes: bool, as_json: bool, **given: Any) -> None:
     """Soft-delete the runs that import ID created. What it only updated is kept."""
     from importer.ledger import plan_undo
-    from importer.listing import print_undo, undo_done
-    from importer.store import open_existing_store
+    from importer.store.opening import open_existing_store
+    from importer.terminal.listing import print_undo, undo_done
     from importer.write import delete_run
 
     terminal = _terminal(given, as_json)
@@ -193,9 +193,7 @@ def completion(shell: str) -> None:
     click.echo(complete(cli, {}, "ymlf", "_YMLF_COMPLETE").source())
 
 
-def _tell_plan(
-    path: str, given: dict[str, Any], as_json: bool, tell: Callable[[Console, ImportPlan], None]
-) -> None:
+def _tell_plan(path: str, given: dict[str, Any], as_json: bool, tell: Callable[[Console, ImportPlan], None]) -> None:
     from importer.api import require_run
     from importer.report import plan_as_json
     from importer.single import read_and_plan
@@ -213,13 +211,13 @@ def _tell_plan(
 
 
 def _terminal(given: dict[str, Any], as_json: bool) -> Terminal:
-    from importer.terminal import Terminal
+    from importer.terminal.output import Terminal
 
     return Terminal(as_json=as_json, verbose=given["verbose"], quiet=given["quiet"])
 
 
 def _paths(paths: tuple[str, ...], given: dict[str, Any]) -> list[str]:
-    from importer.guidance import suggest_paths
+    from importer.terminal.guidance import suggest_paths
 
     found = list(paths)
     for name in given["lists"]:
@@ -237,7 +235,7 @@ def _paths(paths: tuple[str, ...], given: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     """The console script: errors in plain words, and the exit status of each class."""
-    from importer.terminal import run
+    from importer.terminal.process import run
 
     run(cli)
 

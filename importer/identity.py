@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from importer.callbacks import DEFAULT_EXPERIMENT
 from importer.model import ImportPlan, MetricPoint
 from importer.record import load_record
-from importer.store import Store, failures
+from importer.store.client import Store
+from importer.store.failures import failures
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

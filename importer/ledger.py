@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from importer.errors import UsageError
 from importer.identity import ALONE, IMPORT_ID, IMPORTED_AT, UPDATE_ID
-from importer.store import Store, failures, twice
+from importer.store.client import Store
+from importer.store.failures import failures, twice
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run

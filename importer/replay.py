@@ -5,40 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatch
 
 from importer.best import best_row
-from importer.callbacks import on_fit_epoch_end, on_pretrain_routine_end, on_train_end, on_train_epoch_end
-from importer.errors import PlanError, RunDirError
+from importer.callbacks import on_fit_epoch_end, on_pretrain_routine_end, on_train_epoch_end
+from importer.chosen_files import choose_files
+from importer.errors import PlanError
 from importer.identity_key import content_fingerprint, training_key
 from importer.model import (
-    Artifact,
     DatasetInput,
     ImportOptions,
     ImportPlan,
     MetricPoint,
     Note,
-    RunFile,
     Timeline,
     TrainingRun,
 )
-from importer.naming import MAX_EXPERIMENT_NAME, MAX_PARAM_VALUE, MAX_RUN_NAME, accepted_key, storable
+from importer.naming import MAX_EXPERIMENT_NAME, MAX_RUN_NAME, accepted_key, storable
+from importer.params import accepted_params, live_args
 from importer.record import build_record, describe, recorded_options
 from importer.templates import render
 from importer.timeline import build_timeline
 
 LR_PREFIXES = ("lr/", "x/lr")
 TRAIN_PREFIXES = ("train/", *LR_PREFIXES)
-CLOSED_WITH_MOSAIC = (
-    "mosaic",
-    "mixup",
-    "copy_paste",
-    "cutmix",
-)  # set to 0.0 in the trainer's args after they were logged
-LFS_POINTER_BYTES = 200
 
 
 def plan_import(
@@ -60,14 +51,14 @@ def plan_import(
     )
     notes = [*run.notes, *timeline.notes]
     start = on_pretrain_routine_end(live_args(run, notes), run.name)
-    params = _accepted_params(run, start.params, notes)
+    params = accepted_params(run, start.params, notes)
     keys = _metric_keys(run, notes)
     best = best_row(run)
     points = list(_points(run, timeline, keys))
     if options.best_metrics and best[0] is not None:
         points += _best_points(run, timeline, keys, best[0])
     _note_values(points, notes)
-    artifacts, left_out = _artifacts(run, options, notes)
+    artifacts, left_out = choose_files(run, options, notes)
     name = _run_name(run, options, timeline, start.run_name, recorded)
     record = {**build_record(run, timeline, options, best, tuple(notes)), "run_name": name}
     return ImportPlan(
@@ -121,7 +112,7 @@ def _not_too_long(what: str, name: str, limit: int, run: TrainingRun) -> str:
 
 def check_names(run: TrainingRun) -> None:
     """Errors: PlanError when two params or two columns would have one name in MLflow."""
-    _accepted_params(run, {str(key): "" for key in run.args}, [])
+    accepted_params(run, {str(key): "" for key in run.args}, [])
     _metric_keys(run, [])
 
 
@@ -136,29 +127,6 @@ def _run_name(
     return _not_too_long("run name", name, MAX_RUN_NAME, run)
 
 
-def live_args(run: TrainingRun, notes: list[Note]) -> dict[str, object]:
-    """The trainer's args as they were when live logged them.
-
-    args.yaml is written before `optimizer=auto`, `batch=-1`, `imgsz`, `workers` and others are resolved; a checkpoint's
-    train_args are written after, and so after close_mosaic, `time=` and an out-of-memory retry have changed some again.
-    Source: ultralytics/engine/trainer.py, BaseTrainer.__init__, _setup_train, _close_dataloader_mosaic.
-    """
-    facts = run.last or run.best
-    if facts is None or not facts.train_args or run.family != "ultralytics":
-        return dict(run.args)
-    kept = {"save_dir", *CLOSED_WITH_MOSAIC}
-    if run.args.get("time"):
-        kept.add("epochs")
-    batch = run.args.get("batch")
-    if isinstance(batch, int) and batch > 0:
-        kept.add("batch")
-    overlay = {key: value for key, value in facts.train_args.items() if not (key in kept and key in run.args)}
-    differing = sorted(key for key, value in overlay.items() if key in run.args and str(run.args[key]) != str(value))
-    if differing:
-        notes.append(Note("resolved-params", f"as the checkpoint has them: {', '.join(differing)}"))
-    return {**run.args, **overlay}
-
-
 def status(run: TrainingRun) -> str:
     """FINISHED or FAILED: a checkpoint is stripped when training ends, else the plots or the row count tell."""
     if run.fixed_status is not None:
@@ -170,22 +138,6 @@ def status(run: TrainingRun) -> str:
         return "FINISHED"
     last_step = run.epochs.steps[-1] if len(run.epochs) else -1
     return "FINISHED" if run.planned_epochs is not None and last_step + 1 >= run.planned_epochs else "FAILED"
-
-
-def _accepted_params(run: TrainingRun, params: Mapping[str, str], notes: list[Note]) -> dict[str, str]:
-    accepted: dict[str, str] = {}
-    for key, value in params.items():
-        name = accepted_key(key)
-        if name in accepted:
-            raise PlanError(
-                f"{run.save_dir}: {key!r} and another arg both become param {name!r}", hint="rename one in args.yaml"
-            )
-        if name != key:
-            notes.append(Note("refused-characters", f"param {key!r} is logged as {name!r}"))
-        if len(value) > MAX_PARAM_VALUE:
-            notes.append(Note("long-param", f"{name} has {len(value):,} characters; MLflow keeps {MAX_PARAM_VALUE:,}"))
-        accepted[name] = value[:MAX_PARAM_VALUE]
-    return accepted
 
 
 def _metric_keys(run: TrainingRun, notes: list[Note]) -> dict[str, str]:
@@ -249,54 +201,6 @@ def _note_values(points: Iterable[MetricPoint], notes: list[Note]) -> None:
     if infs:
         told = "1 value is infinite" if infs == 1 else f"{infs} values are infinite"
         notes.append(Note("inf", f"{told}; a database store shows 1.797e+308"))
-
-
-def _artifacts(
-    run: TrainingRun, options: ImportOptions, notes: list[Note]
-) -> tuple[tuple[Artifact, ...], tuple[tuple[str, str], ...]]:
-    """The files that are logged, and those that are not and why."""
-    chosen: list[Artifact] = []
-    left_out: list[tuple[str, str]] = []
-    if options.artifacts == "none" or run.segment is not None:
-        return (), ()
-    found = on_train_end(run.files)
-    if run.results_file and run.results_file not in {file.path for file in found}:
-        found += [file for file in run.files if file.path == run.results_file]  # YOLOv7's results.txt
-    for file in found:
-        reason = _why_left_out(file, options)
-        told = any(note.code == "lfs-pointer" and file.path in note.text for note in notes)
-        if reason == "is a git-LFS pointer" and not told:
-            notes.append(Note("lfs-pointer", f"{file.path} is a git-LFS pointer, not the file; left out"))
-        if reason:
-            left_out.append((file.path, reason))
-            continue
-        if not _readable(file):
-            raise RunDirError(
-                f"{run.save_dir}/{file.path}: permission denied",
-                hint="make it readable, or leave it out with --exclude-artifacts",
-            )
-        chosen.append(Artifact(file.path, file.size, file.location))
-    return tuple(chosen), tuple(left_out)
-
-
-def _why_left_out(file: RunFile, options: ImportOptions) -> str | None:
-    if options.artifacts == "best" and file.path.startswith("weights/") and file.path != "weights/best.pt":
-        return "--artifacts best"
-    if options.max_artifact_size is not None and file.size > options.max_artifact_size:
-        return "--max-artifact-size"
-    if any(fnmatch(file.path, pattern) for pattern in options.exclude_artifacts):
-        return "--exclude-artifacts"
-    if file.size <= LFS_POINTER_BYTES and not file.path.endswith((".csv", ".yaml", ".txt")):
-        try:
-            with file.location.open("rb") as handle:
-                return "is a git-LFS pointer" if handle.read(40).startswith(b"version https://git-lfs") else None
-        except OSError:
-            return None
-    return None
-
-
-def _readable(file: RunFile) -> bool:
-    return os.access(file.location, os.R_OK) if type(file.location).__module__.startswith("pathlib") else True
 
 
 def _dataset(param: str | None, given: object) -> DatasetInput | None:

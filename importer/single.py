@@ -14,7 +14,8 @@ from importer.outcome import WROTE, Kind, Outcome, of_plan
 from importer.readers import read_run
 from importer.record import load_record
 from importer.replay import plan_import
-from importer.store import Store, failures
+from importer.store.client import Store
+from importer.store.failures import failures
 from importer.timeline import still_training
 from importer.verify import compare
 from importer.write import create_run, delete_run, fill_run

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from importer.callbacks import on_train_end
+from importer.discover import FoundRun
 from importer.errors import RunDirError, StoreError, YmlfError
 from importer.identity_key import content_fingerprint, training_key
 from importer.model import ImportOptions, TrainingRun
+from importer.outcome import Kind, Outcome
 from importer.readers import read_run
 from importer.replay import check_names, experiment_name
 from importer.sources.opening import absolute, fresh
+
+CHUNK = 16  # directories that one survey job looks at
 
 
 @dataclass(frozen=True)
@@ -92,3 +97,37 @@ def _describe(run: TrainingRun, save_dir: Path, root: Path, options: ImportOptio
         children=tuple(child.save_dir for child in run.children if child.family != "tune"),
         segment=run.segment,
     )
+
+
+def survey_all(found: Iterable[FoundRun], options: ImportOptions, executor: Executor) -> list[Survey]:
+    """The surveys of all directories in their order, less those that a tune imports as its children."""
+    found = list(found)
+    chunks = [found[at : at + CHUNK] for at in range(0, len(found), CHUNK)]
+    surveys = [told for part in executor.map(_survey_chunk, chunks, [options] * len(chunks)) for told in part]
+    owned = {str(Path(path).resolve()) for told in surveys for path in told.children}
+    return [told for told in surveys if not owned or str(Path(told.save_dir).resolve()) not in owned]
+
+
+def _survey_chunk(found: Sequence[FoundRun], options: ImportOptions) -> list[Survey]:
+    return [told for run in found for told in survey(run.save_dir, run.root, replace(options, root=str(run.root)))]
+
+
+def set_aside(surveys: Iterable[Survey]) -> tuple[list[Survey], list[Outcome]]:
+    """The surveys to go on with, and the outcomes of those that were refused or are a copy of another.
+
+    Of two directories with one key, that with more epochs is the training.
+    """
+    surveys = list(surveys)
+    chosen: dict[str, Survey] = {}
+    for told in surveys:
+        if told.refused is None and (told.key not in chosen or chosen[told.key].epochs < told.epochs):
+            chosen[told.key] = told
+    kept, aside = [], []
+    for told in surveys:
+        if told.refused is not None:
+            aside.append(Outcome(Kind.REFUSED, told.save_dir, told.refused, told.hint))
+        elif chosen[told.key] is not told:
+            aside.append(Outcome(Kind.DUPLICATE, told.save_dir, chosen[told.key].save_dir, key=told.key))
+        else:
+            kept.append(told)
+    return kept, aside

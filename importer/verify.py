@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from importer.artifacts import is_local, list_artifacts, spooled
 from importer.identity import COMPLETE, FINGERPRINT, KEY, STATE, same_value, stored_points
 from importer.model import Artifact, ImportPlan, MetricPoint
 from importer.naming import MAX_TAG_VALUE
-from importer.store import Store, failures
-from importer.write import is_local, list_artifacts, spooled
+from importer.store.client import Store
+from importer.store.failures import failures
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -38,7 +38,7 @@ def sqlite_uri(tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from importer.store import open_store
+    from importer.store.opening import open_store
 
     path = tmp_path_factory.mktemp("empty_database") / "mlflow.db"
     open_store(f"sqlite:///{path}")

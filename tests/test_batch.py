@@ -191,10 +191,8 @@ def test_words_close_with_a_table_by_outcome_and_the_reasons(tree: Path, empty_s
     assert "156 points and " in answer.out.splitlines()[-1]
 
 
-def test_a_log_gets_plain_lines_of_progress(
-    tree: Path, empty_store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("importer.progress.LINE_SECONDS", 0.0)
+def test_a_log_gets_plain_lines_of_progress(tree: Path, empty_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importer.terminal.progress.LINE_SECONDS", 0.0)
     answer = ymlf("import", tree, "--tracking-uri", empty_store, "-j", "1")
     lines = answer.err.splitlines()
     assert [line.split()[0] for line in lines] == ["1/4", "2/4", "3/4", "4/4"]

@@ -22,10 +22,10 @@ from services.process import wait_until
 from trees import active, assert_whole, small_tree
 
 from importer.batch import Batch, Stop
-from importer.engines import local_executor
 from importer.model import ImportOptions
 from importer.outcome import Kind, Outcome
 from importer.survey import Survey
+from importer.workers.local import local_executor
 
 RUNS = 16
 MANY_RUNS = 40

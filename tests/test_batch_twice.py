@@ -19,7 +19,7 @@ from services.postgres import PostgresServer
 from stores import runs_in
 from trees import assert_whole, small_tree, summary, training
 
-from importer.store import open_store
+from importer.store.opening import open_store
 
 RUNS = 40
 

@@ -56,7 +56,6 @@ class Seen(NamedTuple):
             expect(drawn).to_be_visible()
             self.page.screenshot(path=Path(os.environ["YMLF_PICTURES"], f"{name}.png").resolve(), animations="disabled")
 
-
     def _close_assistant(self) -> None:
         """MLflow's chat panel, which takes a quarter of the window, is gone."""
         close = self.page.get_by_role("button", name="Close", exact=True)

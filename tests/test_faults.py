@@ -42,8 +42,8 @@ def _no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
-    monkeypatch.setattr("importer.store.PAUSE_SECONDS", (0.0, 0.05))
-    monkeypatch.setattr("importer.patience.PAUSE_SECONDS", (0.0, 0.05))
+    monkeypatch.setattr("importer.store.failures.PAUSE_SECONDS", (0.0, 0.05))
+    monkeypatch.setattr("importer.store.patience.PAUSE_SECONDS", (0.0, 0.05))
 
 
 @pytest.fixture

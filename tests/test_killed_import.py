@@ -21,7 +21,7 @@ from services.fault_proxy import fault_proxy
 from services.mlflow_server import MlflowServer
 from stores import runs_in
 
-from importer.store import open_store
+from importer.store.opening import open_store
 
 MOMENTS = 20
 LONG = Training(epochs=80, plots=False)  # its points take two requests; it has three artifacts

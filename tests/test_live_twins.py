@@ -59,9 +59,7 @@ def log_as_live_did(uri: str, live: Mapping[str, object]) -> str:
 
 
 @pytest.mark.parametrize("more", [(), ("-j", "2")], ids=["one by one", "in parallel"])
-def test_what_the_callback_logged_itself_is_left_alone(
-    more: tuple[str, ...], tmp_path: Path, empty_store: str
-) -> None:
+def test_what_the_callback_logged_itself_is_left_alone(more: tuple[str, ...], tmp_path: Path, empty_store: str) -> None:
     live = json.loads((FIXTURES / "tracked-live.json").read_text())
     assert sorted(live) == fixture_names()
     tracked = sorted(log_as_live_did(empty_store, told) for told in live.values())

@@ -46,7 +46,7 @@ def test_what_is_told_of_a_directory_has_its_name_as_it_is(name: str, tmp_path: 
     assert f"error: {name}x: no such file or directory" in ymlf("plan", f"{name}x", cwd=tmp_path).err
 
 
-@pytest.mark.parametrize("name", ["/a/b", "it's \"quoted\"", "實驗", "a%b_c", "[red]", "x" * 500])
+@pytest.mark.parametrize("name", ["/a/b", 'it\'s "quoted"', "實驗", "a%b_c", "[red]", "x" * 500])
 def test_an_experiment_of_any_name_is_found_again(name: str, tmp_path: Path, empty_store: str) -> None:
     Training().write(tmp_path / "train")
     words = ("import", tmp_path / "train", "--tracking-uri", empty_store, "--experiment", name)

@@ -114,9 +114,7 @@ def test_without_a_tracking_uri_the_run_goes_to_mlflows_own_default_store(
     assert [run.info.run_name for run in runs_in(f"sqlite:///{path}")] == ["train"]
 
 
-def test_a_run_says_who_imported_it_from_what_and_which_dataset_it_trained_on(
-    tmp_path: Path, empty_store: str
-) -> None:
+def test_a_run_says_who_imported_it_from_what_and_which_dataset_it_trained_on(tmp_path: Path, empty_store: str) -> None:
     assert ymlf("import", Training().write(tmp_path / "train"), "--tracking-uri", empty_store).status == 0
     [run] = runs_in(empty_store)
     assert run.data.tags["mlflow.source.name"] == "ymlf"

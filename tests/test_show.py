@@ -15,8 +15,8 @@ from command import ymlf, ymlf_process
 from directories import COLUMNS, Training, copy_fixture
 from rich.console import Console
 
-from importer.chart import PLOT_LINES, draw_chart, place_side_by_side
-from importer.show import coloured
+from importer.terminal.chart import PLOT_LINES, draw_chart, place_side_by_side
+from importer.terminal.show import coloured
 
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "images" / "show.svg"
 BRAILLE = re.compile("[\u2800-\u28ff]")
@@ -24,9 +24,7 @@ BRAILLE = re.compile("[\u2800-\u28ff]")
 
 def chart(values: list[float], width: int = 24, first: int = 0) -> list[str]:
     """An ASCII chart of values at steps from `first` on."""
-    return [
-        line.rstrip() for line in draw_chart("loss", list(enumerate(values, first)), width, ascii_only=True)
-    ]
+    return [line.rstrip() for line in draw_chart("loss", list(enumerate(values, first)), width, ascii_only=True)]
 
 
 def _dots(braille: str) -> int:

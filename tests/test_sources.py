@@ -86,9 +86,7 @@ def test_every_fixture_is_imported_out_of_a_bucket_and_verified_against_the_disk
         assert (answer.status, summary(answer)) == (0, {"verified": len(fixture_names())})
 
 
-def test_a_tree_in_a_bucket_is_imported_by_processes_and_by_dask(
-    tmp_path: Path, s3: S3Server, sqlite_uri: str
-) -> None:
+def test_a_tree_in_a_bucket_is_imported_by_processes_and_by_dask(tmp_path: Path, s3: S3Server, sqlite_uri: str) -> None:
     tree = small_tree(tmp_path / "tree", 6, epochs=3)
     url = upload(tree, s3, "tree")
     answer = ymlf_process("import", url, "--tracking-uri", sqlite_uri, "--json", "-j", "2", "--include", "*/train?")

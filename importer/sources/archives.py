@@ -94,7 +94,7 @@ class UnpackedPath:
         below = self.local.relative_to(self.archive.top).as_posix()
         prefix = "" if below == "." else f"{below}/"
         notes = [
-            Note("archive-member", f"{name[len(prefix):]} was left in the archive: {why}")
+            Note("archive-member", f"{name[len(prefix) :]} was left in the archive: {why}")
             for name, why in self.archive.left_out
             if name.startswith(prefix)
         ]

@@ -18,6 +18,7 @@ from importer.redaction import redact
 from importer.sources.archives import UnpackedPath, is_archive, open_archive
 from importer.sources.remote import RemotePath, open_remote
 
+PathLike = str | os.PathLike[str]  # a local path, a URL such as s3://bucket/runs, or an archive
 COPY_BLOCK = 8 * 1024 * 1024  # bytes of a remote file that one request fetches
 
 

@@ -8,26 +8,16 @@ from __future__ import annotations
 
 import io
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
-from importer.errors import StoreError, UsageError
+from importer.errors import UsageError
 from importer.redaction import redact
+from importer.sources.filesystem import FOLDER, RemoteFile, RemoteStat, stat_of, telling
 
 CHECKPOINT_BLOCK = 64 * 1024  # bytes; a checkpoint is read at its two ends, by a few kB each
 BLOCK = 4 * 1024 * 1024  # bytes; all else is read from the first byte to the last, and mostly is smaller
-MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")  # as filesystems call it
-
-
-class RemoteStat(NamedTuple):
-    """What os.stat_result has of use here; a time that the filesystem does not tell is 0."""
-
-    st_mode: int
-    st_size: int
-    st_mtime: float
 
 
 class RemotePath:
@@ -107,7 +97,6 @@ class RemotePath:
         """False: object stores have no links."""
         return False
 
-
     def fresh(self) -> RemotePath:
         """The same place, to be asked for anew."""
         return RemotePath(self.fs, self.path, self.shown)
@@ -117,8 +106,8 @@ class RemotePath:
         if self._is_missing:
             raise FileNotFoundError(2, "no such file or directory", self.shown)
         if self._found is None:
-            with _told(self.shown):
-                self._found = _stat(self.fs.info(self.path))
+            with telling(self.shown):
+                self._found = stat_of(self.fs.info(self.path))
         return self._found
 
     def exists(self) -> bool:
@@ -141,13 +130,13 @@ class RemotePath:
         if self._is_missing:
             raise FileNotFoundError(2, "no such file or directory", self.shown)
         if self._entries is None:
-            with _told(self.shown):
+            with telling(self.shown):
                 listed = self.fs.ls(self.path, detail=True)
             if [entry["name"].rstrip("/") for entry in listed] == [self.path] and listed[0]["type"] == "file":
                 raise NotADirectoryError(20, "is a file", self.shown)
             self._entries = {}
             for entry in listed:
-                self._add(entry["name"].rstrip("/").removeprefix(self.path).lstrip("/"), _stat(entry))
+                self._add(entry["name"].rstrip("/").removeprefix(self.path).lstrip("/"), stat_of(entry))
         return iter(list(self._entries.values()))
 
     def with_tree(self) -> RemotePath:
@@ -155,19 +144,19 @@ class RemotePath:
 
         Errors: FileNotFoundError when there is nothing.
         """
-        with _told(self.shown):
+        with telling(self.shown):
             found = self.fs.find(self.path, detail=True)
         if not found:
             raise FileNotFoundError(2, "no such file or directory", self.shown)
         top = self.fresh()
         if list(found) == [self.path]:
-            top._found = _stat(found[self.path])
+            top._found = stat_of(found[self.path])
             return top
-        top._found, top._entries = _FOLDER, {}
+        top._found, top._entries = FOLDER, {}
         for path, details in found.items():
             below = path.removeprefix(self.path).lstrip("/")
             if below and not below.endswith("/"):
-                top._add(below, _stat(details))
+                top._add(below, stat_of(details))
         return top
 
     def _add(self, below: str, found: RemoteStat) -> None:
@@ -177,7 +166,7 @@ class RemotePath:
         if "" in above or not name:
             return  # `a//b` is an object of its own that no folder leads to, and `a/` a folder's mark
         for part in above:
-            folder = folder._child(part, _FOLDER)
+            folder = folder._child(part, FOLDER)
         folder._child(name, found)
 
     def _child(self, name: str, found: RemoteStat) -> RemotePath:
@@ -195,46 +184,13 @@ class RemotePath:
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(21, "is a folder", self.shown)
         block = CHECKPOINT_BLOCK if self.suffix == ".pt" else BLOCK
-        return io.BufferedReader(_RemoteFile(self, found.st_size), min(block, max(1, found.st_size)))
+        raw = RemoteFile(self.fs, self.path, self.shown, found.st_size)
+        return io.BufferedReader(raw, min(block, max(1, found.st_size)))
 
     def read_bytes(self) -> bytes:
         """All its bytes."""
         with self.open() as handle:
             return handle.read()
-
-
-_FOLDER = RemoteStat(stat.S_IFDIR, 0, 0.0)
-
-
-class _RemoteFile(io.RawIOBase):
-    """A file of an object store; each read is one request for just these bytes."""
-
-    def __init__(self, place: RemotePath, size: int) -> None:
-        super().__init__()
-        self.place, self.size, self.at = place, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self.at = offset + (0, self.at, self.size)[whence]
-        return self.at
-
-    def tell(self) -> int:
-        return self.at
-
-    def readinto(self, buffer: Any) -> int:
-        end = min(self.at + len(buffer), self.size)
-        if end <= self.at:
-            return 0
-        with _told(self.place.shown):
-            content = self.place.fs.cat_file(self.place.path, start=self.at, end=end)
-        buffer[: len(content)] = content
-        self.at += len(content)
-        return len(content)
 
 
 def open_remote(url: str) -> RemotePath:
@@ -259,42 +215,3 @@ def open_remote(url: str) -> RemotePath:
     if not path:
         raise UsageError(f"{shown}: names no bucket", hint="write s3://bucket/runs")
     return RemotePath(fs, path, shown.rstrip("/"))
-
-
-def _stat(details: Mapping[str, Any]) -> RemoteStat:
-    if details["type"] == "directory":
-        return _FOLDER
-    modified = next((details[name] for name in MODIFIED if details.get(name)), 0.0)
-    return RemoteStat(stat.S_IFREG, int(details.get("size") or 0), _seconds(modified))
-
-
-def _seconds(modified: object) -> float:
-    """A time as the filesystems tell it, in seconds since the Unix epoch; 0 where it cannot be read."""
-    if isinstance(modified, str):
-        try:
-            modified = datetime.fromisoformat(modified.replace("Z", "+00:00"))
-        except ValueError:
-            return 0.0
-    if isinstance(modified, datetime):
-        aware = modified if modified.tzinfo is not None else modified.replace(tzinfo=timezone.utc)
-        return aware.timestamp()
-    return float(modified) if isinstance(modified, (int, float)) else 0.0
-
-
-@contextmanager
-def _told(shown: str) -> Iterator[None]:
-    """Turn what filesystems raise, which has no common class, into a StoreError that says what was being read."""
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise
-    except PermissionError as error:
-        raise StoreError(f"{shown}: {_words(error)}", hint="may these credentials list and read it?") from error
-    except Exception as error:
-        hint = "are the credentials set, and does the endpoint answer? then run the same command again"
-        raise StoreError(f"{shown}: {_words(error)}", hint=hint, passing=True) from error
-
-
-def _words(error: Exception) -> str:
-    text = " ".join(redact(str(error) or type(error).__name__).split())
-    return text if len(text) <= 300 else text[:300] + " ..."

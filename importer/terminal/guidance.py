@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from importer.store import Store
+    from importer.store.client import Store
 
 MANY = 1000  # run directories that are counted, and no more
 USUAL = ("runs/mlflow", "mlruns")  # where Ultralytics' callback and MLflow itself kept their file stores by default
@@ -74,7 +74,7 @@ def local_file_store(uri: str) -> str | None:
 
 def new_store_words(store: Store, *, is_default: bool) -> list[str]:
     """What to tell, once, of a SQLite file that was made just now, and of the file stores beside it."""
-    from importer.store import database_file
+    from importer.store.opening import database_file
 
     file = database_file(store.uri)
     if file is None or not store.is_new:

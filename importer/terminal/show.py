@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from importer.chart import draw_chart, number, place_side_by_side
 from importer.model import ImportPlan, MetricPoint
 from importer.report import plan_facts, print_facts, print_notes
+from importer.terminal.chart import draw_chart, number, place_side_by_side
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from importer import __version__
-from importer.engines import ignore_signals
 from importer.errors import UsageError
+from importer.workers.local import ignore_signals
 
 if TYPE_CHECKING:
     from dask.distributed import Client

@@ -9,21 +9,19 @@ import signal
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING
 
 import click
 
-from importer.errors import StoreError, UsageError, YmlfError
-from importer.redaction import RedactingFormatter, tell_a_bug
+from importer.errors import UsageError
+from importer.redaction import RedactingFormatter
 
 if TYPE_CHECKING:
-    from importer.api import Work
     from importer.batch import Stop
     from importer.outcome import Outcome
-    from importer.store import Store
+    from importer.store.client import Store
 
 PIPE_WIDTH = 1000  # a table that goes to a file or a pipe is not cut to a screen
 FEW = 3  # outcomes up to this many are told in full, more in a table
@@ -33,7 +31,7 @@ class Terminal:
     """Where words go, and how many."""
 
     def __init__(self, *, as_json: bool = False, verbose: int = 0, quiet: bool = False) -> None:
-        from importer.screen import open_console
+        from importer.terminal.screen import open_console
 
         self.as_json, self.verbose, self.quiet = as_json, verbose, quiet
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
@@ -54,7 +52,7 @@ class Terminal:
 
     def echo_json(self, line: str) -> None:
         """A line of JSON on stdout, in the characters that it can take."""
-        from importer.screen import takes_unicode
+        from importer.terminal.screen import takes_unicode
 
         click.echo(line if takes_unicode(sys.stdout) else json.dumps(json.loads(line), allow_nan=False))
 
@@ -69,7 +67,7 @@ class Terminal:
 
     def explain_new_store(self, store: Store, *, is_default: bool) -> None:
         """Say on stderr where a database is that was made just now, and how to look."""
-        from importer.guidance import new_store_words
+        from importer.terminal.guidance import new_store_words
 
         if not self.quiet and not self.as_json:
             for line in new_store_words(store, is_default=is_default):
@@ -98,8 +96,8 @@ class Terminal:
     ) -> int:
         """Tell each outcome as it comes and all of them at the end; the exit status."""
         from importer.outcome import exit_status
-        from importer.progress import show_progress
         from importer.report import Tally, outcome_json
+        from importer.terminal.progress import show_progress
 
         tally = Tally(total)
         with ExitStack() as stack:
@@ -115,13 +113,13 @@ class Terminal:
                 if target is not None:
                     target.write(line + "\n")
                     target.flush()
-                self._tell(outcome, total, store)
+                self.tell(outcome, total, store)
                 progress(tally)
             status = 128 + self.signal if self.signal is not None else exit_status(tally.counts)
             self._close(tally, status, target)
         return status
 
-    def _tell(self, outcome: Outcome, total: int, store: Store | None) -> None:
+    def tell(self, outcome: Outcome, total: int, store: Store | None) -> None:
         """One outcome in words: whole for a few, for many only what went wrong or was asked for."""
         from importer.outcome import SOURCE_FAULTS, Kind
         from importer.report import outcome_line, print_mismatches, print_notes
@@ -205,64 +203,3 @@ def where_to_look(outcome: Outcome, store: Store) -> str:
     if store.is_server:
         return f"{store.shown_uri.rstrip('/')}/#/experiments/{outcome.experiment_id}/runs/{outcome.run_id}"
     return f"look at it with: mlflow ui --backend-store-uri {store.shown_uri}"
-
-
-def dry_run_all(terminal: Terminal, work: Work, tracking_uri: str | None) -> int:
-    """Plan and look up each run, and say what an import would do; the exit status that it would have now."""
-    from importer.outcome import Kind, exit_status
-    from importer.report import plan_as_json, print_plan
-    from importer.single import decide
-    from importer.store import open_existing_store
-    from importer.survey import read_surveyed
-
-    store = open_existing_store(tracking_uri)
-    kinds = []
-    for settled in work.settled:
-        terminal._tell(settled, 1, None)
-        kinds.append(settled.kind)
-    for told in work.surveys:
-        options = replace(work.options, root=told.root)
-        try:
-            decision = decide(read_surveyed(told, options), store, options)
-        except StoreError:
-            raise
-        except YmlfError as error:
-            terminal.warn(f"error: {error.message}", "red")
-            kinds.append(Kind.REFUSED)
-            continue
-        kinds.append(decision.kind)
-        if terminal.as_json:
-            terminal.write_json({"would_be": decision.kind.value, **plan_as_json(decision.plan)})
-            continue
-        if not terminal.quiet:
-            print_plan(terminal.out, decision.plan)
-        reason = f" ({decision.reason})" if decision.reason else ""
-        terminal.say(f"would be {decision.kind.value}{reason}")
-    return exit_status(kinds)
-
-
-def run(cli: click.Group) -> None:
-    """Run the commands; a YmlfError becomes two lines and its exit status, a bug keeps its traceback."""
-    from importer.screen import write_any_character
-
-    write_any_character()
-    sys.excepthook = tell_a_bug
-    try:
-        cli(prog_name="ymlf", standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
-    except click.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except YmlfError as error:
-        from importer.redaction import redact
-
-        click.echo(redact(f"error: {error.message}"), err=True)
-        if error.hint:
-            click.echo(redact(f"  hint: {error.hint}"), err=True)
-        sys.exit(3 if isinstance(error, StoreError) else 2 if isinstance(error, UsageError) else 1)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)

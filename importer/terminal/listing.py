@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from importer.api import Work
 from importer.errors import StoreError, YmlfError
 from importer.identity import Presence, look_up
 from importer.ledger import Import, Undo
@@ -14,12 +13,13 @@ from importer.outcome import Kind, exit_status
 from importer.redaction import redact
 from importer.replay import plan_import
 from importer.report import outcome_line, size, utc
-from importer.screen import print_rows
-from importer.store import Store
+from importer.store.client import Store
 from importer.survey import Survey, read_surveyed
+from importer.terminal.screen import print_rows
+from importer.work import Work
 
 if TYPE_CHECKING:
-    from importer.terminal import Terminal
+    from importer.terminal.output import Terminal
 
 
 def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:

@@ -33,7 +33,7 @@ def local_executor(jobs: int, *, threads: bool) -> Iterator[Executor]:
         methods = multiprocessing.get_all_start_methods()
         context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
-            context.set_forkserver_preload(["importer.batch", "mlflow"])
+            context.set_forkserver_preload(["importer.workers.jobs", "mlflow"])
         pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=begin_worker)
     try:
         yield pool

@@ -1,0 +1,1 @@
+"""An MLflow store: opening it, its client, and its failures in plain words."""

@@ -1,0 +1,115 @@
+"""A store is opened: by one importer at a time, without MLflow's own words, not waiting for one that is away."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from importer.errors import StoreError
+from importer.redaction import redact, remember_login
+from importer.store.client import EmptyStore, Store
+from importer.store.failures import failures
+from importer.store.first_open import alone_at_opening
+
+RETRIES, TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
+
+PROBE_SECONDS = "5"
+
+HTTP_CONNECTIONS = 64  # kept open; MLflow's 10 are fewer than an import's threads use
+
+
+def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store:
+    """The store at a URI, else at MLFLOW_TRACKING_URI, else MLflow's own default, opened and ready for workers.
+
+    With `probe`, a server that does not answer is found out at once, not after all of MLflow's retries.
+
+    Errors: StoreError when it cannot be opened.
+    """
+    _quieten()
+    import mlflow
+    from mlflow import MlflowClient
+
+    uri = tracking_uri or mlflow.get_tracking_uri()
+    remember_login(uri)
+    file = database_file(uri)
+    is_new = file is not None and not file.exists()
+    patience = _impatient() if probe else nullcontext()
+    with _refusal_of_a_file_store(uri), failures("opening the tracking store"), patience, alone_at_opening(uri):
+        store = Store(MlflowClient(uri), uri)
+        store.client.search_experiments(max_results=1)
+    store.is_new = is_new
+    return store
+
+
+@contextmanager
+def _refusal_of_a_file_store(uri: str) -> Iterator[None]:
+    """MLflow's many words about a store of files are told in a few, with its own way out of it."""
+    from importer.terminal.guidance import how_to_migrate, local_file_store
+
+    try:
+        yield
+    except StoreError as error:
+        folder = local_file_store(uri)
+        if folder is None or "MLFLOW_ALLOW_FILE_STORE" not in str(error.__cause__):
+            raise
+        command, target = how_to_migrate(folder)
+        raise StoreError(
+            f"{folder}: an old file store, which MLflow no longer opens",
+            hint=f"copy it to a database with `{command}`, then give --tracking-uri {target}",
+        ) from error
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of a SQLite store; None for another store."""
+    path = uri.partition("?")[0].removeprefix("sqlite:///")
+    return Path(path) if path and uri.startswith("sqlite:///") else None
+
+
+def open_existing_store(tracking_uri: str | None = None, *, required: bool = False) -> Store:
+    """The store, to be looked at only: a SQLite file that is not there is not made.
+
+    Errors: StoreError when it cannot be opened, or is `required` and not there.
+    """
+    _quieten()
+    import mlflow
+
+    with failures("opening the tracking store"):
+        uri = tracking_uri or mlflow.get_tracking_uri()
+    file = database_file(uri)
+    if file is not None and not file.exists():
+        if required:
+            raise StoreError(f"{redact(uri)}: no such file", hint="check --tracking-uri, or import something first")
+        return EmptyStore(uri)
+    return open_store(uri, probe=True)
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """A server is asked twice at most, and has a few seconds to answer, where the environment gives it no more."""
+    kept = {name: os.environ.get(name) for name in (RETRIES, TIMEOUT)}
+    os.environ.update({RETRIES: "1", TIMEOUT: kept[TIMEOUT] or PROBE_SECONDS})
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _quieten() -> None:
+    """MLflow's own words, bars and beacons stay out of our output."""
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_HTTP_POOL_MAXSIZE", str(HTTP_CONNECTIONS))
+    level = os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    for name in ("mlflow", "alembic", "psycopg", "urllib3"):
+        logging.getLogger(name).setLevel(level)
+    if level == "ERROR":
+        logging.getLogger("mlflow.store.db.utils").setLevel("CRITICAL")  # a traceback for each error, and raises it too

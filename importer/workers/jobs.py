@@ -1,0 +1,103 @@
+"""What one worker does with one surveyed directory, in a store that it opens once."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from importer.errors import StoreError, YmlfError
+from importer.identity import COMPLETE, FINGERPRINT, STATE, search_key
+from importer.model import ImportOptions
+from importer.outcome import Kind, Outcome
+from importer.single import import_read_run, verify_read_run
+from importer.store.client import Store
+from importer.store.failures import failures, twice
+from importer.store.opening import open_store
+from importer.survey import Survey, read_surveyed
+from importer.templates import needs_date
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+_stores: dict[str, Store] = {}
+
+_stores_lock = threading.Lock()
+
+
+def import_one(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
+    """The outcome of importing one surveyed directory, and its children's. Nothing is raised but bugs."""
+    options = replace(options, root=told.root)
+    try:
+        return twice(lambda: _import_or_pass(told, uri, options))  # identity finds what the first try left
+    except StoreError as error:
+        return [Outcome(Kind.FAILED, told.save_dir, error.message, error.hint, key=told.key)]
+    except YmlfError as error:
+        return [Outcome(Kind.REFUSED, told.save_dir, error.message, error.hint, key=told.key)]
+
+
+def _import_or_pass(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
+    began = time.monotonic()
+    store = worker_store(uri)
+    runs = None
+    if told.family != "tune":  # whose children are to be looked at, too
+        experiment_id = store.experiment_id(told.experiment, create=False)
+        with failures("looking the run up"):
+            runs = search_key(store, experiment_id, told.key) if experiment_id is not None else []
+        if (there := _there_already(told, runs)) is not None:
+            return [replace(there, seconds=time.monotonic() - began)]
+    run = read_surveyed(told, options)
+    if needs_date(options.experiment):
+        runs = None  # the survey could not tell the experiment
+    return import_read_run(run, store, options, options.import_id or "", runs)
+
+
+def verify_one(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
+    """How one surveyed directory compares with the store. Nothing is raised but bugs."""
+    options = replace(options, root=told.root)
+    try:
+        return twice(lambda: verify_read_run(read_surveyed(told, options), worker_store(uri), options, options.deep))
+    except StoreError as error:
+        return [Outcome(Kind.FAILED, told.save_dir, error.message, error.hint)]
+    except YmlfError as error:
+        return [Outcome(Kind.REFUSED, told.save_dir, error.message, error.hint)]
+
+
+def _there_already(told: Survey, runs: list[Run]) -> Outcome | None:
+    """The outcome for a training that is there, whole and unchanged: nothing more needs to be read."""
+    if len(runs) != 1:
+        return None
+    run = runs[0]
+    if run.data.tags.get(STATE) != COMPLETE or run.data.tags.get(FINGERPRINT) != told.fingerprint:
+        return None
+    return Outcome(
+        Kind.ALREADY_THERE,
+        told.save_dir,
+        run_id=run.info.run_id,
+        run_name=run.info.run_name,
+        experiment_id=run.info.experiment_id,
+        experiment_name=told.experiment,
+        key=told.key,
+    )
+
+
+def worker_store(uri: str) -> Store:
+    """The store at a URI, opened once per process."""
+    with _stores_lock:
+        if uri not in _stores:
+            _stores[uri] = open_store(uri)
+            if multiprocessing.parent_process() is not None:
+                spare_the_collector()
+        return _stores[uri]
+
+
+def spare_the_collector() -> None:
+    """Leave what is loaded by now out of garbage collection: SQLAlchemy's many objects set it off at every turn.
+
+    It takes a quarter off the CPU of an import; for processes of ymlf's own only, not for a program that imports it.
+    """
+    gc.collect()
+    gc.freeze()
