@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def _numbers(path: Path, header: tuple[str, ...], numbered: list[tuple[int, str]
         quoting=3,  # csv.QUOTE_NONE: cells were counted by their commas
         engine="c",
     )
-    columns = []
+    columns: list[Sequence[float | None]] = []
     for at, name in enumerate(header):
         cells = frame[at].tolist()
         try:
@@ -111,7 +111,7 @@ def _numbers(path: Path, header: tuple[str, ...], numbered: list[tuple[int, str]
                 raise ValueError
             columns.append(list(map(float, cells)))
         except ValueError:
-            columns.append([_number(cell, path, numbered[row][0], name) for row, cell in enumerate(cells)])  # type: ignore[misc]
+            columns.append([_number(cell, path, numbered[row][0], name) for row, cell in enumerate(cells)])
     return tuple(zip(*columns, strict=True))
 
 
@@ -224,10 +224,10 @@ def _running_seconds(
     return running, sorted(set(seams))
 
 
-def _never_backwards(values: object) -> tuple[float, ...]:
+def _never_backwards(values: Iterable[float]) -> tuple[float, ...]:
     latest = 0.0
     forward = []
-    for value in values:  # type: ignore[attr-defined]
+    for value in values:
         latest = max(latest, value)
         forward.append(latest)
     return tuple(forward)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -181,15 +180,10 @@ def _run(
 ) -> Iterator[Outcome]:
     workers = workers or Workers()
     jobs = workers.jobs or default_jobs(is_server=store.is_server, is_sqlite=store.is_sqlite, runs=len(surveys))
-
-    def engine() -> AbstractContextManager:  # type: ignore[type-arg]
-        if workers.dask is not None:
-            return dask_executor(workers.dask)
-        return local_executor(jobs, threads=store.is_server)
-
-    typed: Engine = engine
     uri = store.uri
+    engine: Engine = partial(local_executor, jobs, threads=store.is_server)
     if workers.dask is not None:
         surveys, uri = [anywhere(told) for told in surveys], absolute_uri(uri)
+        engine = partial(dask_executor, workers.dask)
     batch = Batch(surveys, job, uri, options, stop or Stop())
-    yield from batch.outcomes(typed, jobs, fail_fast=fail_fast)
+    yield from batch.outcomes(engine, jobs, fail_fast=fail_fast)
