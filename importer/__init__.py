@@ -11,18 +11,20 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "find_runs": "importer.discover",
-    "read_run": "importer.readers",
+    "read_run": "importer.api",
     "plan_import": "importer.replay",
     "import_run": "importer.api",
     "import_many": "importer.api",
     "verify_run": "importer.api",
     "undo_import": "importer.api",
+    "carry_out_undo": "importer.undo",
     "gather": "importer.work",
     "import_work": "importer.work",
     "verify_work": "importer.work",
     "list_imports": "importer.ledger",
-    "plan_undo": "importer.ledger",
+    "plan_undo": "importer.undo",
     "open_store": "importer.store.opening",
+    "open_existing_store": "importer.store.opening",
     "ImportOptions": "importer.model",
     "ImportPlan": "importer.model",
     "MetricPoint": "importer.model",
@@ -54,12 +56,14 @@ __all__ = [
     "Workers",
     "YmlfError",
     "__version__",
+    "carry_out_undo",
     "find_runs",
     "gather",
     "import_many",
     "import_run",
     "import_work",
     "list_imports",
+    "open_existing_store",
     "open_store",
     "plan_import",
     "plan_undo",
@@ -70,16 +74,16 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from importer.api import import_many, import_run, undo_import, verify_run
+    from importer.api import import_many, import_run, read_run, undo_import, verify_run
     from importer.discover import find_runs
     from importer.errors import PlanError, RunDirError, StoreError, UsageError, YmlfError
-    from importer.ledger import list_imports, plan_undo
+    from importer.ledger import list_imports
     from importer.model import ImportOptions, ImportPlan, MetricPoint, Note, TrainingRun
     from importer.outcome import Kind, Outcome
-    from importer.readers import read_run
     from importer.replay import plan_import
     from importer.selection import Selection
-    from importer.store.opening import open_store
+    from importer.store.opening import open_existing_store, open_store
+    from importer.undo import carry_out_undo, plan_undo
     from importer.work import Workers, gather, import_work, verify_work
 
 

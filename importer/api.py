@@ -5,25 +5,43 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
+from importer import readers
 from importer.callbacks import keep_run_active
 from importer.discover import find_runs
 from importer.errors import RunDirError
-from importer.ledger import Undo, new_import_id, plan_undo
+from importer.ledger import new_import_id
 from importer.model import ImportOptions, TrainingRun
 from importer.outcome import Kind, Outcome
-from importer.readers import read_run
 from importer.selection import Selection
 from importer.single import import_read_run, verify_read_run
 from importer.sources.archives import UnpackedPath
 from importer.sources.opening import PathLike, open_source
 from importer.store.opening import open_store
 from importer.templates import check_template
+from importer.undo import Undo, carry_out_undo, plan_undo
 from importer.work import Workers, gather, import_work
-from importer.write import delete_run
 
 log = logging.getLogger(__name__)
+
+
+def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | None = None) -> TrainingRun:
+    """The training of a run directory, or of an archive that holds one.
+
+    Of a results.csv that holds several trainings, the last, or that `segment`, from 0.
+
+    Errors: RunDirError when there is no run directory, which names those below, or it cannot be read as one.
+    """
+    root = open_source(place)
+    below = find_runs([root], follow_symlinks=follow_symlinks)
+    found = next(below, None)
+    if found is not None and (found.save_dir == root or (isinstance(root, UnpackedPath) and next(below, None) is None)):
+        return readers.read_run(found.save_dir, follow_symlinks=follow_symlinks, segment=segment)
+    hint = "a run directory holds args.yaml or results.csv"
+    if found is not None:
+        count = sum(1 for _ in find_runs([root], follow_symlinks=follow_symlinks))
+        hint += f"; {count} {'lies' if count == 1 else 'lie'} below, such as {found.save_dir}"
+    raise RunDirError(f"{place}: no run directory here", hint=hint)
 
 
 def import_run(save_dir: PathLike, *, tracking_uri: str | None = None, options: ImportOptions | None = None) -> Outcome:
@@ -36,16 +54,9 @@ def import_run(save_dir: PathLike, *, tracking_uri: str | None = None, options: 
     check_template(options.experiment)
     check_template(options.run_name)
     options = replace(options, keep_active=options.keep_active or keep_run_active())
-    run = _read(save_dir, options)
+    run = read_run(save_dir, follow_symlinks=options.follow_symlinks)
     store = open_store(tracking_uri)
     return import_read_run(run, store, options, options.import_id or new_import_id())[0]
-
-
-def _read(save_dir: PathLike, options: ImportOptions) -> TrainingRun:
-    place = open_source(save_dir)
-    if isinstance(place, UnpackedPath):  # an archive of one run mostly holds the directory, not its files
-        place = require_run(place, follow_symlinks=options.follow_symlinks)
-    return read_run(place, follow_symlinks=options.follow_symlinks)
 
 
 def import_many(
@@ -79,33 +90,22 @@ def verify_run(
     Errors: RunDirError and PlanError for the directory, StoreError for the store.
     """
     options = options or ImportOptions()
-    run = save_dir if isinstance(save_dir, TrainingRun) else _read(save_dir, options)
+    run = save_dir
+    if not isinstance(run, TrainingRun):
+        run = read_run(run, follow_symlinks=options.follow_symlinks)
     outcomes = verify_read_run(run, open_store(tracking_uri), options, deep)
     missing = [f"run: {told.reason}" for told in outcomes if told.kind is Kind.MISSING]
     return [*missing, *(mismatch for told in outcomes for mismatch in told.mismatches)]
 
 
-def undo_import(import_id: str, *, tracking_uri: str | None = None) -> Undo:
-    """Soft-delete the runs that an import created, and say which; what it only updated is kept.
+def undo_import(import_id: str, *, tracking_uri: str | None = None, selection: Selection | None = None) -> Undo:
+    """Soft-delete the runs that an import created, or those that the globs of `selection` name, and say which.
+
+    What the import only updated is kept.
 
     Errors: StoreError; UsageError when the id cannot be one, or no import of the store has it.
     """
     store = open_store(tracking_uri)
-    undo = plan_undo(store, import_id)
-    for run_id, _ in undo.created:
-        delete_run(store, run_id)
+    undo = plan_undo(store, import_id, selection)
+    carry_out_undo(store, undo)
     return undo
-
-
-def require_run(path: PathLike, *, follow_symlinks: bool = False) -> Path:
-    """The place, when it is a run directory or an archive of one. Errors: RunDirError that counts those below."""
-    place = open_source(path)
-    below = list(find_runs([place], follow_symlinks=follow_symlinks))
-    if any(run.save_dir == place for run in below):
-        return place
-    if len(below) == 1 and isinstance(place, UnpackedPath):
-        return below[0].save_dir
-    hint = "a run directory holds args.yaml or results.csv"
-    if below:
-        hint += f"; {len(below)} {'lies' if len(below) == 1 else 'lie'} below, such as {below[0].save_dir}"
-    raise RunDirError(f"{path}: no run directory here", hint=hint)

@@ -16,6 +16,7 @@ from importer.terminal.command_group import EPILOG, SuggestingGroup
 from importer.terminal.options import (
     build_options,
     build_selection,
+    glob_options,
     output_options,
     plan_options,
     selection_options,
@@ -78,9 +79,8 @@ def show(path: str, as_json: bool, **given: Any) -> None:
 @output_options
 def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given: Any) -> None:
     """Import the run directories at or below each PATH. Safe to stop at any moment and to start again."""
-    from importer.store.opening import open_store
+    from importer import Workers, gather, import_work, open_store
     from importer.terminal.dry_run import dry_run_all
-    from importer.work import Workers, gather, import_work
     from importer.workers.jobs import spare_the_collector
 
     terminal = _terminal(given, as_json)
@@ -114,8 +114,7 @@ def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given
 @output_options
 def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: Any) -> None:
     """Compare the run directories at or below each PATH with what the store holds, point by point."""
-    from importer.store.opening import open_existing_store
-    from importer.work import Workers, gather, verify_work
+    from importer import Workers, gather, open_existing_store, verify_work
 
     terminal = _terminal(given, as_json)
     work = gather(_paths(paths, given), build_options(given), build_selection(given), jobs=given["jobs"] or 2)
@@ -135,9 +134,8 @@ def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: An
 @output_options
 def scan(paths: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """List the run directories at or below each PATH, and with --tracking-uri what is imported already."""
-    from importer.store.opening import open_existing_store
+    from importer import gather, open_existing_store
     from importer.terminal.listing import list_runs
-    from importer.work import gather
 
     terminal = _terminal(given, as_json)
     work = gather(_paths(paths, given), build_options(given), build_selection(given), jobs=2)
@@ -150,8 +148,7 @@ def scan(paths: tuple[str, ...], as_json: bool, **given: Any) -> None:
 @output_options
 def imports(tracking_uri: str | None, as_json: bool, **given: Any) -> None:
     """List the imports that a store remembers."""
-    from importer.ledger import list_imports
-    from importer.store.opening import open_existing_store
+    from importer import list_imports, open_existing_store
     from importer.terminal.listing import print_imports
 
     print_imports(_terminal(given, as_json), list_imports(open_existing_store(tracking_uri, required=True)))
@@ -160,25 +157,23 @@ def imports(tracking_uri: str | None, as_json: bool, **given: Any) -> None:
 @cli.command()
 @click.argument("import_id", metavar="ID")
 @store_options
+@glob_options
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @output_options
 def undo(import_id: str, tracking_uri: str | None, yes: bool, as_json: bool, **given: Any) -> None:
-    """Soft-delete the runs that import ID created. What it only updated is kept."""
-    from importer.ledger import plan_undo
-    from importer.store.opening import open_existing_store
+    """Soft-delete the runs that import ID created, or those that the globs name. What it only updated is kept."""
+    from importer import carry_out_undo, open_existing_store, plan_undo
     from importer.terminal.listing import print_undo, undo_done
-    from importer.write import delete_run
 
     terminal = _terminal(given, as_json)
     store = open_existing_store(tracking_uri, required=True)
-    planned = plan_undo(store, import_id)
+    planned = plan_undo(store, import_id, build_selection(given))
     print_undo(terminal, planned)
     if not planned.created:
         sys.exit(0)
     if not yes and not click.confirm(f"Soft-delete {len(planned.created)} runs?", err=True):
         sys.exit(1)
-    for run_id, _ in planned.created:
-        delete_run(store, run_id)
+    carry_out_undo(store, planned)
     undo_done(terminal, planned)
 
 
@@ -194,16 +189,15 @@ def completion(shell: str) -> None:
 
 
 def _tell_plan(path: str, given: dict[str, Any], as_json: bool, tell: Callable[[Console, ImportPlan], None]) -> None:
-    from importer.api import require_run
+    from importer import plan_import, read_run
     from importer.report import plan_as_json
-    from importer.single import read_and_plan
     from importer.templates import check_template
 
     terminal = _terminal(given, as_json)
     options = build_options(given)
     check_template(options.experiment)
     check_template(options.run_name)
-    _, planned = read_and_plan(require_run(path, follow_symlinks=options.follow_symlinks), options)
+    planned = plan_import(read_run(path, follow_symlinks=options.follow_symlinks), options)
     if as_json:
         terminal.write_json(plan_as_json(planned))
     else:

@@ -1,4 +1,4 @@
-"""Which imports there were, and how to undo one: one experiment tag per import, and a tag on each run."""
+"""Which imports there were: one experiment tag per import, and a tag on each run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from importer.errors import UsageError
-from importer.identity import ALONE, IMPORT_ID, IMPORTED_AT, UPDATE_ID
+from importer.identity import ALONE, IMPORT_ID, IMPORTED_AT
 from importer.store.client import Store
 from importer.store.failures import failures, twice
 
@@ -34,16 +34,6 @@ class Import:
     started: str
     host: str
     counts: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Undo:
-    """What undoing an import would soft-delete and what it would keep."""
-
-    import_id: str
-    created: tuple[tuple[str, str], ...]  # (run_id, run_name)
-    updated: tuple[tuple[str, str], ...]
-    deleted: int = 0  # runs that it created and that are soft-deleted already
 
 
 def new_import_id() -> str:
@@ -85,46 +75,18 @@ def list_imports(store: Store) -> list[Import]:
     """Every import that a store remembers, oldest first. Errors: StoreError."""
     found: dict[str, Import] = {}
     with failures("reading the ledger"):
-        for experiment in _experiments(store):
+        for experiment in all_experiments(store):
             for key, value in experiment.tags.items():
                 if key.startswith(PREFIX):
                     _add(found, key.removeprefix(PREFIX), experiment.name, _entry(value))
-            for run in _search(store, str(experiment.experiment_id), f"tags.`{ALONE}` = 'true'"):
+            for run in search_all(store, str(experiment.experiment_id), f"tags.`{ALONE}` = 'true'"):
                 entry = {"started": run.data.tags.get(IMPORTED_AT, ""), "counts": {"imported": 1}}
                 _add(found, run.data.tags.get(IMPORT_ID, ""), experiment.name, entry)
     return sorted(found.values(), key=lambda told: (told.started, told.import_id))
 
 
-def plan_undo(store: Store, import_id: str) -> Undo:
-    """The runs that an import created, to be soft-deleted, and those that it only updated.
-
-    Errors: StoreError; UsageError when the id cannot be one, or no import of the store has it.
-    """
-    from mlflow.entities import ViewType
-
-    check_import_id(import_id)
-    deleted, known = 0, False
-    created: list[tuple[str, str]] = []
-    updated: list[tuple[str, str]] = []
-    with failures("looking for the import's runs"):
-        for experiment in _experiments(store):
-            experiment_id = str(experiment.experiment_id)
-            created += map(_named, _search(store, experiment_id, f"tags.`{IMPORT_ID}` = '{import_id}'"))
-            updated += map(_named, _search(store, experiment_id, f"tags.`{UPDATE_ID}` = '{import_id}'"))
-            gone = _search(store, experiment_id, f"tags.`{IMPORT_ID}` = '{import_id}'", ViewType.DELETED_ONLY)
-            deleted += sum(1 for _ in gone)
-            known = known or PREFIX + import_id in experiment.tags
-    if not (known or created or updated or deleted):
-        raise UsageError(f"{import_id}: no import of this store", hint="`ymlf imports` lists them")
-    mine = {run_id for run_id, _ in created}
-    return Undo(import_id, tuple(created), tuple(run for run in updated if run[0] not in mine), deleted)
-
-
-def _named(run: Run) -> tuple[str, str]:
-    return str(run.info.run_id), str(run.info.run_name)
-
-
-def _experiments(store: Store) -> Iterator[Experiment]:
+def all_experiments(store: Store) -> Iterator[Experiment]:
+    """Every active experiment of a store, page after page."""
     token = None
     while True:
         page = store.client.search_experiments(max_results=PAGE, page_token=token)
@@ -134,7 +96,8 @@ def _experiments(store: Store) -> Iterator[Experiment]:
             return
 
 
-def _search(store: Store, experiment_id: str, condition: str, view: int = ACTIVE) -> Iterator[Run]:
+def search_all(store: Store, experiment_id: str, condition: str, view: int = ACTIVE) -> Iterator[Run]:
+    """Every run of an experiment that meets a condition, page after page."""
     token = None
     while True:
         page = store.client.search_runs([experiment_id], condition, view, PAGE, page_token=token)

@@ -35,7 +35,11 @@ def by_path(found: Iterable[FoundRun], selection: Selection) -> list[FoundRun]:
 
 def _wanted(run: FoundRun, selection: Selection) -> bool:
     path = run.save_dir.as_posix()
-    names = (path, below(path, run.root.as_posix()) or path, run.save_dir.name)
+    return is_named((path, below(path, run.root.as_posix()) or path, run.save_dir.name), selection)
+
+
+def is_named(names: Sequence[str], selection: Selection) -> bool:
+    """Whether one of the names of a run matches an include glob, if there is any, and none an exclude glob."""
 
     def matches(globs: Sequence[str]) -> bool:
         return any(fnmatch(name, glob) for glob in globs for name in names)

@@ -439,7 +439,10 @@ def test_undo_keeps_what_was_only_updated_and_restore_brings_back_the_rest(grown
     answer = ymlf("undo", "second", "--yes", "--tracking-uri", empty_store)
     assert answer.status == 0
     told = [line.split(maxsplit=2) for line in answer.out.splitlines()[:2]]
-    assert [(word, rest) for word, _, rest in told] == [("delete", "new"), ("keep", "train2  (only updated)")]
+    assert [(word, rest) for word, _, rest in told] == [
+        ("delete", f"new  {grown / 'new'}"),
+        ("keep", f"train2  {grown / 'train2'}  (only updated)"),
+    ]
     assert "mlflow runs restore --run-id" in answer.out
     [deleted] = [run for run in runs_in(empty_store) if run.info.lifecycle_stage == "deleted"]
     assert deleted.info.run_name == "new"
@@ -447,6 +450,27 @@ def test_undo_keeps_what_was_only_updated_and_restore_brings_back_the_rest(grown
     subprocess.run(restore, env={**os.environ, "MLFLOW_TRACKING_URI": empty_store}, check=True, capture_output=True)
     assert_whole(empty_store, grown, 5)
     assert summary(imported(grown, uri=empty_store)) == {"already there": 5}
+
+
+@pytest.mark.parametrize(
+    ("globs", "left"),
+    [
+        pytest.param(["--include", "train1*"], ["train", "train2", "train3"], id="by name"),
+        pytest.param(["--include", "*/train", "--include", "train2"], ["train3", "train10"], id="by path or name"),
+        pytest.param(["--exclude", "*/train10"], ["train10"], id="all but one"),
+        pytest.param(["--include", "nothing"], ["train", "train2", "train3", "train10"], id="none"),
+    ],
+)
+def test_a_part_of_an_import_is_undone_by_globs(
+    globs: list[str], left: list[str], tree: Path, empty_store: str
+) -> None:
+    imported(tree, "--import-id", "job", uri=empty_store)
+    answer = ymlf("undo", "job", "--yes", *globs, "--tracking-uri", empty_store)
+    assert answer.status == 0, answer.err
+    assert sorted(run.info.run_name for run in active(empty_store)) == sorted(left)
+    assert f"{len(left)} more of this import" in answer.out
+    assert ymlf("undo", "job", "--yes", "--tracking-uri", empty_store).status == 0
+    assert active(empty_store) == []
 
 
 def test_what_was_undone_can_be_imported_again(tree: Path, empty_store: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from importer.errors import StoreError, YmlfError
 from importer.identity import Presence, look_up
-from importer.ledger import Import, Undo
+from importer.ledger import Import
 from importer.outcome import Kind, exit_status
 from importer.redaction import redact
 from importer.replay import plan_import
@@ -16,6 +16,7 @@ from importer.report import outcome_line, size, utc
 from importer.store.client import Store
 from importer.survey import Survey, read_surveyed
 from importer.terminal.screen import print_rows
+from importer.undo import Undo
 from importer.work import Work
 
 if TYPE_CHECKING:
@@ -94,15 +95,18 @@ def print_imports(terminal: Terminal, found: Iterable[Import]) -> None:
 def print_undo(terminal: Terminal, planned: Undo) -> None:
     """What an undo would soft-delete and what it keeps."""
     if terminal.as_json:
-        terminal.write_json({"import_id": planned.import_id, "soft_delete": [run_id for run_id, _ in planned.created],
-                             "keep": [run_id for run_id, _ in planned.updated]})  # fmt: skip
+        terminal.write_json({"import_id": planned.import_id, "soft_delete": [run.run_id for run in planned.created],
+                             "keep": [run.run_id for run in planned.updated]})  # fmt: skip
     if not planned.created:
         gone = f"; {planned.deleted} are soft-deleted already" if planned.deleted else ""
-        terminal.say(f"import {planned.import_id} has no runs to delete{gone}")
-    for run_id, name in planned.created:
-        terminal.say(f"delete  {run_id}  {name}")
-    for run_id, name in planned.updated:
-        terminal.say(f"keep    {run_id}  {name}  (only updated)")
+        which = " of these" if planned.others else ""
+        terminal.say(f"import {planned.import_id} has no runs{which} to delete{gone}")
+    for run in planned.created:
+        terminal.say(f"delete  {run.run_id}  {run.run_name}  {run.source}")
+    for run in planned.updated:
+        terminal.say(f"keep    {run.run_id}  {run.run_name}  {run.source}  (only updated)")
+    if planned.others:
+        terminal.say(f"keep    {planned.others} more of this import, which are not among those asked for")
 
 
 def undo_done(terminal: Terminal, planned: Undo) -> None:

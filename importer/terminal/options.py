@@ -55,12 +55,18 @@ write_options = _group(
                  help="For a run whose directory has changed: add what is new, import it anew, or leave it."),
 )  # fmt: skip
 
+GLOBS = (
+    click.option("--include", multiple=True, metavar="GLOB", help="Only directories whose path or name matches."),
+    click.option("--exclude", multiple=True, metavar="GLOB", help="No directories whose path or name matches."),
+)
+
+glob_options = _group(*GLOBS)
+
 selection_options = _group(
     click.option(
         "--from-file", "lists", multiple=True, metavar="LIST", help="Read paths from a file, one a line; - is stdin."
     ),
-    click.option("--include", multiple=True, metavar="GLOB", help="Only directories whose path or name matches."),
-    click.option("--exclude", multiple=True, metavar="GLOB", help="No directories whose path or name matches."),
+    *GLOBS,
     click.option("--since", metavar="DATE", help="Only runs whose newest file is of this date or later."),
     click.option("--until", metavar="DATE", help="Only runs whose newest file is older than this date."),
     click.option(
@@ -112,8 +118,8 @@ def build_selection(given: Mapping[str, Any]) -> Selection:
     return Selection(
         include=tuple(given["include"]),
         exclude=tuple(given["exclude"]),
-        since_ms=parse_time(given["since"], "--since"),
-        until_ms=parse_time(given["until"], "--until"),
-        tasks=tuple(given["tasks"]),
-        shard=parse_shard(given["shard"]),
+        since_ms=parse_time(given.get("since"), "--since"),
+        until_ms=parse_time(given.get("until"), "--until"),
+        tasks=tuple(given.get("tasks", ())),
+        shard=parse_shard(given.get("shard")),
     )

@@ -1,0 +1,76 @@
+"""An import taken back, whole or in part, by soft-deleting the runs that it created."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from importer.errors import UsageError
+from importer.identity import IMPORT_ID, SOURCE, UPDATE_ID
+from importer.ledger import PREFIX, all_experiments, check_import_id, search_all
+from importer.selection import Selection, is_named
+from importer.store.client import Store
+from importer.store.failures import failures
+from importer.write import delete_run
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+
+class ImportedRun(NamedTuple):
+    """A run of an import."""
+
+    run_id: str
+    run_name: str
+    source: str  # the directory that it was imported from, as given then
+
+
+@dataclass(frozen=True)
+class Undo:
+    """What undoing an import would soft-delete and what it would keep."""
+
+    import_id: str
+    created: tuple[ImportedRun, ...]
+    updated: tuple[ImportedRun, ...]
+    deleted: int = 0  # runs that it created and that are soft-deleted already
+    others: int = 0  # runs that it created and that are not among those selected
+
+
+def plan_undo(store: Store, import_id: str, selection: Selection | None = None) -> Undo:
+    """The runs that an import created, to be soft-deleted, and those that it only updated.
+
+    Of a selection its globs count: they are held against the directory that a run was imported from, and its name.
+
+    Errors: StoreError; UsageError when the id cannot be one, or no import of the store has it.
+    """
+    from mlflow.entities import ViewType
+
+    check_import_id(import_id)
+    deleted, known = 0, False
+    created: list[ImportedRun] = []
+    updated: list[ImportedRun] = []
+    with failures("looking for the import's runs"):
+        for experiment in all_experiments(store):
+            experiment_id = str(experiment.experiment_id)
+            created += map(_imported, search_all(store, experiment_id, f"tags.`{IMPORT_ID}` = '{import_id}'"))
+            updated += map(_imported, search_all(store, experiment_id, f"tags.`{UPDATE_ID}` = '{import_id}'"))
+            gone = search_all(store, experiment_id, f"tags.`{IMPORT_ID}` = '{import_id}'", ViewType.DELETED_ONLY)
+            deleted += sum(1 for _ in gone)
+            known = known or PREFIX + import_id in experiment.tags
+    if not (known or created or updated or deleted):
+        raise UsageError(f"{import_id}: no import of this store", hint="`ymlf imports` lists them")
+    mine = {run.run_id for run in created}
+    selection = selection or Selection()
+    meant = tuple(run for run in created if is_named((run.source, run.run_name), selection))
+    kept = tuple(run for run in updated if run.run_id not in mine and is_named((run.source, run.run_name), selection))
+    return Undo(import_id, meant, kept, deleted, len(created) - len(meant))
+
+
+def carry_out_undo(store: Store, undo: Undo) -> None:
+    """Soft-delete what was planned; `mlflow runs restore` brings a run back. Errors: StoreError."""
+    for run in undo.created:
+        delete_run(store, run.run_id)
+
+
+def _imported(run: Run) -> ImportedRun:
+    return ImportedRun(str(run.info.run_id), str(run.info.run_name), run.data.tags.get(SOURCE, ""))
