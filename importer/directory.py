@@ -15,6 +15,17 @@ NEVER = {".ipynb_checkpoints", "__pycache__", ".git", ".DS_Store", "Thumbs.db", 
 MAX_WEIGHTS_DEPTH = 4
 
 
+def head_of(path: Path, size: int) -> bytes | None:
+    """The first bytes of a file; None where it cannot be read, or is a pipe, which would be waited for without end."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return None
+        with path.open("rb") as handle:
+            return handle.read(size)
+    except OSError:
+        return None
+
+
 def list_run_directory(save_dir: Path, *, follow_symlinks: bool = False) -> tuple[tuple[RunFile, ...], list[Note]]:
     """The top-level files and everything inside weights/, by name, and notes on links that were not followed.
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command import ymlf
+from command import ymlf, ymlf_process
 from damaged import PLAIN, RESULTS, cell, damaged_run
 from directories import Training
 from stores import experiments_in, points_of, runs_in, untouched
@@ -117,6 +117,17 @@ def test_a_results_csv_that_is_damaged_is_refused(
 ) -> None:
     damaged_run(tmp_path / "runs/train", results=results)
     refused(empty_store, f"runs/train/results.csv: {message}", hint)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
+@pytest.mark.parametrize("name", ["args.yaml", "results.csv", "tune_results.csv", "weights/last.pt"])
+def test_a_pipe_is_not_waited_for(name: str, tmp_path: Path) -> None:
+    save_dir = Training().write(tmp_path / "run")
+    (save_dir / name).unlink(missing_ok=True)
+    os.mkfifo(save_dir / name)
+    answer = ymlf_process("scan", save_dir)
+    assert answer.status == 0
+    assert "run" in answer.out
 
 
 def test_two_columns_that_become_one_metric_are_refused(empty_store: str, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from importer.directory import head_of
 from importer.errors import RunDirError
 from importer.model import Note
 from importer.results import read_results
@@ -60,11 +61,7 @@ def table_name(save_dir: Path, names: Collection[str]) -> str | None:
 
 
 def _begins_as_table(path: Path) -> bool:
-    try:
-        with path.open("rb") as handle:
-            head = handle.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
-    except OSError:
-        return False
+    head = (head_of(path, _HEAD_BYTES) or b"").removeprefix(b"\xef\xbb\xbf").lstrip()
     if path.suffix == ".ndjson":
         return head.startswith(b"{") and b'"fitness"' in head
     columns = [name.strip() for name in head.split(b"\n", 1)[0].split(b",")]

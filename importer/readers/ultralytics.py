@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 
+from importer.directory import head_of
 from importer.evidence import Weights, believed, read_events, read_weights, row_of_metrics, saved_at
 from importer.model import Epochs, FinalValidation, RunFile, TrainingRun
 from importer.readers import RunDirectory
@@ -40,11 +41,10 @@ def _renamed_results(names: Iterable[str]) -> list[str]:
 
 def begins(path: Path, starts: tuple[bytes, ...], or_empty: bool = False) -> bool:
     """Whether a file begins with one of these, blanks and a byte order mark aside."""
-    try:
-        with path.open("rb") as handle:
-            head = handle.read(200).removeprefix(b"\xef\xbb\xbf").lstrip()
-    except OSError:
+    found = head_of(path, 200)
+    if found is None:
         return False
+    head = found.removeprefix(b"\xef\xbb\xbf").lstrip()
     return head.startswith(starts) or (or_empty and not head)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 
+from importer.directory import head_of
 from importer.evidence import believed, read_weights
 from importer.model import FinalValidation, TrainingRun
 from importer.readers import RunDirectory
@@ -55,11 +56,7 @@ def _columns(path: Path) -> set[str]:
 
 
 def _head(path: Path) -> str:
-    try:
-        with path.open("rb") as handle:
-            return handle.read(HEAD_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return ""
+    return (head_of(path, HEAD_BYTES) or b"").decode("utf-8", "replace")
 
 
 def read(directory: RunDirectory) -> TrainingRun:

@@ -14,6 +14,7 @@ from collections.abc import Set
 from dataclasses import replace
 from pathlib import Path
 
+from importer.directory import head_of
 from importer.errors import RunDirError
 from importer.evidence import believed, read_weights
 from importer.model import Note, TrainingRun
@@ -42,17 +43,9 @@ def recognise(save_dir: Path, names: Set[str]) -> bool:
     """By a results.txt that begins with an epoch and the memory it took, else by what stands in opt.yaml."""
     if "results.csv" in names or "args.yaml" in names:
         return False
-    if RESULTS in names and _BEGIN.match(_head(save_dir / RESULTS)):
+    if RESULTS in names and _BEGIN.match(head_of(save_dir / RESULTS, 200) or b""):
         return True
     return "opt.yaml" in names and option_names(save_dir / "opt.yaml") >= OPTIONS
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as handle:
-            return handle.read(200)
-    except OSError:
-        return b""
 
 
 def read(directory: RunDirectory) -> TrainingRun:
