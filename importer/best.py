@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from importer.model import TrainingRun
+from importer.model import MetricPoint, TrainingRun
 
+BEST = "best/"  # before the key of a metric: its value at the best epoch
 MIXED_UNTIL = (8, 3, 180)  # fitness of boxes was 0.1 mAP50 + 0.9 mAP50-95 up to here, mAP50-95 after
 
 
@@ -25,6 +26,19 @@ def best_row(run: TrainingRun) -> tuple[int | None, str]:
         if fitness is not None and not math.isnan(fitness) and (best is None or fitness >= best[0]):
             best = (fitness, row)
     return (best[1], rule) if best else (None, "")
+
+
+def best_key(key: str) -> str:
+    """What `--best-metrics` calls the metric of a key."""
+    return BEST + key.removeprefix("metrics/")
+
+
+def of_former_best(point: MetricPoint, planned: Mapping[str, Mapping[int, MetricPoint]]) -> MetricPoint | None:
+    """The point whose value a stored `best/` point has kept since a later epoch became the best; None for any other."""
+    if not point.key.startswith(BEST) or point.step >= max(planned.get(point.key, ()), default=0):
+        return None
+    key = point.key.removeprefix(BEST)
+    return planned.get(f"metrics/{key}", planned.get(key, {})).get(point.step)
 
 
 def _fitness(told: Mapping[str, float], run: TrainingRun) -> tuple[float | None, str]:

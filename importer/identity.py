@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from importer.best import of_former_best
 from importer.callbacks import DEFAULT_EXPERIMENT
 from importer.model import ImportPlan, MetricPoint
 from importer.record import load_record
@@ -140,12 +141,21 @@ def stored_points(store: Store, run: Run, keys: Iterable[str]) -> dict[str, list
 
 def still_holds(stored: Mapping[str, list[MetricPoint]], plan: ImportPlan) -> bool:
     """Whether every stored point is one of the plan's, by key, step and value."""
-    planned: dict[tuple[str, int], float] = {(point.key, point.step): point.value for point in plan.points}
+    planned = by_key_and_step(plan)
     return all(
-        (value := planned.get((point.key, point.step))) is not None and same_value(value, point.value)
+        (ours := planned[point.key].get(point.step) or of_former_best(point, planned)) is not None
+        and same_value(ours.value, point.value)
         for series in stored.values()
         for point in series
     )
+
+
+def by_key_and_step(plan: ImportPlan) -> dict[str, dict[int, MetricPoint]]:
+    """The points of a plan."""
+    planned: dict[str, dict[int, MetricPoint]] = {}
+    for point in plan.points:
+        planned.setdefault(point.key, {})[point.step] = point
+    return planned
 
 
 def same_value(ours: float, stored: float) -> bool:

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 
-from importer.best import best_row
+from importer.best import best_key, best_row
 from importer.callbacks import on_fit_epoch_end, on_pretrain_routine_end, on_train_epoch_end
 from importer.chosen_files import choose_files
 from importer.errors import PlanError
@@ -183,7 +183,7 @@ def _best_points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str], 
     cells = zip(run.epochs.columns, run.epochs.rows[row], strict=True)
     step = run.epochs.steps[row]
     return [
-        MetricPoint(accepted_key(f"best/{keys[column].removeprefix('metrics/')}"), cell, timeline.fit_ms[row], step)
+        MetricPoint(accepted_key(best_key(keys[column])), cell, timeline.fit_ms[row], step)
         for column, cell in cells
         if cell is not None and not column.startswith(TRAIN_PREFIXES)
     ]

@@ -43,9 +43,9 @@ def build_timeline(
     clock = _recorded_clock(run, recorded, zone) if recorded else None
     clock = clock or best_clock(run, zone, now_ms)
     timeline = _complete(run, clock, recorded)
-    if start_ms is not None and recorded is None:
-        timeline = _shifted(timeline, start_ms - timeline.started_ms)
-    return timeline
+    if recorded is not None:
+        return replace(timeline, shifted_ms=_shift(recorded))
+    return timeline if start_ms is None else _shifted(timeline, start_ms - timeline.started_ms)
 
 
 def parse_zone(name: str) -> tzinfo:
@@ -79,14 +79,18 @@ def _recorded_clock(run: TrainingRun, recorded: Mapping[str, object], zone: tzin
     codes = recorded.get("notes")
     notes = tuple(time_note(code) for code in codes if code in TIME_NOTES) if isinstance(codes, list) else ()
     if name == "event-file" and (clock := event_clock(run)) is not None:
-        shift = recorded.get("shifted_ms")
-        return _shifted_clock(clock, shift if isinstance(shift, int) else 0)
+        return _shifted_clock(clock, _shift(recorded))
     if isinstance(spacing, (int, float)):
         return spaced(name, run, anchors[0][1], float(spacing), zone=told, notes=notes)
     if run.epochs.seconds is None:
         return None
     anchors = _with_new_sessions(run, anchors, recorded.get("epochs"), zone)
     return anchored(name, run, anchors, zone=told, notes=notes)
+
+
+def _shift(recorded: Mapping[str, object]) -> int:
+    shift = recorded.get("shifted_ms")
+    return shift if isinstance(shift, int) else 0
 
 
 def _with_new_sessions(

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from importer.artifacts import is_local, list_artifacts, spooled
-from importer.identity import COMPLETE, FINGERPRINT, KEY, STATE, same_value, stored_points
-from importer.model import Artifact, ImportPlan, MetricPoint
+from importer.best import of_former_best
+from importer.identity import COMPLETE, FINGERPRINT, KEY, STATE, by_key_and_step, same_value, stored_points
+from importer.model import Artifact, ImportPlan
 from importer.naming import MAX_TAG_VALUE
 from importer.store.client import Store
 from importer.store.failures import failures
@@ -74,15 +75,13 @@ def _compare_params(plan: ImportPlan, run: Run) -> Iterator[Mismatch]:
 
 
 def _compare_metrics(store: Store, plan: ImportPlan, run: Run) -> Iterator[Mismatch]:
-    planned: dict[str, dict[int, MetricPoint]] = {}
-    for point in plan.points:
-        planned.setdefault(point.key, {})[point.step] = point
+    planned = by_key_and_step(plan)
     history = stored_points(store, run, planned)
     for key, by_step in planned.items():
         series = history.get(key, [])
         counts = Counter(point.step for point in series)
         for point in series:
-            expected = by_step.get(point.step)
+            expected = by_step.get(point.step) or of_former_best(point, planned)
             if expected is None:
                 yield Mismatch("metric", f"{key} step {point.step}", "no point", str(point.value))
             elif not same_value(expected.value, point.value):
