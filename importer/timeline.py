@@ -183,11 +183,24 @@ def _shifted(timeline: Timeline, by: int) -> Timeline:
 def still_training(run: TrainingRun, now_ms: int) -> bool:
     """Whether a training seems to go on: nothing says that it ended, and results.csv was touched a moment ago."""
     mtime = results_mtime(run)
+    if mtime is None or run.fixed_status is not None or _seems_over(run):
+        return False
+    # A host whose clock is ahead of ours writes files from the future.
+    return -STILL_MS <= now_ms - mtime <= max(STILL_MS, 3 * _epoch_ms(run, mtime)) and file_times_believed(run)
+
+
+def _seems_over(run: TrainingRun) -> bool:
+    """By a checkpoint, which is stripped when all is over; where there is none, by plots or the last epoch."""
     facts = run.last or run.best
-    if mtime is None or (facts is not None and facts.epoch == -1) or run.fixed_status is not None:
-        return False
-    if run.file("results.png") is not None or (run.planned_epochs or 0) == len(run.epochs):
-        return False
+    if facts is not None and facts.epoch is not None:
+        return facts.epoch == -1
+    return run.file("results.png") is not None or run.planned_epochs == len(run.epochs)
+
+
+def _epoch_ms(run: TrainingRun, mtime_ms: int) -> float:
+    """How long an epoch takes, by `time`, else since args.yaml was written, which a resume does again."""
+    seconds = run.epochs.seconds
+    if seconds:
+        return 1000 * max(later - earlier for earlier, later in zip((0.0, *seconds), seconds, strict=False))
     before = [found.mtime_ms for path in ("args.yaml", "opt.yaml") if (found := run.file(path))]
-    per_epoch = (mtime - max(before)) / max(1, len(run.epochs)) if before else 0
-    return 0 <= now_ms - mtime <= max(STILL_MS, 3 * per_epoch) and file_times_believed(run)
+    return (mtime_ms - max(before)) / max(1, len(run.epochs)) if before else 0

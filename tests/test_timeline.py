@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from command import in_zone
-from directories import STARTED_MS, Training, copy_fixture, move_times, place, round_times, touch_all
+from directories import SETUP_MS, STARTED_MS, Training, copy_fixture, move_times, place, round_times, touch_all
 from test_event_file import block, event, framed, opening, scalar
 
 from importer.errors import UsageError
@@ -231,6 +232,12 @@ SLOW = RUNNING.with_(epoch_ms=300_000)
 MINUTE_MS = 60_000
 
 
+def resumed_lately(save_dir: Path) -> None:
+    """A resume writes args.yaml again, here before the last epoch of SLOW."""
+    written_ms = SLOW.fit_ms(1) - SETUP_MS
+    os.utime(save_dir / "args.yaml", ns=(written_ms * 1_000_000,) * 2)
+
+
 @pytest.mark.parametrize(
     ("training", "after", "later_ms", "expected"),
     [
@@ -239,8 +246,13 @@ MINUTE_MS = 60_000
         pytest.param(SLOW, None, 14 * MINUTE_MS, True, id="less than three epochs ago"),
         pytest.param(SLOW, None, 16 * MINUTE_MS, False, id="more than three epochs ago"),
         pytest.param(RUNNING.with_(last={"epoch": -1}), None, MINUTE_MS, False, id="last.pt is stripped"),
-        pytest.param(RUNNING.with_(plots=True), None, MINUTE_MS, False, id="results.png is there"),
-        pytest.param(RUNNING.with_(planned=3), None, MINUTE_MS, False, id="all epochs are there"),
+        pytest.param(RUNNING.with_(plots=True), None, MINUTE_MS, True, id="results.png is there, of a training before"),
+        pytest.param(RUNNING.with_(planned=3), None, MINUTE_MS, True, id="all epochs are there, best.pt is validated"),
+        pytest.param(RUNNING.with_(plots=True, last=None), None, MINUTE_MS, False, id="no checkpoint, but results.png"),
+        pytest.param(RUNNING.with_(planned=3, last=None), None, MINUTE_MS, False, id="no checkpoint, but all epochs"),
+        pytest.param(RUNNING, None, -MINUTE_MS, True, id="the trainer's clock is a minute ahead"),
+        pytest.param(RUNNING, None, -6 * MINUTE_MS, False, id="file times are of another day"),
+        pytest.param(SLOW.with_(sessions=(2,)), resumed_lately, 14 * MINUTE_MS, True, id="resumed an epoch ago"),
         pytest.param(RUNNING.with_(last=None), None, MINUTE_MS, True, id="no checkpoint is there"),
         pytest.param(RUNNING, lambda path: touch_all(path, END_MS), MINUTE_MS, False, id="a clone of a minute ago"),
     ],
