@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importer.errors import PlanError
 from importer.model import Note, TrainingRun
 from importer.naming import MAX_PARAM_VALUE, accepted_key
+from importer.pt.inert_values import is_stand_in
 
 CLOSED_WITH_MOSAIC = (
     "mosaic",
@@ -32,6 +33,7 @@ def live_args(run: TrainingRun, notes: list[Note]) -> dict[str, object]:
     batch = run.args.get("batch")
     if isinstance(batch, int) and batch > 0:
         kept.add("batch")
+    kept |= {key for key, value in facts.train_args.items() if is_stand_in(value)}
     overlay = {key: value for key, value in facts.train_args.items() if not (key in kept and key in run.args)}
     differing = sorted(key for key, value in overlay.items() if key in run.args and str(run.args[key]) != str(value))
     if differing:

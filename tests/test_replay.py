@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from directories import COLUMNS, Training, place
@@ -45,6 +46,8 @@ PARAMS = [
     pytest.param({"epochs": 57}, {"epochs": 100, "time": 1.5}, {"epochs": "100"}, id="time= changes epochs later"),
     pytest.param({"save_dir": "/elsewhere"}, {}, {"save_dir": "runs/detect/train"}, id="save_dir is args.yaml's"),
     pytest.param({"augmentations": None}, {}, {"augmentations": "None"}, id="an arg that only the checkpoint has"),
+    pytest.param({"augmentations": [SimpleNamespace(p=0.1)]}, {"augmentations": ["Blur(p=0.1)"]},
+                 {"augmentations": "['Blur(p=0.1)']"}, id="an object of the checkpoint is args.yaml's text"),
     pytest.param({"freeze": (0, 1)}, {"freeze": [0, 1]}, {"freeze": "(0, 1)"}, id="a tuple stays a tuple"),
 ]  # fmt: skip
 

@@ -87,6 +87,15 @@ class Plain:
             raise PickleHostileError(f"its values have more than {MAX_CHARACTERS:,} characters")
 
 
+def is_stand_in(value: object) -> bool:
+    """Whether a plain value is, or holds, the text that stands for an object: `<albumentations.Blur>`."""
+    if isinstance(value, str):
+        return value.startswith("<") and value.endswith(">")
+    if isinstance(value, (list, tuple)):
+        return any(map(is_stand_in, value))
+    return isinstance(value, dict) and any(map(is_stand_in, value.values()))
+
+
 def number(value: object) -> float | None:
     """The plain number, or that of an array of one; None for anything else."""
     if isinstance(value, list) and len(value) == 1:
