@@ -27,6 +27,7 @@ UPDATE_ID, REPLACES = "ymlf.update_id", "ymlf.replaces"
 IMPORTED_AT = "ymlf.imported_at"
 WRITER = "ymlf.writer"  # host:pid:random of a create_run call; a call that was sent twice has it twice
 ALONE = "ymlf.alone"  # the run of an import of one directory, which needs no entry in the experiment's ledger
+OURS = {"mlflow.source.name": "ymlf", "mlflow.source.type": "LOCAL"}  # as the fluent API sets them
 WRITING, COMPLETE = "writing", "complete"
 BUSY_SECONDS = 120  # a run that was begun longer ago and is not complete was left; weights may take a while, though
 LARGEST = 1.7976931348623157e308  # what SQL stores keep of an infinity

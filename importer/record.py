@@ -7,8 +7,11 @@ import json
 from collections.abc import Mapping
 
 from importer import __version__
+from importer.errors import UsageError
 from importer.model import ImportOptions, Note, Timeline, TrainingRun
 from importer.naming import MAX_TAG_VALUE
+
+MAX_OPTIONS = 5_000  # characters; times, versions and the names of params that differ take up to 3,000
 
 # Options that shape the plan: a second import, verify and update take them from the record.
 SHAPING = (
@@ -26,9 +29,7 @@ def build_record(
 ) -> dict[str, object]:
     """The facts that resume, update and verify need to make the same plan again, and where they came from."""
     row, rule = best
-    defaults = ImportOptions()
     facts = run.last or run.best
-    chosen = {name: getattr(options, name) for name in SHAPING if getattr(options, name) != getattr(defaults, name)}
     return {
         "importer": f"ymlf {__version__}",
         "generator": run.generator,
@@ -47,26 +48,45 @@ def build_record(
         "params_from": list(run.params_from),
         "final_from": run.final_validation.source if run.final_validation else None,
         "git": dict(facts.git) if facts else {},
-        "options": chosen,
+        "options": _chosen(options),
         "notes": sorted({note.code for note in notes}),
     }
 
 
 def dump_record(record: Mapping[str, object]) -> str:
     """The record as JSON that fits into a tag."""
-    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
-    if len(text) > MAX_TAG_VALUE:
-        text = json.dumps({**record, "git": {}, "notes": []}, ensure_ascii=False, separators=(",", ":"))
-    return text
+    text = _json(record)
+    return text if len(text) <= MAX_TAG_VALUE else _json({**record, "git": {}, "notes": []})
+
+
+def check_options(options: ImportOptions) -> None:
+    """Errors: UsageError when the options that a run keeps leave its record no room for the rest."""
+    length = len(_json(_chosen(options)))
+    if length > MAX_OPTIONS:
+        raise UsageError(
+            f"--tag and other options that a run keeps have {length:,} characters, {MAX_OPTIONS:,} fit",
+            hint="give shorter values",
+        )
+
+
+def _chosen(options: ImportOptions) -> dict[str, object]:
+    defaults = ImportOptions()
+    return {name: getattr(options, name) for name in SHAPING if getattr(options, name) != getattr(defaults, name)}
+
+
+def _json(facts: Mapping[str, object]) -> str:
+    return json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
 
 
 def load_record(text: str | None) -> dict[str, object] | None:
     """The record of a run that was imported, or None where there is none that can be read."""
     try:
         record = json.loads(text or "")
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None
+        recorded_options(ImportOptions(), record)
+        anchors = [(int(row), int(ms)) for row, ms in record["anchors"]]
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return None  # somebody wrote into the tag
+    return record if anchors and anchors[0][0] == 0 else None
 
 
 def recorded_options(options: ImportOptions, record: Mapping[str, object] | None) -> ImportOptions:

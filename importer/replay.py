@@ -24,7 +24,7 @@ from importer.model import (
 )
 from importer.naming import MAX_EXPERIMENT_NAME, MAX_RUN_NAME, accepted_key, storable
 from importer.params import accepted_params, live_args
-from importer.record import build_record, describe, recorded_options
+from importer.record import build_record, check_options, describe, recorded_options
 from importer.templates import render
 from importer.timeline import build_timeline
 
@@ -42,9 +42,10 @@ def plan_import(
     """What is to be logged for a run. With the record of an earlier import, the plan that it was made by.
 
     Errors: PlanError when MLflow could not hold it; RunDirError when an artifact cannot be read; UsageError for a
-        time zone that does not exist.
+        time zone that does not exist, or more tags than a record holds.
     """
     options = recorded_options(options or ImportOptions(), recorded)
+    check_options(options)
     now = now_ms if now_ms is not None else int(time.time() * 1000)
     timeline = build_timeline(
         run, now_ms=now, timezone_name=options.timezone, start_ms=options.start_time_ms, recorded=recorded

@@ -122,7 +122,7 @@ def parse_tags(texts: Iterable[str]) -> tuple[tuple[str, str], ...]:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise UsageError(f"--tag {text!r}: has no name and value", hint="write --tag name=value")
-        if key.startswith(("ymlf.", "mlflow.parentRunId", "mlflow.runName")):
+        if key.startswith(("ymlf.", "mlflow.parentRunId", "mlflow.runName", "mlflow.note.content")):
             raise UsageError(f"--tag {key}: that name is taken", hint="choose a name of your own")
         if accepted_key(key) != key:
             raise UsageError(

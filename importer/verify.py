@@ -11,9 +11,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from importer.artifacts import is_local, list_artifacts, spooled
 from importer.best import of_former_best
-from importer.identity import COMPLETE, FINGERPRINT, KEY, STATE, by_key_and_step, same_value, stored_points
+from importer.identity import (
+    COMPLETE,
+    FINGERPRINT,
+    IMPORT_ID,
+    KEY,
+    OURS,
+    RECORD,
+    SOURCE,
+    STATE,
+    by_key_and_step,
+    same_value,
+    stored_points,
+)
 from importer.model import Artifact, ImportPlan
 from importer.naming import MAX_TAG_VALUE
+from importer.record import load_record
 from importer.store.client import Store
 from importer.store.failures import failures
 
@@ -58,12 +71,17 @@ def _compare_facts(plan: ImportPlan, run: Run) -> Iterator[Mismatch]:
     ]
     if not plan.keep_active:
         facts.append(("end_time", "", plan.timeline.ended_ms, run.info.end_time))
-    tags = {key: value for key, value in plan.tags.items() if key != NOTE}  # the UI lets people write on in the note
-    tags |= {KEY: plan.key, FINGERPRINT: plan.fingerprint, STATE: COMPLETE}
+    tags = {**OURS, **plan.tags, KEY: plan.key, FINGERPRINT: plan.fingerprint, STATE: COMPLETE}
+    del tags[NOTE]  # the UI lets people write on in it
     facts += [("tag", key, value[:MAX_TAG_VALUE], run.data.tags.get(key)) for key, value in tags.items()]
     for what, name, expected, found in facts:
         if expected != found:
             yield Mismatch(what, name, _short(expected), _short(found))
+    for name in (IMPORT_ID, SOURCE):
+        if not run.data.tags.get(name):
+            yield Mismatch("tag", name, "what the import wrote", "nothing")
+    if load_record(record := run.data.tags.get(RECORD)) is None:
+        yield Mismatch("tag", RECORD, "the record of the import", _short(record))
 
 
 def _compare_params(plan: ImportPlan, run: Run) -> Iterator[Mismatch]:

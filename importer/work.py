@@ -16,6 +16,7 @@ from importer.errors import RunDirError, StoreError, UsageError
 from importer.ledger import check_import_id, new_import_id, record_import
 from importer.model import ImportOptions
 from importer.outcome import SOURCE_FAULTS, WROTE, Kind, Outcome
+from importer.record import check_options
 from importer.redaction import redact
 from importer.selection import Selection, by_content, by_path
 from importer.sources.opening import PathLike, identity_of, open_source
@@ -63,12 +64,13 @@ def gather(
 
     A path that does not exist, is a file or has no run below it is settled as refused.
 
-    Errors: UsageError for a template with an unknown field.
+    Errors: UsageError for a template with an unknown field, or more tags than a record holds.
     """
     options = options or ImportOptions()
     selection = selection or Selection()
     check_template(options.experiment)
     check_template(options.run_name)
+    check_options(options)
     settled = []
     found = []
     for path in paths:

@@ -19,6 +19,7 @@ from importer.identity import (
     IMPORT_ID,
     IMPORTED_AT,
     KEY,
+    OURS,
     RECORD,
     REPLACES,
     SOURCE,
@@ -151,7 +152,7 @@ def _plain_tags(plan: ImportPlan) -> dict[str, str]:
         user = getpass.getuser()
     except (KeyError, OSError):  # an account without a name
         user = "unknown"
-    named = {"mlflow.user": user, "mlflow.source.name": "ymlf", "mlflow.source.type": "LOCAL"}
+    named = {"mlflow.user": user, **OURS}
     return {key: value[:MAX_TAG_VALUE] for key, value in {**named, **plan.tags}.items()}
 
 

@@ -149,6 +149,17 @@ def test_a_project_that_is_too_long_for_an_experiment_is_refused(empty_store: st
     refused(empty_store, message, "give a shorter one with --experiment")
 
 
+def test_tags_that_leave_the_record_no_room_are_misuse(empty_store: str, tmp_path: Path) -> None:
+    PLAIN.write(tmp_path / "runs/train")
+    tags = ("--tag", f"a={'x' * 3000}", "--tag", f"b={'y' * 3000}")
+    answer = ymlf("import", "runs/train", "--tracking-uri", empty_store, *tags)
+    assert (answer.status, answer.out) == (2, "")
+    told = "--tag and other options that a run keeps have 6,028 characters, 5,000 fit"
+    assert answer.err == f"error: {told}\n  hint: give shorter values\n"
+    assert untouched(empty_store)
+    assert ymlf("import", "runs/train", "--tracking-uri", empty_store, *tags[:2]).status == 0
+
+
 @pytest.mark.parametrize(
     ("path", "message", "hint"),
     [

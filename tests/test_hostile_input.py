@@ -66,6 +66,8 @@ finally:
         pytest.param(["--tag", "x"], "--tag 'x': has no name and value", "write --tag name=value", id="half a tag"),
         pytest.param(["--tag", "=x"], "--tag '=x': has no name and value", "write --tag name=value",
                      id="a nameless tag"),
+        pytest.param(["--tag", "mlflow.note.content=1"], "--tag mlflow.note.content: that name is taken",
+                     "choose a name of your own", id="the tag that is the description"),
         pytest.param(["--tag", "ymlf.key=1"], "--tag ymlf.key: that name is taken", "choose a name of your own",
                      id="a tag of ours"),
         pytest.param(["--tag", "a/../b=1"], "--tag 'a/../b': MLflow refuses that name",

@@ -102,6 +102,31 @@ TAMPERED = [
         id="one tag is lost",
     ),
     pytest.param(
+        sql("DELETE FROM tags WHERE key = 'ymlf.record'"),
+        "tag ymlf.record: expected the record of the import, found None",
+        id="the record is lost",
+    ),
+    pytest.param(
+        sql("""UPDATE tags SET value = '{"clock":"x","anchors":[["a"]]}' WHERE key = 'ymlf.record'"""),
+        "tag ymlf.record: expected the record of the import, found '{",
+        id="somebody wrote into the record",
+    ),
+    pytest.param(
+        sql("DELETE FROM tags WHERE key = 'ymlf.import_id'"),
+        "tag ymlf.import_id: expected what the import wrote, found nothing",
+        id="it is of no import",
+    ),
+    pytest.param(
+        sql("UPDATE tags SET value = 'writing' WHERE key = 'ymlf.state'"),
+        "tag ymlf.state: expected 'complete', found 'writing'",
+        id="it is not complete",
+    ),
+    pytest.param(
+        sql("UPDATE tags SET value = 'train.py' WHERE key = 'mlflow.source.name'"),
+        "tag mlflow.source.name: expected 'ymlf', found 'train.py'",
+        id="it has another source",
+    ),
+    pytest.param(
         sql("UPDATE runs SET status = 'FAILED'"),
         "status: expected 'FINISHED', found 'FAILED'",
         id="it failed",
