@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 
 from importer.model import MetricPoint, TrainingRun
+from importer.results import release
 
 BEST = "best/"  # before the key of a metric: its value at the best epoch
+TOP5_UNTIL = (8, 0, 100)  # fitness of a classifier was top5 up to here, the mean of top1 and top5 by 8.0.145
 MIXED_UNTIL = (8, 3, 180)  # fitness of boxes was 0.1 mAP50 + 0.9 mAP50-95 up to here, mAP50-95 after
 
 
@@ -46,6 +48,8 @@ def _fitness(told: Mapping[str, float], run: TrainingRun) -> tuple[float | None,
         top1, top5 = told["metrics/accuracy_top1"], told.get("metrics/accuracy_top5", 0.0)
         if run.family == "yolov5":
             return top1, "accuracy_top1"
+        if run.version is not None and release(run.version) <= TOP5_UNTIL:
+            return top5, "accuracy_top5"
         return (top1 + top5) / 2, "(accuracy_top1 + accuracy_top5) / 2"
     for key in ("metrics/mIoU", "metrics/delta1", "fitness"):
         if key in told:
@@ -65,4 +69,4 @@ def _is_mixed(run: TrainingRun) -> bool:
         return True
     if run.version is None:
         return run.epochs.seconds is None  # without `time` it is before 8.3.9
-    return tuple(int(part) for part in run.version.split(".")[:3] if part.isdigit()) <= MIXED_UNTIL
+    return release(run.version) <= MIXED_UNTIL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,13 +157,14 @@ def epoch_base(
     if 1 in numbers or has_time or not numbers:
         return 1, None
     if version is not None:
-        return (0 if _release(version) < (8, 0, 162) else 1), None
+        return (0 if release(version) < (8, 0, 162) else 1), None
     base = 0 if planned is not None and max(numbers) == planned - 1 else 1
     return base, Note("epoch-base-assumed", f"the first epochs are missing; taken to be counted from {base}")
 
 
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
+def release(version: str) -> tuple[int, ...]:
+    """The numbers of a version that a checkpoint tells: (8, 3, 40) of `8.3.40`."""
+    return tuple(int(part) for part in re.findall("[0-9]{1,6}", version[:40])[:3])
 
 
 def split_trainings(numbers: Sequence[int], base: int) -> list[tuple[int, int]]:
