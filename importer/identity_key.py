@@ -24,6 +24,8 @@ def training_key(run: TrainingRun) -> str:
         _text(run.args.get("seed")),
         [_number(cell) for cell in run.epochs.first_row],
     ]
+    if not len(run.epochs):  # a relative save_dir and a seed of 0 are those of many: all args stand in for a row
+        facts.append(_args(run))
     if not run.args and not len(run.epochs):
         # An empty directory is known by its place only.
         facts.append(run.save_dir if "://" in run.save_dir else str(Path(run.save_dir).resolve()))
@@ -34,7 +36,7 @@ def content_fingerprint(run: TrainingRun) -> str:
     """SHA-256, in hex, of what is in the directory: never file times, never whole weights."""
     epochs = run.epochs
     facts: list[object] = [
-        sorted((str(key), str(value)) for key, value in run.args.items()),
+        _args(run),
         list(epochs.columns),
         list(epochs.steps),
         [[_number(cell) for cell in row] for row in epochs.rows],
@@ -57,6 +59,10 @@ def _zip_digest(found: RunFile) -> str:
             return hashlib.sha256(zip_directory(handle, found.path)).hexdigest()
     except OSError:
         return ""
+
+
+def _args(run: TrainingRun) -> list[tuple[str, str]]:
+    return sorted((str(key), str(value)) for key, value in run.args.items())
 
 
 def _text(value: object) -> str | None:

@@ -59,6 +59,8 @@ def refused(uri: str, message: str, hint: str, *words: object) -> None:
         pytest.param("task: detect\n".encode("utf-16"), "is UTF-16, expected UTF-8", "save it as UTF-8", id="UTF-16"),
         pytest.param(CONFLICT, "line 3: while scanning a simple key, could not find expected ':'", RESOLVE,
                      id="a merge conflict"),
+        pytest.param("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
+                     "is a git-LFS pointer, not the file itself", "`git lfs pull` fetches it", id="a git-LFS pointer"),
         pytest.param("- task\n- mode\n", "holds a list, not a mapping of names to values",
                      "restore the file as the trainer wrote it, or move it away to import without it", id="a list"),
         pytest.param("task: detect\n---\nmode: train\n",
@@ -93,6 +95,8 @@ def test_an_args_yaml_that_is_none_is_refused(
         pytest.param(RESULTS.replace("epoch", "step", 1),
                      "the first line has no `epoch` column; found step, time, train/box_loss, train/cls_loss",
                      "such a file begins with a line of column names", id="no epoch column"),
+        pytest.param("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
+                     "is a git-LFS pointer, not the file itself", "`git lfs pull` fetches it", id="a git-LFS pointer"),
         pytest.param("<!DOCTYPE html><html>404</html>",
                      "the first line has no `epoch` column; found <!DOCTYPE html><html>404</html>",
                      "such a file begins with a line of column names", id="a web page"),
@@ -338,6 +342,14 @@ def test_a_run_without_an_epoch_is_passed_over_until_asked_for(empty_store: str,
     assert untouched(empty_store)
     assert ymlf(*words, "--empty").status == 0
     assert len(runs_in(empty_store)) == 1
+
+
+def test_two_trainings_without_an_epoch_are_two_though_each_was_called_train(empty_store: str, tmp_path: Path) -> None:
+    for data in ("birds.yaml", "fish.yaml"):
+        damaged_run(tmp_path / data / "train", training=PLAIN.with_(args={"data": data}), results=LINES[0] + "\n")
+    answer = ymlf("import", "birds.yaml", "fish.yaml", "--empty", "--tracking-uri", empty_store)
+    assert answer.status == 0
+    assert sorted(run.data.params["data"] for run in runs_in(empty_store)) == ["birds.yaml", "fish.yaml"]
 
 
 def test_names_of_control_signs_do_not_write_to_the_terminal(empty_store: str, tmp_path: Path) -> None:
