@@ -6,12 +6,26 @@ import json
 import struct
 import subprocess
 import sys
+import time
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from torch_saves import MAGIC, P2, Memory, in_args, legacy, pickled, text, zipped
+from torch_saves import (
+    MAGIC,
+    P2,
+    Memory,
+    fake_modules,
+    finished,
+    in_args,
+    legacy,
+    module_tree,
+    pickled,
+    text,
+    zipped,
+)
 
 from importer.checkpoint import CheckpointFacts, read_checkpoint
 from importer.errors import CheckpointError
@@ -154,6 +168,23 @@ def test_no_file_takes_more_than_100_mb_or_three_seconds(tmp_path: Path) -> None
         "integers that collide as keys", "objects", "objects in objects", "objects that are states",
         "tuples in tuples as a key", "frames and nothing",
     }  # fmt: skip
+
+
+def test_the_facts_of_a_checkpoint_of_115_mb_are_read_within_50_ms(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    with fake_modules() as modules:
+        content = pickled({**finished(modules), "model": module_tree(modules, layers=200)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("last/data.pkl", content)
+        for number in range(200):
+            archive.writestr(f"last/data/{number}", bytes(575_000))
+    assert path.stat().st_size > 115_000_000
+    spent = []
+    for _ in range(5):
+        began = time.process_time()
+        assert read_checkpoint(path).epoch == -1
+        spent.append(time.process_time() - began)
+    assert min(spent) < 0.05
 
 
 HOSTILE = ["stack bomb of dicts", "memo bomb", "short texts", "classes", "tuples in tuples", "billion laughs",
