@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import json
 import os
 import pickle
 import random
@@ -13,10 +14,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from directories import Training
 from torch_saves import P2, Memory, fake_modules, finished, in_args, legacy, pickled, text, without_crc, zipped
 
 from importer.checkpoint import CheckpointFacts, read_checkpoint
-from importer.errors import CheckpointError
+from importer.errors import CheckpointError, YmlfError
+from importer.model import ImportOptions
+from importer.readers import read_run
+from importer.record import dump_record
+from importer.replay import plan_import
 
 
 class FiredError(Exception):
@@ -251,3 +257,30 @@ def test_ten_thousand_mutations_give_facts_or_a_checkpoint_error(seed: int) -> N
         told.add(code_of(without_crc(zipped(_mutated(dice.choice(true), dice), tensors=0))))
     assert told <= {None, "checkpoint-unreadable", "checkpoint-truncated", "checkpoint-hostile"}
     assert {None, "checkpoint-unreadable", "checkpoint-truncated"} <= told
+
+
+NAN, INF = float("nan"), float("inf")
+ODD = [
+    None, True, -1, 2**63, 10**400, 1.5, NAN, INF, "", "8.\u00b2", "9" * 5000, "\0", "\ud800", "2024-02-30",
+    "0001-01-01T00:00:00", "9999-12-31T23:59:59.999999", "2024-01-01T00:00:00+23:59", "2023-11-14T22:13:54", [], (1, 2),
+    {}, {None: None}, {"seed": [NAN], "epochs": INF, "data": {}, "batch": True, "save_dir": 5, "": "", "a(b": 1},
+    {"epoch": []}, {"epoch": ["a"]}, {"epoch": [NAN, INF, -1]}, {"epoch": [1, 2, 3], "time": [NAN, 5, 3]},
+    {"epoch": [1, 2, 3], "train/box_loss": [1], "metrics/mAP50(B)": [NAN] * 3}, {"metrics/mAP50(B)": INF},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fact", ["version", "date", "epoch", "train_args", "train_metrics", "train_results", "git"])
+@pytest.mark.parametrize("lost", ["", "args.yaml", "results.csv"], ids=["", "no args.yaml", "no results.csv"])
+def test_whatever_a_checkpoint_tells_the_run_is_planned_or_refused(fact: str, lost: str, tmp_path: Path) -> None:
+    training = Training(best={})
+    save_dir = training.write(tmp_path / "train")
+    if lost:
+        (save_dir / lost).unlink()
+    for value in ODD:
+        (save_dir / "weights/last.pt").write_bytes(zipped(pickled(training.checkpoint({fact: value}, save_dir))))
+        try:
+            plan = plan_import(read_run(save_dir), ImportOptions(best_metrics=True))
+        except YmlfError:
+            continue
+        again = plan_import(read_run(save_dir), recorded=json.loads(dump_record(plan.record)))
+        assert repr(again.points) == repr(plan.points), value
