@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -16,10 +16,7 @@ from importer.sources.remote import RemotePath
 
 log = logging.getLogger(__name__)
 
-SKIPPED = {
-    "weights", "mlruns", "mlartifacts", "mlflow", "images", "labels", "node_modules", "site-packages", "wandb",
-    "__pycache__", "datasets", "crops",
-}  # fmt: skip
+SKIPPED = {"mlruns", "mlartifacts", "node_modules", "site-packages", "__pycache__"}  # copies of artifacts, and code
 
 
 class FoundRun(NamedTuple):
@@ -49,7 +46,7 @@ def _below(root: Path, follow_symlinks: bool) -> Iterator[Path]:
             return _walk_listed(cast(Path, root.with_tree()))
         if root.is_dir():
             os.scandir(root).close()  # what cannot be listed is told, not passed over
-            return _walk(root, follow_symlinks, frozenset())
+            return _walk(root, follow_symlinks)
         if root.exists():
             holds = root.parent.parent if root.parent.name == "weights" else root.parent
             raise RunDirError(f"{root}: is a file", hint=f"give the run directory that holds it, such as {holds}")
@@ -65,37 +62,47 @@ def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdigit() else (1, part.casefold()) for part in re.findall(r"\d+|\D+", name))
 
 
-def _walk(folder: Path, follow: bool, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
-    try:
-        here = folder.stat()
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        log.warning("%s: %s; not searched", folder, error.strerror or error)
-        return
-    if (here.st_dev, here.st_ino) in above:  # a link back to a folder that we came through
-        return
-    above |= {(here.st_dev, here.st_ino)}
-    names = {entry.name for entry in entries}
-    if recognise(folder, names) is not None:
-        yield folder
-    elif "meta.yaml" in names:  # an MLflow file store
-        return
-    folders = [entry.name for entry in entries if entry.name not in SKIPPED and _is_folder(entry, follow)]
-    for name in sorted(folders, key=natural_order):
-        if not name.startswith("."):
-            yield from _walk(folder / name, follow, above)
+def _walk(root: Path, follow: bool) -> Iterator[Path]:
+    """The run directories from the root down; a stack of its own, for a tree may be deeper than Python's."""
+    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(root, frozenset())]
+    while waiting:
+        folder, above = waiting.pop()
+        try:
+            here = folder.stat()
+            with os.scandir(folder) as entries:
+                inside = {entry.name: _is_folder(entry, follow) for entry in entries}
+        except OSError as error:
+            log.warning("%s: %s; not searched", folder, error.strerror or error)
+            continue
+        identity = (here.st_dev, here.st_ino)
+        if identity in above:  # a link back to a folder that we came through
+            continue
+        is_run = recognise(folder, inside.keys()) is not None
+        if is_run:
+            yield folder
+        folders = _to_search((name for name, is_folder in inside.items() if is_folder), inside.keys(), is_run)
+        waiting += [(folder / name, above | {identity} if follow else above) for name in reversed(folders)]
 
 
-def _walk_listed(folder: Path) -> Iterator[Path]:
+def _walk_listed(root: Path) -> Iterator[Path]:
     """As `_walk`, over what one listing has told of an object store."""
-    entries = {entry.name: entry for entry in folder.iterdir()} if folder.is_dir() else {}
-    if recognise(folder, entries.keys()) is not None:
-        yield folder
-    elif "meta.yaml" in entries:
-        return
-    for name in sorted(entries, key=natural_order):
-        if name not in SKIPPED and not name.startswith(".") and entries[name].is_dir():
-            yield from _walk_listed(entries[name])
+    waiting = [root] if root.is_dir() else []
+    while waiting:
+        folder = waiting.pop()
+        inside = {entry.name: entry for entry in folder.iterdir()}
+        is_run = recognise(folder, inside.keys()) is not None
+        if is_run:
+            yield folder
+        folders = _to_search((name for name, entry in inside.items() if entry.is_dir()), inside.keys(), is_run)
+        waiting += [folder / name for name in reversed(folders)]
+
+
+def _to_search(folders: Iterable[str], names: Set[str], is_run: bool) -> list[str]:
+    """The folders of a folder that may hold runs, in natural order; an MLflow file store has only copies of them."""
+    if "meta.yaml" in names and not is_run:
+        return []
+    skipped = {*SKIPPED, "weights"} if is_run else SKIPPED
+    return sorted((name for name in folders if name not in skipped and name[:1] != "."), key=natural_order)
 
 
 def _is_folder(entry: os.DirEntry[str], follow: bool) -> bool:

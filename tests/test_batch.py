@@ -262,7 +262,7 @@ def test_a_list_that_cannot_be_read_is_a_misuse(tmp_path: Path, empty_store: str
 
 
 def test_folders_that_only_look_like_runs_are_passed_by(tree: Path, empty_store: str) -> None:
-    for decoy in ("weights", "datasets", "mlruns", ".ipynb_checkpoints", "train/weights", "train/.ipynb_checkpoints"):
+    for decoy in ("mlruns", ".ipynb_checkpoints", "train/weights", "train/.ipynb_checkpoints"):
         training(50 + len(decoy)).write(tree / decoy / "train")
     assert sorted(names(imported(tree, uri=empty_store))) == ["train", "train10", "train2", "train3"]
 

@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from importer.directory import head_of
 from importer.errors import RunDirError
+from importer.head import HEAD_BYTES, column_names, read_head
 from importer.model import Note
 from importer.results import read_results
 from importer.yaml_file import read_text
@@ -25,7 +25,6 @@ MAX_NUMBER = 2**31
 TABLES = ("tune_results.ndjson", "tune_results.csv", "evolve.csv")
 RESTORE = "restore the file as the tuner wrote it"
 
-_HEAD_BYTES = 8_192
 _PLACE = re.compile(r"#\s*Results saved to (.+)")
 _PROGRESS = re.compile(r"#\s*\d+/(\d{1,9}) iterations")
 
@@ -61,15 +60,15 @@ def table_name(save_dir: Path, names: Collection[str]) -> str | None:
 
 
 def _begins_as_table(path: Path) -> bool:
-    head = (head_of(path, _HEAD_BYTES) or b"").removeprefix(b"\xef\xbb\xbf").lstrip()
     if path.suffix == ".ndjson":
-        return head.startswith(b"{") and b'"fitness"' in head
-    columns = [name.strip() for name in head.split(b"\n", 1)[0].split(b",")]
-    return columns[0] == b"fitness" if path.name != "evolve.csv" else _is_evolve(columns)
+        head = read_head(path)
+        return head.startswith("{") and '"fitness"' in head
+    columns = column_names(path)
+    return columns[0] == "fitness" if path.name != "evolve.csv" else _is_evolve(columns)
 
 
-def _is_evolve(columns: list[bytes]) -> bool:
-    return columns[0].startswith(b"metrics/") and b"lr0" in columns
+def _is_evolve(columns: list[str]) -> bool:
+    return columns[0].startswith("metrics/") and "lr0" in columns
 
 
 def read_tune_table(path: Path) -> TuneTable:
@@ -202,7 +201,7 @@ def read_header(path: Path) -> tuple[str | None, int | None]:
     """
     text, _ = read_text(path, MAX_BYTES)
     place = planned = None
-    for line in text[:_HEAD_BYTES].split("\n"):
+    for line in text[:HEAD_BYTES].split("\n"):
         if (found := _PLACE.match(line)) is not None:
             place = found[1].strip()
         if (found := _PROGRESS.match(line)) is not None:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 
-from importer.directory import head_of
 from importer.evidence import Weights, believed, read_events, read_weights, row_of_metrics, saved_at
+from importer.head import column_names, option_names, read_head
 from importer.model import Epochs, FinalValidation, RunFile, TrainingRun
 from importer.readers import RunDirectory
 from importer.results import Table, build_epochs, epoch_base, epoch_numbers, read_results, split_trainings
@@ -16,15 +16,32 @@ from importer.yaml_file import read_yaml
 
 PRIORITY = 50
 RESULTS = "results.csv"
+COLUMNS = ("train/", "metrics/", "val/")  # the columns of every task begin so
 MAX_EPOCHS = 2**31
 
 
 def recognise(save_dir: Path, names: Set[str]) -> bool:
-    """By a results table that begins with `epoch`, or an args.yaml that a trainer wrote."""
+    """By a results table of epochs and metrics, or an args.yaml that a trainer wrote."""
     results = results_name(names)
-    if results is not None and begins(save_dir / results, (b"epoch",)):
+    if results is not None and _is_results(column_names(save_dir / results)):
         return True
-    return "args.yaml" in names and (results is not None or begins(save_dir / "args.yaml", (b"task:", b"mode:"), True))
+    return "args.yaml" in names and _is_args(save_dir / "args.yaml", beside_results=results is not None)
+
+
+def _is_results(columns: list[str]) -> bool:
+    """Keras and Lightning count epochs in a results.csv, too, the latter beside a `step`."""
+    return "epoch" in columns and "step" not in columns and any(name.startswith(COLUMNS) for name in columns)
+
+
+def _is_args(path: Path, *, beside_results: bool) -> bool:
+    """Others write an args.yaml, too, but of no task; one that names nothing is ours if results lie beside it."""
+    if not path.is_file():  # a pipe, say
+        return False
+    head = read_head(path)
+    if not head or head.startswith(("task:", "mode:")):
+        return True
+    told = option_names(path)
+    return {"task", "mode"} <= told or (beside_results and not told)
 
 
 def results_name(names: Set[str]) -> str | None:
@@ -37,15 +54,6 @@ def results_name(names: Set[str]) -> str | None:
 
 def _renamed_results(names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if name.startswith("results") and name.endswith(".csv"))
-
-
-def begins(path: Path, starts: tuple[bytes, ...], or_empty: bool = False) -> bool:
-    """Whether a file begins with one of these, blanks and a byte order mark aside."""
-    found = head_of(path, 200)
-    if found is None:
-        return False
-    head = found.removeprefix(b"\xef\xbb\xbf").lstrip()
-    return head.startswith(starts) or (or_empty and not head)
 
 
 def read(directory: RunDirectory) -> TrainingRun:

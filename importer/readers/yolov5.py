@@ -11,13 +11,12 @@ results.csv, in one of two forms. Both become the final validation, and neither 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 
-from importer.directory import head_of
 from importer.evidence import believed, read_weights
+from importer.head import column_names, option_names
 from importer.model import FinalValidation, TrainingRun
 from importer.readers import RunDirectory
 from importer.readers.ultralytics import add_epochs, read_table, results_name, whole
@@ -25,7 +24,6 @@ from importer.results import Row, Table, split_trainings
 from importer.yaml_file import read_yaml
 
 PRIORITY = 40
-HEAD_BYTES = 8_192  # more than the longest header, and than the part of opt.yaml that tells whose it is
 COLUMNS = {"metrics/mAP_0.5", "metrics/mAP_0.5(B)", "x/lr0", "lr/0"}
 OPTIONS = {"data", "epochs", "batch_size", "imgsz"}  # in every opt.yaml of its three tasks
 UNCHANGED = ("train/", "x/lr", "lr/")  # by the validation of best.pt
@@ -44,19 +42,9 @@ def recognise(save_dir: Path, names: Set[str]) -> bool:
     return "opt.yaml" in names and ("hyp.yaml" in names or option_names(save_dir / "opt.yaml") >= OPTIONS)
 
 
-def option_names(path: Path) -> set[str]:
-    """The names at the left margin of the beginning of a YAML file, without parsing it; none if it cannot be read."""
-    return set(re.findall(r"^(\w+):", _head(path), re.MULTILINE))
-
-
 def _columns(path: Path) -> set[str]:
-    first = _head(path).lstrip("\ufeff").split("\n", 1)[0]
-    columns = {name.strip() for name in first.split(",")}
+    columns = set(column_names(path))
     return columns if "epoch" in columns else set()
-
-
-def _head(path: Path) -> str:
-    return (head_of(path, HEAD_BYTES) or b"").decode("utf-8", "replace")
 
 
 def read(directory: RunDirectory) -> TrainingRun:

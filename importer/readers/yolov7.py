@@ -14,13 +14,13 @@ from collections.abc import Set
 from dataclasses import replace
 from pathlib import Path
 
-from importer.directory import head_of
 from importer.errors import RunDirError
 from importer.evidence import believed, read_weights
+from importer.head import option_names, read_head
 from importer.model import Note, TrainingRun
 from importer.readers import RunDirectory
 from importer.readers.ultralytics import add_epochs, whole
-from importer.readers.yolov5 import option_names, read_options
+from importer.readers.yolov5 import read_options
 from importer.results import Table
 from importer.yaml_file import read_text
 
@@ -36,14 +36,14 @@ COLUMNS = (
 )  # fmt: skip
 
 _EPOCH = re.compile(r"(\d{1,9})/(\d{1,9})")
-_BEGIN = re.compile(rb"(\xef\xbb\xbf)?\s*\d{1,9}/\d{1,9}\s+[\d.e+-]+G\s")
+_BEGIN = re.compile(r"\d{1,9}/\d{1,9}\s+[\d.e+-]+G\s")
 
 
 def recognise(save_dir: Path, names: Set[str]) -> bool:
     """By a results.txt that begins with an epoch and the memory it took, else by what stands in opt.yaml."""
     if "results.csv" in names or "args.yaml" in names:
         return False
-    if RESULTS in names and _BEGIN.match(head_of(save_dir / RESULTS, 200) or b""):
+    if RESULTS in names and _BEGIN.match(read_head(save_dir / RESULTS)):
         return True
     return "opt.yaml" in names and option_names(save_dir / "opt.yaml") >= OPTIONS
 
