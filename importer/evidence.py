@@ -11,7 +11,7 @@ from importer.errors import CheckpointError, RunDirError
 from importer.event_file import Scalar, read_event_file
 from importer.model import Epochs, EventTimes, FinalValidation, RunFile
 from importer.readers import RunDirectory
-from importer.results import Table
+from importer.table import Table
 
 CSV_REL = 1e-4  # results.csv keeps five digits, so a rounded value is off by 5e-5 at most
 EVENT_REL = 6e-4  # of a results.txt, which keeps four digits; 90% of the values have to agree

@@ -48,7 +48,7 @@ def read_yaml(path: Path) -> tuple[dict[str, object], list[Note]]:
 def read_text(path: Path, limit: int) -> tuple[str, list[Note]]:
     """The text of a file without BOM and carriage returns, and notes on what was taken away.
 
-    Errors: RunDirError when it cannot be opened, is larger than `limit` bytes, or is binary or UTF-16.
+    Errors: RunDirError when it cannot be opened, is larger than `limit` bytes, is binary or UTF-16, or an LFS pointer.
     """
     try:
         with path.open("rb") as handle:

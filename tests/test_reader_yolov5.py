@@ -212,6 +212,25 @@ def test_the_short_last_row_of_train_seg_is_put_under_its_columns(tmp_path: Path
     assert "final-validation-row" in codes(run)
 
 
+def test_each_training_of_one_file_has_the_short_row_that_ended_it(tmp_path: Path) -> None:
+    """exist_ok=True: the second training's rows go to the end of the first one's results.csv."""
+    rows = [epoch_row(epoch, SEGMENT) for epoch in range(2)]
+    first: list[object] = [2, *[0.5] * 12]
+    save_dir = run_directory(tmp_path / "exp", SEGMENT, [*rows, first, *rows, [3, *[0.6] * 12]])
+
+    for segment, score in ((0, 0.5), (None, 0.6)):
+        run = read_run(save_dir, segment=segment)
+        assert run.epochs.steps == (0, 1)
+        assert run.final_validation is not None
+        assert {value for _, value in run.final_validation.metrics} == {score}
+
+
+def test_a_short_row_that_is_no_final_validation_is_refused_where_more_follows(tmp_path: Path) -> None:
+    rows = [epoch_row(epoch, SEGMENT) for epoch in range(2)]
+    with pytest.raises(RunDirError, match=r"results\.csv: line 3 has 2 values, the header has 20"):
+        read_run(run_directory(tmp_path / "exp", SEGMENT, [rows[0], [1, 0.5], rows[1]]))
+
+
 def test_the_final_validation_is_logged_one_step_after_the_last_epoch(tmp_path: Path) -> None:
     short: list[object] = [3, *(round(0.5 + at / 100, 2) for at in range(12))]
     save_dir = run_directory(tmp_path / "exp", SEGMENT, [*(epoch_row(at, SEGMENT) for at in range(3)), short])

@@ -11,7 +11,8 @@ from directories import Training
 from importer.errors import RunDirError
 from importer.model import Epochs
 from importer.readers import read_run
-from importer.results import build_epochs, epoch_base, epoch_numbers, read_results, split_trainings
+from importer.results import build_epochs, epoch_base, epoch_numbers, split_trainings
+from importer.table import ShortRow, read_results
 
 HEADER = "epoch,time,train/loss,lr/pg0\n"
 
@@ -162,7 +163,7 @@ def test_a_last_line_that_is_whole_but_short_is_set_aside(tmp_path: Path) -> Non
     path = tmp_path / "results.csv"
     path.write_text(f"{HEADER}1,10,0.5,0.01\n1,0.7,0.8\n")
     table = read_results(path)
-    assert (len(table.rows), table.short_last) == (1, (1.0, 0.7, 0.8))
+    assert (len(table.rows), table.short_rows) == (1, (ShortRow(3, 1, (1.0, 0.7, 0.8)),))
 
 
 @pytest.mark.parametrize("layout", [{}, {"padded": True}, {"base": 0}, {"has_time": False, "padded": True}], ids=str)

@@ -12,7 +12,7 @@ from pathlib import Path
 from importer.errors import RunDirError
 from importer.head import HEAD_BYTES, column_names, read_head
 from importer.model import Note
-from importer.results import read_results
+from importer.table import read_results
 from importer.yaml_file import read_text
 
 MAX_BYTES = 8_000_000  # 300 iterations have 300 kB
@@ -86,9 +86,9 @@ def read_tune_table(path: Path) -> TuneTable:
 def _read_csv(path: Path) -> TuneTable:
     is_evolve = path.name == "evolve.csv"
     table = read_results(path, "lr0" if is_evolve else "fitness")
-    if table.short_last is not None:
+    for short in table.short_rows:
         raise RunDirError(
-            f"{path}: the last line has {len(table.short_last)} values, the header has {len(table.header)}",
+            f"{path}: the last line has {len(short.cells)} values, the header has {len(table.header)}",
             hint="restore the file from a copy, or remove the line",
         )
     if len(table.rows) > MAX_ITERATIONS:

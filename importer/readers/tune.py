@@ -16,7 +16,8 @@ from importer.model import Epochs, TrainingRun
 from importer.readers import RunDirectory, read_run
 from importer.readers.iteration_dirs import iteration_dirs
 from importer.readers.iterations import Iteration, TuneTable, read_header, read_tune_table, table_name
-from importer.results import build_epochs, epoch_numbers, read_results, split_trainings
+from importer.results import build_epochs, epoch_numbers, split_trainings
+from importer.table import read_results
 from importer.yaml_file import read_yaml
 
 PRIORITY = 30

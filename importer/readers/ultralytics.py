@@ -11,7 +11,8 @@ from importer.evidence import Weights, believed, read_events, read_weights, row_
 from importer.head import column_names, option_names, read_head
 from importer.model import Epochs, FinalValidation, RunFile, TrainingRun
 from importer.readers import RunDirectory
-from importer.results import Table, build_epochs, epoch_base, epoch_numbers, read_results, split_trainings
+from importer.results import build_epochs, epoch_base, epoch_numbers, split_trainings
+from importer.table import Table, read_results
 from importer.yaml_file import read_yaml
 
 PRIORITY = 50
@@ -65,7 +66,7 @@ def read(directory: RunDirectory) -> TrainingRun:
     args = _read_args(directory)
     weights = read_weights(directory, needed=not args or results_name(directory.by_path.keys()) is None)
     table, results_file = read_table(directory, weights)
-    if table is not None and table.short_last is not None:
+    if table is not None and table.short_rows:
         directory.note("ragged-row", f"the last line of {results_file} is short; left out")
     weights = believed(weights, table, args, directory)
     params_from = ["args.yaml"] if args else []
@@ -163,7 +164,9 @@ def _read_args(directory: RunDirectory) -> dict[str, object]:
     return args
 
 
-def read_table(directory: RunDirectory, weights: Weights) -> tuple[Table | None, str | None]:
+def read_table(
+    directory: RunDirectory, weights: Weights, *, short_rows: bool = False
+) -> tuple[Table | None, str | None]:
     """The table of results.csv, else the one that a checkpoint keeps, and the file it came from."""
     name = results_name(directory.by_path.keys())
     place: RunFile | None = directory.get(name) if name else None
@@ -171,7 +174,7 @@ def read_table(directory: RunDirectory, weights: Weights) -> tuple[Table | None,
         if place.path != RESULTS:
             directory.note("renamed-results", f"no results.csv; read {place.path}")
         if place.size:
-            table = read_results(place.location)
+            table = read_results(place.location, short_rows=short_rows)
             for note in table.notes:
                 directory.note(*note)
             return table, place.path

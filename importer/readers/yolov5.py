@@ -15,12 +15,14 @@ from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 
+from importer.errors import RunDirError
 from importer.evidence import believed, read_weights
 from importer.head import column_names, option_names
 from importer.model import FinalValidation, TrainingRun
 from importer.readers import RunDirectory
 from importer.readers.ultralytics import add_epochs, read_table, results_name, whole
-from importer.results import Row, Table, split_trainings
+from importer.results import split_trainings
+from importer.table import CUT, Row, ShortRow, Table
 from importer.yaml_file import read_yaml
 
 PRIORITY = 40
@@ -56,7 +58,7 @@ def read(directory: RunDirectory) -> TrainingRun:
     """
     args, params_from = read_options(directory)
     weights = read_weights(directory, needed=not args)
-    table, results_file = read_table(directory, weights)
+    table, results_file = read_table(directory, weights, short_rows=True)
     weights = believed(weights, table, args, directory)
     if not args and weights.any is not None and weights.any.opt:
         args, params_from = _flat(weights.any.opt, {}), ("last.pt" if weights.last else "best.pt",)
@@ -112,43 +114,54 @@ def _flat(options: Mapping[str, object], hyperparameters: Mapping[str, object]) 
 
 
 def _without_finals(table: Table, planned: int | None, directory: RunDirectory) -> tuple[Table, dict[int, Final]]:
-    """The table of epochs only, and each final validation by the number of rows that stand before it."""
+    """The table of epochs only, and each final validation by the number of rows that stand before it.
+
+    Errors: RunDirError when a short line that is not the last is no final validation.
+    """
     epoch = table.header.index("epoch")
     same = [at for at, name in enumerate(table.header) if name.startswith(UNCHANGED) or at == epoch]
+    short = {told.before: told for told in table.short_rows}
     rows: list[Row] = []
     finals: dict[int, Final] = {}
-    for row in table.rows:
+    for at, row in enumerate((*table.rows, None)):
+        if at in short:
+            told = _realigned(table, short[at], rows[-1][epoch] if rows else None, planned)
+            if told is not None:
+                finals[len(rows)] = _metrics(told)
+            elif row is not None:
+                raise _short(short[at], table, directory)
+            else:
+                directory.note("ragged-row", "the last line of results.csv is short and no final validation; left out")
         # An epoch that a resume trained again has losses of its own.
-        if rows and len(same) > 1 and all(_equal(row[at], rows[-1][at]) for at in same):
+        if row is not None and rows and len(same) > 1 and all(_equal(row[at], rows[-1][at]) for at in same):
             finals[len(rows)] = _metrics(dict(zip(table.header, row, strict=True)))
-            directory.note(
-                "final-validation-row", "the last epoch stands twice: the second row is best.pt's validation"
-            )
-        else:
+        elif row is not None:
             rows.append(row)
-    if table.short_last is not None:
-        told = _realigned(table, rows[-1][epoch] if rows else None, planned)
-        if told is not None:
-            finals[len(rows)] = _metrics(told)
-            directory.note("final-validation-row", "the short last row is best.pt's validation; put under its columns")
-        else:
-            directory.note("ragged-row", "the last line of results.csv is short and no final validation; left out")
-    return replace(table, rows=tuple(rows), short_last=None), finals
+    if finals:
+        directory.note("final-validation-row", "a row after the last epoch is best.pt's validation, not an epoch")
+    return replace(table, rows=tuple(rows), short_rows=()), finals
 
 
-def _realigned(table: Table, last: float | None, planned: int | None) -> dict[str, float | None] | None:
-    """The cells of train-seg's short last row under the columns that they belong to, or None if it is another row.
+def _short(short: ShortRow, table: Table, directory: RunDirectory) -> RunDirError:
+    found = f"line {short.line} has {len(short.cells)} values, the header has {len(table.header)}"
+    return RunDirError(f"{directory.save_dir}/results.csv: {found}", hint=CUT)
+
+
+def _realigned(
+    table: Table, short: ShortRow, last: float | None, planned: int | None
+) -> dict[str, float | None] | None:
+    """The cells of train-seg's short row under the columns that they belong to, or None if it is another row.
 
     Source: segment/train.py logs dict(zip(KEYS[4:16], results)) at step `epochs`; the logger writes values alone.
     """
-    short = table.short_last or ()
     columns = [name for name in table.header if name != "epoch" and not name.startswith(UNCHANGED)]
     is_segment = "train/seg_loss" in table.header and table.header[0] == "epoch"
-    if not is_segment or len(short) != len(columns) + 1 or short[0] is None:
+    epoch, cells = short.cells[0], short.cells[1:]
+    if not is_segment or len(cells) != len(columns) or epoch is None:
         return None
-    if short[0] != planned and (last is None or short[0] <= last):
+    if epoch != planned and (last is None or epoch <= last):
         return None
-    return dict(zip(columns, short[1:], strict=True))
+    return dict(zip(columns, cells, strict=True))
 
 
 def _equal(a: float | None, b: float | None) -> bool:

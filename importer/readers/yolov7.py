@@ -21,7 +21,7 @@ from importer.model import Note, TrainingRun
 from importer.readers import RunDirectory
 from importer.readers.ultralytics import add_epochs, whole
 from importer.readers.yolov5 import read_options
-from importer.results import Table
+from importer.table import Table
 from importer.yaml_file import read_text
 
 PRIORITY = 35
