@@ -135,7 +135,8 @@ def status(run: TrainingRun) -> str:
     facts = run.last or run.best
     if facts is not None and facts.epoch is not None:
         return "FINISHED" if facts.epoch == -1 else "FAILED"
-    if run.segment is None and run.file("results.png") is not None and len(run.epochs):
+    has_plots = run.segment is None and run.file("results.png") is not None
+    if len(run.epochs) and (has_plots or run.final_validation is not None):  # both come after the last epoch
         return "FINISHED"
     last_step = run.epochs.steps[-1] if len(run.epochs) else -1
     return "FINISHED" if run.planned_epochs is not None and last_step + 1 >= run.planned_epochs else "FAILED"

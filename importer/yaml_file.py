@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import yaml
@@ -18,7 +19,16 @@ MAX_DIGITS = 400  # of a number; PyYAML takes 1:1:1... for base 60, in time that
 
 _NUMBER = re.compile(r"[-+]?[0-9][-+0-9_.:eE]*")
 
-_Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NAME = re.compile(r"^([\w-]+):(?:\s|$)", re.MULTILINE)
+
+_Safe: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Safe):  # type: ignore[valid-type,misc]
+    """A safe loader that builds no sets, whose order, and so whose text, is another one in every process."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:set", yaml.constructor.SafeConstructor.construct_undefined)
 
 
 def read_yaml(path: Path) -> tuple[dict[str, object], list[Note]]:
@@ -41,6 +51,11 @@ def read_yaml(path: Path) -> tuple[dict[str, object], list[Note]]:
         raise RunDirError(
             f"{path}: holds a {type(loaded).__name__}, not a mapping of names to values",
             hint="restore the file as the trainer wrote it, or move it away to import without it",
+        )
+    twice = [name for name, count in Counter(_NAME.findall(text)).items() if count > 1]
+    if twice:
+        notes.append(
+            Note("repeated-keys", f"{', '.join(twice)[:80]}: more than once in {path.name}; the last one holds")
         )
     return {str(key): value for key, value in loaded.items()}, notes
 

@@ -54,6 +54,8 @@ def refused(uri: str, message: str, hint: str, *words: object) -> None:
         pytest.param("task: detect\nimgsz: !!python/tuple [1, 2]\n",
                      "line 2: could not determine a constructor for the tag 'tag:yaml.org,2002:python/tuple'",
                      OBJECTS, id="a Python tuple"),
+        pytest.param("task: detect\nclasses: !!set {a, b}\n",
+                     "line 2: could not determine a constructor for the tag 'tag:yaml.org,2002:set'", MEND, id="a set"),
         pytest.param(b"task: detect\nmode: tr\0in\n", "holds NUL bytes, expected text",
                      "the file is damaged; restore it from a copy", id="NUL bytes"),
         pytest.param("task: detect\n".encode("utf-16"), "is UTF-16, expected UTF-8", "save it as UTF-8", id="UTF-16"),

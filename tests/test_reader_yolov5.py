@@ -188,6 +188,13 @@ def test_epochs_that_a_resume_repeats_and_a_final_validation_are_told_apart(tmp_
     assert {"repeated-epochs", "final-validation-row"} <= codes(run)
 
 
+def test_a_training_that_was_stopped_early_is_finished_if_its_final_validation_is_there(tmp_path: Path) -> None:
+    rows = [epoch_row(epoch, SEGMENT) for epoch in range(2)]
+    broken_off = read_run(run_directory(tmp_path / "exp", SEGMENT, rows))
+    stopped = read_run(run_directory(tmp_path / "exp2", SEGMENT, [*rows, [3, *[0.5] * 12]]))
+    assert (plan_import(broken_off).status, plan_import(stopped).status) == ("FAILED", "FINISHED")
+
+
 def test_each_training_of_one_file_keeps_its_own_final_validation(tmp_path: Path) -> None:
     rows = [epoch_row(epoch, DETECT) for epoch in range(3)]
     later = [epoch_row(epoch, DETECT, shift=0.001) for epoch in range(3)]

@@ -120,3 +120,12 @@ def test_a_resume_counts_from_0_also_where_its_first_epoch_took_longer_than_all_
 def test_a_negative_epoch_is_refused_as_one(tmp_path: Path) -> None:
     with pytest.raises(RunDirError, match=r"row 2: epoch -2.0 is below 0"):
         read_run(written(tmp_path / "train", [*LINES[:2], f"-{LINES[2]}"]))
+
+
+def test_a_name_that_stands_twice_in_args_yaml_is_told_and_the_last_holds(tmp_path: Path, empty_store: str) -> None:
+    save_dir = written(tmp_path / "train", LINES)
+    (save_dir / "args.yaml").write_text(f"{ARGS}epochs: 7\n")
+    assert ymlf("import", save_dir, "--tracking-uri", empty_store).status == 0
+    [run] = runs_in(empty_store)
+    assert run.data.params["epochs"] == "7"
+    assert [note.code for note in read_run(save_dir).notes] == ["repeated-keys"]
