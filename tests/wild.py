@@ -133,6 +133,7 @@ def check(save_dir: Path, told: list[dict[str, object]], meant: str | None, clie
     outcome = str(told[0]["outcome"]) if told else "not found"
     notes = {note["code"] for note in told[0].get("notes", [])} if told else set()  # type: ignore[attr-defined]
     if outcome == "duplicate of":
+        yield from lost_cells(save_dir / "results.csv", Path(str(told[0]["reason"])) / "results.csv")
         return
     if meant == "no epochs" and outcome == "imported" and "results-from-checkpoint" in notes:
         meant = "imported"
@@ -144,6 +145,14 @@ def check(save_dir: Path, told: list[dict[str, object]], meant: str | None, clie
     if outcome == "imported" and "results-from-checkpoint" not in notes:
         run = client.get_run(str(told[0]["run_id"]))
         yield from (tune_faults if meant == "tune" else cell_faults)(save_dir, points(client, run))
+
+
+def lost_cells(ours: Path, theirs: Path) -> Iterator[str]:
+    """What a directory that was passed over as a copy has, and the one that was imported in its place has not."""
+    if ours.is_file():
+        lost = read_cells(ours).items() - (read_cells(theirs).items() if theirs.is_file() else set())
+        if any(not math.isnan(value) for _, value in lost):
+            yield f"passed over for {theirs.parent}, which lacks {len(lost)} of its cells"
 
 
 def points(client: MlflowClient, run: Run) -> dict[str, list[tuple[int, float, int]]]:
