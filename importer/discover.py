@@ -17,6 +17,7 @@ from importer.sources.remote import RemotePath
 log = logging.getLogger(__name__)
 
 SKIPPED = {"mlruns", "mlartifacts", "node_modules", "site-packages", "__pycache__"}  # copies of artifacts, and code
+DATASET = {"images", "labels"}  # side by side they hold a dataset, which may have a million files
 
 
 class FoundRun(NamedTuple):
@@ -98,10 +99,15 @@ def _walk_listed(root: Path) -> Iterator[Path]:
 
 
 def _to_search(folders: Iterable[str], names: Set[str], is_run: bool) -> list[str]:
-    """The folders of a folder that may hold runs, in natural order; an MLflow file store has only copies of them."""
+    """The folders of a folder that may hold runs, in natural order.
+
+    Not the weights of a run, a dataset's images and labels, or an MLflow file store, which has only copies.
+    """
     if "meta.yaml" in names and not is_run:
         return []
     skipped = {*SKIPPED, "weights"} if is_run else SKIPPED
+    if names >= DATASET:
+        skipped = {*skipped, *DATASET}
     return sorted((name for name in folders if name not in skipped and name[:1] != "."), key=natural_order)
 
 

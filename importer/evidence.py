@@ -94,7 +94,7 @@ def _stem(path: str) -> str:
 
 def _near(a: float | None, b: float | None, rel: float) -> bool:
     if a is None or b is None:
-        return a is b or True  # a blank cell contradicts nothing
+        return True  # a blank cell contradicts nothing
     if math.isnan(a) or math.isnan(b):
         return math.isnan(a) and math.isnan(b)
     return a == b or math.isclose(a, b, rel_tol=rel, abs_tol=6e-6)

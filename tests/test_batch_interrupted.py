@@ -114,7 +114,7 @@ def test_a_signal_lets_the_runs_in_hand_finish_and_tells_what_was_done(
         (os.killpg if to_all else os.kill)(begun.process.pid, number)
         assert begun.end() == status
         assert "once more stops at once" in begun.process.stderr.read()  # type: ignore[union-attr]
-        wait_until(lambda: not begun.others(), "no worker is left", 5)
+        wait_until(lambda: not begun.others(), "no worker is left", 30)
     closing = begun.told[-1]
     assert closing["exit_status"] == status
     done = Counter(told["outcome"] for told in begun.told[:-1])
@@ -132,8 +132,8 @@ def test_a_second_signal_stops_at_once_and_leaves_no_worker(tree: Path, empty_st
             os.kill(begun.process.pid, signal.SIGINT)
             assert any("stopping" in line for line in begun.process.stderr)  # type: ignore[union-attr]
             os.kill(begun.process.pid, signal.SIGINT)
-            assert begun.process.wait(2) == 130
-            wait_until(lambda: not begun.others(), "no worker is left", 2)
+            assert begun.process.wait(10) == 130  # before the 20 s for which a worker waits for the database
+            wait_until(lambda: not begun.others(), "no worker is left", 10)
             database.execute("ROLLBACK")
     assert {run.data.tags["ymlf.state"] for run in active(empty_store)} <= {"complete", "writing"}
 

@@ -78,6 +78,13 @@ def test_the_artifacts_of_a_store_are_no_runs(tmp_path: Path) -> None:
     assert list(find_runs([tmp_path])) == []
 
 
+def test_the_images_and_labels_of_a_dataset_are_not_searched_and_runs_beside_it_are_found(tmp_path: Path) -> None:
+    for place in ("datasets/coco8/images/train", "datasets/coco8/labels/train", "datasets/runs/detect/train", "images"):
+        written(tmp_path / place, {"args.yaml": ARGS, "results.csv": RESULTS})
+    found = [run.save_dir.relative_to(tmp_path).as_posix() for run in find_runs([tmp_path])]
+    assert found == ["datasets/runs/detect/train", "images"]
+
+
 def test_a_run_is_found_however_deep_it_lies(tmp_path: Path) -> None:
     here = Path.cwd()
     try:
