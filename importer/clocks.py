@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone, tzinfo
 
 from importer.file_times import file_times_believed, results_mtime, start_by_files
-from importer.model import Note, TrainingRun
+from importer.model import EventTimes, Note, TrainingRun
 
 QUARTER_MS = 15 * 60 * 1000  # every zone in use is a multiple of a quarter of an hour off UTC
 AGREE_MS = 5_000  # a date and a file time that tell of one moment: save_model runs right after save_metrics
+BUSY_MS = 30_000  # or a while after it on a busy host; believed only of file times that are the trainer's own
 
 TIME_NOTES = {
     "zone-assumed": "the checkpoint's date has no time zone; taken to be that of the importing host",
@@ -61,19 +62,28 @@ def event_clock(run: TrainingRun) -> Clock | None:
     fit = _filled(known, len(run.epochs), run.epochs.seconds)
     train = tuple(min(times.train_ms.get(step, at), at) for step, at in zip(run.epochs.steps, fit, strict=True))
     final = run.final_validation.wall_ms if run.final_validation else None
-    started = _event_start(run, fit)
+    started = _event_start(run, times, fit)
     return Clock("event-file", fit, ((0, started),), None, train, started, final)
 
 
-def _event_start(run: TrainingRun, fit: tuple[int, ...]) -> int:
-    """The first epoch's end less how long it took, told by `time`; else the graph, which is logged at the start."""
-    times, seconds = run.event_times, run.epochs.seconds
-    if seconds is not None:
-        return fit[0] - round(seconds[0] * 1000)
-    if times is not None and times.started_ms is not None and times.started_ms <= fit[0] and run.epochs.steps[0] == 0:
-        return times.started_ms
-    spacing = (fit[-1] - fit[0]) // max(1, len(fit) - 1)
-    return fit[0] - spacing
+def _event_start(run: TrainingRun, times: EventTimes, fit: tuple[int, ...]) -> int:
+    """When the session of the first epoch began.
+
+    The graph, which is logged then, and the first epoch's end less how long it took by `time` are both some moments
+    late. Without the two the pace of the epochs tells, within the opening of the file and its first scalar.
+    """
+    session = next((found for found in reversed(times.sessions) if found.opened_ms <= fit[0]), None)
+    told = [fit[0] - round(run.epochs.seconds[0] * 1000)] if run.epochs.seconds is not None else []
+    if session is not None and session.graph_ms is not None and session.graph_ms <= fit[0]:
+        told.append(session.graph_ms)
+    if told:
+        return min(told)
+    if session is None:
+        return fit[0] - (fit[-1] - fit[0]) // max(1, len(fit) - 1)
+    if len(fit) == 1:
+        return session.opened_ms
+    paced = max(session.opened_ms, fit[0] - (fit[-1] - fit[0]) // (len(fit) - 1))
+    return min(paced, session.first_ms) if session.first_ms is not None else paced
 
 
 def _filled(known: dict[int, int], count: int, seconds: tuple[float, ...] | None) -> tuple[int, ...]:
@@ -106,7 +116,7 @@ def date_clock(run: TrainingRun, zone: tzinfo | None) -> Clock | None:
     if seconds is not None:
         anchor = date_ms - round(seconds[row] * 1000)
         return anchored("checkpoint-date", run, ((0, anchor),), zone=zone_name, notes=notes)
-    if (mtime := results_mtime(run)) is not None and abs(mtime - date_ms) <= AGREE_MS and _file_times_clock(run):
+    if (mtime := results_mtime(run)) is not None and _one_moment(run, date_ms, mtime) and _file_times_clock(run):
         return None  # the file times are true and tell more
     return _evenly_dated(run, date_ms, row, zone, zone_name, notes)
 
@@ -144,7 +154,7 @@ def _date_ms(text: str, zone: tzinfo | None, run: TrainingRun) -> tuple[int, str
         mtime = results_mtime(run)
         if mtime is not None and zone is None:
             offset = round((as_utc - mtime) / QUARTER_MS) * QUARTER_MS
-            if abs(as_utc - offset - mtime) <= AGREE_MS and -12 <= offset / 3_600_000 <= 14:
+            if _one_moment(run, as_utc - offset, mtime) and -12 <= offset / 3_600_000 <= 14:
                 return as_utc - offset, _offset_name(offset), ()
         if zone is not None:
             return round(date.replace(tzinfo=zone).timestamp() * 1000), str(zone), ()
@@ -153,6 +163,12 @@ def _date_ms(text: str, zone: tzinfo | None, run: TrainingRun) -> tuple[int, str
         return round(local.timestamp() * 1000), local.strftime("UTC%z"), (note,)
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def _one_moment(run: TrainingRun, date_ms: int, mtime: int) -> bool:
+    """Whether a checkpoint's date tells of the moment at which results.csv was written."""
+    later = date_ms - mtime
+    return -AGREE_MS <= later <= AGREE_MS or (0 <= later <= BUSY_MS and file_times_believed(run))
 
 
 def _offset_name(offset_ms: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importer.checkpoint import CheckpointFacts, read_checkpoint
 from importer.errors import CheckpointError, RunDirError
 from importer.event_file import Scalar, read_event_file
-from importer.model import Epochs, EventTimes, FinalValidation, RunFile
+from importer.model import Epochs, EventSession, EventTimes, FinalValidation, RunFile
 from importer.readers import RunDirectory
 from importer.table import Table
 
@@ -126,8 +126,7 @@ def row_of_metrics(metrics: Mapping[str, float], epochs: Epochs) -> int | None:
 def read_events(directory: RunDirectory, epochs: Epochs) -> tuple[EventTimes | None, FinalValidation | None]:
     """The wall times of the epochs and the final validation, from all event files of a directory joined by time."""
     scalars: list[Scalar] = []
-    started: list[int] = []
-    latest: list[int] = []
+    sessions: list[EventSession] = []
     places = [
         found for found in directory.files if found.path.startswith("events.out.tfevents.") and not directory.light
     ]
@@ -140,8 +139,9 @@ def read_events(directory: RunDirectory, epochs: Epochs) -> tuple[EventTimes | N
         if events.truncated:
             directory.note("event-file-truncated", f"{place.path} is cut off or damaged; what comes before is used")
         scalars += events.scalars
-        started += [ms for ms in (events.first_graph_ms,) if ms is not None]
-        latest += [ms for ms in (events.last_ms,) if ms is not None]
+        if events.created_ms is not None:
+            first_ms = events.scalars[0].wall_ms if events.scalars else None
+            sessions.append(EventSession(events.created_ms, events.first_graph_ms, first_ms))
     if not scalars or not len(epochs):
         return None, None
     scalars.sort(key=lambda scalar: scalar.wall_ms)
@@ -149,7 +149,7 @@ def read_events(directory: RunDirectory, epochs: Epochs) -> tuple[EventTimes | N
     if offset is None:
         directory.note("event-file-foreign", "the event file's values are not those of the results; not used")
         return None, None
-    times = _event_times(scalars, offset, min(started, default=None), max(latest, default=None))
+    times = _event_times(scalars, offset, sorted(sessions, key=lambda session: session.opened_ms))
     return times, _final_validation(scalars, offset, epochs, places)
 
 
@@ -170,7 +170,7 @@ def _step_offset(scalars: Iterable[Scalar], epochs: Epochs) -> int | None:
     return None
 
 
-def _event_times(scalars: Iterable[Scalar], offset: int, started_ms: int | None, last_ms: int | None) -> EventTimes:
+def _event_times(scalars: Iterable[Scalar], offset: int, sessions: Sequence[EventSession]) -> EventTimes:
     """The later of a step logged twice, for a resume repeats an epoch; a final validation has no val/ losses."""
     fit: dict[int, int] = {}
     plain: dict[int, int] = {}
@@ -183,7 +183,7 @@ def _event_times(scalars: Iterable[Scalar], offset: int, started_ms: int | None,
             plain.setdefault(step, scalar.wall_ms)
         elif scalar.tag.startswith(("train/", "lr/", "x/lr")):
             train[step] = scalar.wall_ms
-    return EventTimes(fit or plain, train, started_ms, last_ms)
+    return EventTimes(fit or plain, train, tuple(sessions))
 
 
 def _final_validation(

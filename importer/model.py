@@ -63,14 +63,21 @@ class FinalValidation:
     wall_ms: int | None = None
 
 
+class EventSession(NamedTuple):
+    """One event file: a start or a resume each opens its own; ms since the Unix epoch."""
+
+    opened_ms: int  # while it was being set up, before the first epoch
+    graph_ms: int | None  # as the first epoch begins
+    first_ms: int | None  # its first scalar: that of the first batch, or of the first epoch
+
+
 @dataclass(frozen=True)
 class EventTimes:
     """The wall times of the event files of one training, by step; ms since the Unix epoch."""
 
     fit_ms: Mapping[int, int]
     train_ms: Mapping[int, int]
-    started_ms: int | None
-    last_ms: int | None
+    sessions: tuple[EventSession, ...] = ()  # by time
 
 
 @dataclass(frozen=True)

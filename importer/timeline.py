@@ -137,15 +137,18 @@ def _complete(run: TrainingRun, clock: Clock, recorded: Mapping[str, object] | N
 
 
 def _end(run: TrainingRun, clock: Clock, last_ms: int) -> int:
-    """When the last file was written, where file times are the trainer's own; else when the last point was logged."""
+    """When the last file was written, where file times are the trainer's own; else when the last point was logged.
+
+    They are where results.csv was written as the last epoch ended. Its point may be logged later, for the weights are
+    saved in between, but not by as much as an epoch; a copy has the time of the copying, which is no earlier.
+    """
     mtime = results_mtime(run)
-    reference = clock.fit_ms[-1] if clock.fit_ms else None
-    if (
-        mtime is None
-        or reference is None
-        or not -AGREE_MS <= reference - mtime <= AGREE_MS
-        or clock.name == "import-time"
-    ):
+    if mtime is None or not clock.fit_ms or clock.name == "import-time":
+        return last_ms
+    reference = clock.fit_ms[-1]
+    previous = clock.fit_ms[-2] if len(clock.fit_ms) > 1 else clock.started_ms
+    epoch_ms = reference - previous if previous is not None else 0
+    if not -AGREE_MS <= reference - mtime <= max(AGREE_MS, epoch_ms):
         return last_ms
     written = [run.file(path) for path in (run.results_file or "", "weights/last.pt", "weights/best.pt", "results.png")]
     return max(

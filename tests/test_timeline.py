@@ -84,6 +84,14 @@ CLOCKS = [
         NAIVE, archived, {}, "checkpoint-date", "UTC+0100", ALL, [], id="a naive date, the file time has whole seconds"
     ),
     pytest.param(
+        TRAINING.with_(last=dated(END_MS + 9_000, None)), None, {}, "checkpoint-date", "UTC+0100",
+        tuple(at + 9_000 for at in ALL), [], id="a naive date of a busy host, which saved late",
+    ),
+    pytest.param(
+        NAIVE, lambda at: touch_all(at, END_MS - 9_000), {}, "checkpoint-date", "UTC+0530",
+        tuple(at - 16_200_000 for at in ALL), ["zone-assumed"], id="a naive date near which a copy was made",
+    ),
+    pytest.param(
         NAIVE, cloned, {"timezone_name": "Europe/Berlin"}, "checkpoint-date", "Europe/Berlin", ALL, [],
         id="a naive date, the zone is given",
     ),
@@ -108,6 +116,10 @@ CLOCKS = [
         id="`time` in a clone is only how long it took",
     ),
     pytest.param(PLAIN, None, {}, "file-times", None, ALL, [], id="file times alone, evenly"),
+    pytest.param(
+        NAIVE.with_(has_time=False, last=dated(END_MS + 9_000, None)), None, {}, "file-times", None, ALL, [],
+        id="file times before the one date of a busy host",
+    ),
     pytest.param(
         PLAIN, cloned, {}, "import-time", None, (NOW_MS,) * 3, ["time-unknown"], id="nothing tells in a clone"
     ),
@@ -168,6 +180,92 @@ def test_epochs_that_an_event_file_lacks_lie_between_their_neighbours(tmp_path: 
 
     told = timeline_of(TRAINING.with_(has_time=False), tmp_path / "train", with_gap)
     assert (told.clock, told.fit_ms) == ("event-file", ALL)
+
+
+def test_the_last_file_tells_the_end_where_large_weights_were_saved_before_the_last_point_was_logged(
+    tmp_path: Path,
+) -> None:
+    def late(save_dir: Path) -> None:
+        with_events(save_dir, 8.0)
+        place(save_dir / "results.png", b"curves", END_MS + 12_000)
+
+    told = timeline_of(TRAINING, tmp_path / "train", late)
+    assert (told.clock, told.ended_ms) == ("event-file", END_MS + 12_000)
+
+
+LATE_MS = 90_000  # how much later the second training of a directory begins
+
+
+def event_file(save_dir: Path, name: str, later_ms: int, *records: bytes, epochs: int = 3) -> None:
+    """An event file that is opened as args.yaml is written, with train/ and val/ at the end of each epoch."""
+    told = [opening((TRAINING.started_ms + later_ms) / 1000), *records]
+    for row in range(epochs):
+        at = (TRAINING.fit_ms(row) + later_ms) / 1000
+        told += [
+            scalar(f"{part}/box_loss", TRAINING.value_of(f"{part}/box_loss", row), row + 1, at)
+            for part in ("train", "val")
+        ]
+    place(save_dir / f"events.out.tfevents.{name}.host.1.0", b"".join(map(framed, told)), CLONED_MS)
+
+
+def graph(later_ms: int) -> bytes:
+    return event((TRAINING.first_epoch_ms + later_ms) / 1000, block(4, b"graph"))
+
+
+def first_batch(at_ms: int) -> bytes:
+    """As releases before 8.0.238 log it, at the end of each batch."""
+    return scalar("train/box_loss", 9.0, 1, at_ms / 1000)
+
+
+STARTS = [
+    pytest.param(
+        3,
+        lambda at: event_file(at, "1", 0, graph(0)),
+        TRAINING.first_epoch_ms,
+        id="the graph, as the first epoch begins",
+    ),
+    pytest.param(
+        3,
+        lambda at: (event_file(at, "1", -LATE_MS, graph(-LATE_MS)), event_file(at, "2", 0, graph(0))),
+        TRAINING.first_epoch_ms,
+        id="the graph of the last training, where one was trained again in the same directory",
+    ),
+    pytest.param(
+        3,
+        lambda at: (event_file(at, "1", 0, graph(0), epochs=2), event_file(at, "2", 25_000, graph(25_000), epochs=0)),
+        TRAINING.first_epoch_ms,
+        id="the graph of the first session, where it was resumed",
+    ),
+    pytest.param(3, lambda at: event_file(at, "1", 0), TRAINING.first_epoch_ms, id="without a graph the pace"),
+    pytest.param(
+        1, lambda at: event_file(at, "1", 0, epochs=1), TRAINING.started_ms, id="of one epoch when the file was opened"
+    ),
+    pytest.param(
+        3,
+        lambda at: event_file(at, "1", 0, first_batch(TRAINING.first_epoch_ms - 700)),
+        TRAINING.first_epoch_ms - 700,
+        id="no later than the first batch",
+    ),
+]
+
+
+@pytest.mark.parametrize(("epochs", "after", "started_ms"), STARTS)
+def test_without_time_an_event_file_tells_the_start(
+    epochs: int, after: Callable[[Path], object], started_ms: int, tmp_path: Path
+) -> None:
+    def as_cloned(save_dir: Path) -> None:
+        after(save_dir)
+        cloned(save_dir)
+
+    told = timeline_of(PLAIN.with_(epochs=epochs), tmp_path / "train", as_cloned)
+    assert (told.clock, told.started_ms) == ("event-file", started_ms)
+
+
+def test_a_graph_tells_the_start_where_the_first_point_was_logged_late(tmp_path: Path) -> None:
+    def late(save_dir: Path) -> None:
+        with_events(save_dir, 4.0)
+
+    assert timeline_of(TRAINING, tmp_path / "train", late).started_ms == TRAINING.first_epoch_ms
 
 
 @pytest.mark.parametrize(
