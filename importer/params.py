@@ -8,13 +8,11 @@ from importer.errors import PlanError
 from importer.model import Note, TrainingRun
 from importer.naming import MAX_PARAM_VALUE, accepted_key
 from importer.pt.inert_values import is_stand_in
+from importer.results import release
 
-CLOSED_WITH_MOSAIC = (
-    "mosaic",
-    "mixup",
-    "copy_paste",
-    "cutmix",
-)  # set to 0.0 in the trainer's args after they were logged
+CLOSED_WITH_MOSAIC = frozenset({"mosaic", "mixup", "copy_paste", "cutmix"})  # set to 0.0 by close_mosaic
+OFF_WITH_RECT = frozenset({"mosaic", "mixup", "cutmix"})  # set to 0.0 as the dataset is made, before live logs
+CLOSES_ON_A_COPY = (8, 3, 9)  # in 8.3.0 close_mosaic still changed the trainer's own args
 
 
 def live_args(run: TrainingRun, notes: list[Note]) -> dict[str, object]:
@@ -27,7 +25,7 @@ def live_args(run: TrainingRun, notes: list[Note]) -> dict[str, object]:
     facts = run.last or run.best
     if facts is None or not facts.train_args or run.family != "ultralytics":
         return dict(run.args)
-    kept = {"save_dir", *CLOSED_WITH_MOSAIC}
+    kept = {"save_dir", *_closed_after_logging(run, facts.version)}
     if run.args.get("time"):
         kept.add("epochs")
     batch = run.args.get("batch")
@@ -39,6 +37,24 @@ def live_args(run: TrainingRun, notes: list[Note]) -> dict[str, object]:
     if differing:
         notes.append(Note("resolved-params", f"as the checkpoint has them: {', '.join(differing)}"))
     return {**run.args, **overlay}
+
+
+def _closed_after_logging(run: TrainingRun, version: str | None) -> frozenset[str]:
+    """The args that close_mosaic may have changed in a checkpoint after live had logged them.
+
+    Source: ultralytics/engine/trainer.py, _do_train; ultralytics/data/dataset.py, YOLODataset.build_transforms and
+        close_mosaic; RT-DETR's own dataset is never rect.
+    """
+    if version is not None and release(version) >= CLOSES_ON_A_COPY:
+        return frozenset()
+    last, planned = run.args.get("close_mosaic"), run.planned_epochs
+    if isinstance(last, int) and planned is not None and not run.args.get("time") and len(run.epochs):
+        began = planned - last
+        # A training of fewer epochs than close_mosaic never comes to the epoch at which it strikes.
+        if last <= 0 or began < 0 or run.epochs.steps[-1] < began:
+            return frozenset()
+    rect = run.args.get("rect") is True and "train/giou_loss" not in run.epochs.columns
+    return CLOSED_WITH_MOSAIC - OFF_WITH_RECT if rect else CLOSED_WITH_MOSAIC
 
 
 def accepted_params(run: TrainingRun, params: Mapping[str, str], notes: list[Note]) -> dict[str, str]:

@@ -39,10 +39,6 @@ PARAMS = [
     pytest.param({"batch": 12}, {"batch": -1}, {"batch": "12"}, id="batch=-1 is resolved"),
     pytest.param({"batch": 12}, {"batch": 0.7}, {"batch": "12"}, id="batch=0.7 is resolved"),
     pytest.param({"batch": 8}, {"batch": 16}, {"batch": "16"}, id="a batch halved for memory was logged as given"),
-    pytest.param({"mosaic": 0.0, "mixup": 0.0, "copy_paste": 0.0, "cutmix": 0.0},
-                 {"mosaic": 1.0, "mixup": 0.2, "copy_paste": 0.3, "cutmix": 0.4},
-                 {"mosaic": "1.0", "mixup": "0.2", "copy_paste": "0.3", "cutmix": "0.4"},
-                 id="close_mosaic struck after they were logged"),
     pytest.param({"epochs": 57}, {"epochs": 100, "time": 1.5}, {"epochs": "100"}, id="time= changes epochs later"),
     pytest.param({"save_dir": "/elsewhere"}, {}, {"save_dir": "runs/detect/train"}, id="save_dir is args.yaml's"),
     pytest.param({"augmentations": None}, {}, {"augmentations": "None"}, id="an arg that only the checkpoint has"),
@@ -58,6 +54,35 @@ def test_params_are_those_that_live_logged(
 ) -> None:
     params = plan_of(with_train_args(train_args, args), tmp_path / "train").params
     assert {key: params.get(key) for key in expected} == expected
+
+
+OPEN = {"mosaic": 1.0, "mixup": 0.2, "copy_paste": 0.3}
+CLOSED = {"mosaic": 0.0, "mixup": 0.0, "copy_paste": 0.0}
+RTDETR = ("train/giou_loss", "val/giou_loss")
+MOSAIC = [
+    pytest.param("8.3.8", {"close_mosaic": 1}, {}, OPEN, id="close_mosaic struck after they were logged"),
+    pytest.param("8.3.8", {"close_mosaic": 3}, {}, OPEN, id="it struck in the first epoch"),
+    pytest.param("8.3.8", {}, {}, OPEN, id="it may have struck"),
+    pytest.param("8.3.8", {"close_mosaic": 1, "time": 1.5}, {}, OPEN, id="under time= it may have struck"),
+    pytest.param("8.3.8", {"close_mosaic": 10}, {}, CLOSED, id="resumed: of so few epochs they are closed at once"),
+    pytest.param("8.3.8", {"close_mosaic": 0}, {}, CLOSED, id="it was never to strike"),
+    pytest.param("8.3.8", {"close_mosaic": 1}, {"planned": 9}, CLOSED, id="training stopped before it could strike"),
+    pytest.param("8.3.8", {"close_mosaic": 1, "rect": True}, {}, {**CLOSED, "copy_paste": 0.3},
+                 id="rect sets them before they are logged"),
+    pytest.param("8.3.8", {"close_mosaic": 1, "rect": True}, {"columns": RTDETR}, OPEN, id="RT-DETR is never rect"),
+    pytest.param("8.3.9", {"close_mosaic": 1}, {}, CLOSED, id="from 8.3.9 on it closes on a copy"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("version", "args", "training", "expected"), MOSAIC)
+def test_what_close_mosaic_changed_is_as_it_was_when_live_logged_it(
+    version: str, args: dict[str, object], training: dict[str, object], expected: dict[str, float], tmp_path: Path
+) -> None:
+    written = Training(args={**OPEN, **args}).with_(**training)
+    train_args = {key: value for key, value in written.all_args("").items() if key != "save_dir"}
+    written = written.with_(last={"train_args": {**train_args, **CLOSED}, "version": version})
+    params = plan_of(written, tmp_path / "train").params
+    assert {key: params[key] for key in expected} == {key: str(value) for key, value in expected.items()}
 
 
 FOREIGN = [
