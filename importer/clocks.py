@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timezone, tzinfo
 
-from importer.file_times import file_times_believed, results_mtime, start_by_files
+from importer.file_times import file_times_believed, labels_plotted, results_mtime, start_by_files
 from importer.model import EventTimes, Note, TrainingRun
 
 QUARTER_MS = 15 * 60 * 1000  # every zone in use is a multiple of a quarter of an hour off UTC
@@ -70,14 +70,17 @@ def _event_start(run: TrainingRun, times: EventTimes, fit: tuple[int, ...]) -> i
     """When the session of the first epoch began.
 
     The graph, which is logged then, and the first epoch's end less how long it took by `time` are both some moments
-    late. Without the two the pace of the epochs tells, within the opening of the file and its first scalar.
+    late; tracing the graph may take long, so that without `time` the middle between it and the file before it is off by
+    the least. Without the two the pace of the epochs tells, within the opening of the file and its first scalar.
     """
     session = next((found for found in reversed(times.sessions) if found.opened_ms <= fit[0]), None)
-    told = [fit[0] - round(run.epochs.seconds[0] * 1000)] if run.epochs.seconds is not None else []
-    if session is not None and session.graph_ms is not None and session.graph_ms <= fit[0]:
-        told.append(session.graph_ms)
-    if told:
-        return min(told)
+    graph_ms = session.graph_ms if session is not None and (session.graph_ms or fit[0] + 1) <= fit[0] else None
+    if run.epochs.seconds is not None:
+        by_time = fit[0] - round(run.epochs.seconds[0] * 1000)
+        return min(by_time, graph_ms) if graph_ms is not None else by_time
+    if graph_ms is not None:
+        plotted_ms = labels_plotted(run, graph_ms)
+        return (plotted_ms + graph_ms) // 2 if plotted_ms is not None else graph_ms
     if session is None:
         return fit[0] - (fit[-1] - fit[0]) // max(1, len(fit) - 1)
     if len(fit) == 1:

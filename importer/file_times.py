@@ -40,3 +40,9 @@ def start_by_files(run: TrainingRun, end_ms: int) -> int:
     if first_batch is not None and earliest <= first_batch.mtime_ms <= end_ms:
         return (earliest + first_batch.mtime_ms) // 2
     return earliest
+
+
+def labels_plotted(run: TrainingRun, before_ms: int) -> int | None:
+    """When labels.jpg was drawn, the last file of the set-up, where that was before this and file times are true."""
+    found = run.file("labels.jpg")
+    return found.mtime_ms if found and found.mtime_ms <= before_ms and file_times_believed(run) else None

@@ -261,6 +261,11 @@ def test_without_time_an_event_file_tells_the_start(
     assert (told.clock, told.started_ms) == ("event-file", started_ms)
 
 
+def test_a_graph_that_took_long_to_trace_is_held_against_the_last_file_of_the_set_up(tmp_path: Path) -> None:
+    told = timeline_of(PLAIN, tmp_path / "train", lambda save_dir: event_file(save_dir, "1", 0, graph(8_000)))
+    assert (told.clock, told.started_ms) == ("event-file", TRAINING.first_epoch_ms + (8_000 - 200) // 2)
+
+
 def test_a_graph_tells_the_start_where_the_first_point_was_logged_late(tmp_path: Path) -> None:
     def late(save_dir: Path) -> None:
         with_events(save_dir, 4.0)
