@@ -38,7 +38,7 @@ from importer.model import Artifact, ImportOptions, ImportPlan
 from importer.single import read_and_plan
 from importer.store.opening import open_store
 from importer.work import Workers, gather, import_work
-from importer.workers.jobs import spare_the_collector
+from importer.workers.own_process import settle_in
 
 EXPERIMENT = "bench"
 
@@ -116,7 +116,7 @@ def client(plans: list[ImportPlan], uri: str) -> int:
 
 def ymlf(tree: Path, uri: str, jobs: int | None, artifacts: str = "all") -> int:
     """From directories to a complete batch, as `ymlf import` does it once it has started."""
-    spare_the_collector()
+    settle_in()
     work = gather([tree], ImportOptions(experiment=EXPERIMENT, artifacts=artifacts), jobs=jobs or 2)
     outcomes = list(import_work(work, open_store(uri), workers=Workers(jobs)))
     gc.unfreeze()

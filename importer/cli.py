@@ -81,7 +81,7 @@ def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given
     """Import the run directories at or below each PATH. Safe to stop at any moment and to start again."""
     from importer import Workers, gather, import_work, open_store
     from importer.terminal.dry_run import dry_run_all
-    from importer.workers.jobs import spare_the_collector
+    from importer.workers.own_process import settle_in
 
     terminal = _terminal(given, as_json)
     options = build_options(given)
@@ -91,7 +91,7 @@ def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given
     if not work.surveys:
         sys.exit(terminal.conclude(work.settled, work.total, None, given["report"], None))
     store = open_store(given["tracking_uri"], probe=True)
-    spare_the_collector()
+    settle_in()
     workers = Workers(given["jobs"], given["dask"])
     stop = terminal.catch_signals()
     outcomes = import_work(

@@ -22,7 +22,7 @@ def training_key(run: TrainingRun) -> str:
         str(recorded).replace("\\", "/") if recorded is not None else None,
         _text(run.args.get("name")),
         _text(run.args.get("seed")),
-        [_number(cell) for cell in run.epochs.first_row],
+        list(run.epochs.first_row),
     ]
     if not len(run.epochs):  # a relative save_dir and a seed of 0 are those of many: all args stand in for a row
         facts.append(_args(run))
@@ -39,8 +39,8 @@ def content_fingerprint(run: TrainingRun) -> str:
         _args(run),
         list(epochs.columns),
         list(epochs.steps),
-        [[_number(cell) for cell in row] for row in epochs.rows],
-        [_number(second) for second in epochs.seconds or ()],
+        list(epochs.rows),
+        list(epochs.seconds or ()),
         [(found.path, None if found.path.endswith(TEXTS) else found.size) for found in _told_files(run)],
         [_zip_digest(found) for path in CHECKPOINTS if (found := run.file(path)) is not None],
     ]
@@ -67,10 +67,6 @@ def _args(run: TrainingRun) -> list[tuple[str, str]]:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
-
-
-def _number(value: float | None) -> str | None:
-    return None if value is None else repr(float(value))
 
 
 def _sha256(facts: list[object]) -> str:

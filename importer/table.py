@@ -199,7 +199,7 @@ def _numbers(path: Path, header: tuple[str, ...], lines: list[Line]) -> tuple[Ro
         io.StringIO("\n".join(line for _, line in lines)),
         header=None,
         names=list(range(len(header))),
-        dtype=str,
+        dtype=object,
         na_filter=False,
         quoting=3,  # csv.QUOTE_NONE: cells were counted by their commas
         engine="c",

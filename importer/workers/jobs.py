@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import threading
 import time
@@ -19,6 +18,7 @@ from importer.store.failures import failures, twice
 from importer.store.opening import open_store
 from importer.survey import Survey, read_surveyed
 from importer.templates import needs_date
+from importer.workers.own_process import settle_in
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -90,14 +90,5 @@ def worker_store(uri: str) -> Store:
         if uri not in _stores:
             _stores[uri] = open_store(uri)
             if multiprocessing.parent_process() is not None:
-                spare_the_collector()
+                settle_in()
         return _stores[uri]
-
-
-def spare_the_collector() -> None:
-    """Leave what is loaded by now out of garbage collection: SQLAlchemy's many objects set it off at every turn.
-
-    It takes a quarter off the CPU of an import; for processes of ymlf's own only, not for a program that imports it.
-    """
-    gc.collect()
-    gc.freeze()
