@@ -38,6 +38,7 @@ class Work:
     surveys: tuple[Survey, ...]
     settled: tuple[Outcome, ...]
     options: ImportOptions
+    roots: tuple[Path, ...] = ()  # below which they lie; what was unpacked lasts as long as these are kept
 
     @property
     def total(self) -> int:
@@ -73,6 +74,7 @@ def gather(
     check_options(options)
     settled = []
     found = []
+    roots = []
     for path in paths:
         try:
             root = open_source(path)
@@ -83,6 +85,7 @@ def gather(
         if not runs:
             settled.append(_nothing_there(root))
         found += runs
+        roots.append(root)
     first: dict[object, FoundRun] = {}
     for run in found:
         first.setdefault(identity_of(run.save_dir), run)
@@ -90,7 +93,7 @@ def gather(
     with local_executor(jobs if len(chosen) > 64 else 1, threads=False) as executor:
         surveys = by_content(survey_all(chosen, options, executor), selection)
     kept, aside = set_aside(surveys)
-    return Work(tuple(kept), (*settled, *aside), options)
+    return Work(tuple(kept), (*settled, *aside), options, tuple(roots))
 
 
 def _nothing_there(root: Path) -> Outcome:

@@ -24,6 +24,8 @@ from trees import active, assert_whole, by_name, small_tree, summary, training
 import importer
 from importer.errors import RunDirError
 from importer.sources.opening import fresh, open_source
+from importer.survey import read_surveyed
+from importer.work import gather
 
 MIB = 1024 * 1024
 
@@ -162,6 +164,17 @@ def test_nothing_that_was_unpacked_or_fetched_is_left_behind(tmp_path: Path, s3:
         )
         assert answer.status == 0, answer.err
     assert [path.name for path in (tmp_path / "tmp").iterdir() if not path.name.endswith(".lock")] == []
+
+
+def test_an_archive_stays_unpacked_for_as_long_as_the_work_of_importing_it(tmp_path: Path) -> None:
+    """Of many runs, which are surveyed by other processes."""
+    tree = small_tree(tmp_path / "tree", 65, epochs=1)
+    work = gather([shutil.make_archive(str(tmp_path / "kept"), "zip", tree)], jobs=2)
+    assert len(work.surveys) == 65
+    read_surveyed(work.surveys[-1], work.options)
+    unpacked = Path(os.fspath(work.roots[0]))
+    del work
+    assert not unpacked.exists()
 
 
 # What it costs
