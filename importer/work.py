@@ -152,9 +152,13 @@ def _prepare_experiments(surveys: Iterable[Survey], store: Store, options: Impor
 
 
 def _begin_ledger(surveys: Iterable[Survey], store: Store, options: ImportOptions) -> None:
-    names = {told.experiment for told in surveys}
-    ids = {store.experiment_id(name, create=False) for name in names}
-    record_import(store, {experiment_id for experiment_id in ids if experiment_id}, options.import_id or "", {})
+    """Tell each experiment of the import. One that cannot be is told by the runs that need it."""
+    for name in sorted({told.experiment for told in surveys}):
+        try:
+            experiment_id = store.experiment_id(name, create=False)
+            record_import(store, {experiment_id} if experiment_id else set(), options.import_id or "", {})
+        except StoreError as error:
+            log.debug("experiment %s: %s", name, error)
 
 
 def _end_ledger(written: Mapping[str, Mapping[str, int]], store: Store, options: ImportOptions) -> None:

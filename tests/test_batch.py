@@ -71,6 +71,15 @@ def test_one_bad_directory_does_not_stop_the_batch_but_fails_it(tree: Path, empt
     assert sorted(run.info.run_name for run in active(empty_store)) == ["train", "train10", "train3"]
 
 
+def test_an_experiment_that_was_deleted_fails_its_own_runs_only(tree: Path, empty_store: str) -> None:
+    training(30, args={"project": "gone"}).write(tree / "train30")
+    client = MlflowClient(empty_store)
+    client.delete_experiment(client.create_experiment("gone"))
+    answer = imported(tree, uri=empty_store)
+    assert (answer.status, summary(answer)) == (3, {"failed": 1, "imported": 4})
+    assert "experiment 'gone' was deleted" in str(by_name(answer)["train30"]["reason"])
+
+
 def test_each_directory_has_an_outcome_of_its_own(tree: Path, empty_store: str) -> None:
     training(20, epochs=0, last=None, plots=False).write(tree / "dead")
     now_running = training(21, planned=50, last=None, plots=False).write(tree / "running")
