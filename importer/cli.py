@@ -171,7 +171,7 @@ def undo(import_id: str, tracking_uri: str | None, yes: bool, as_json: bool, **g
     print_undo(terminal, planned)
     if not planned.created:
         sys.exit(0)
-    if not yes and not click.confirm(f"Soft-delete {len(planned.created)} runs?", err=True):
+    if not yes and not _confirm(f"Soft-delete {len(planned.created)} runs?"):
         sys.exit(1)
     carry_out_undo(store, planned)
     undo_done(terminal, planned)
@@ -202,6 +202,16 @@ def _tell_plan(path: str, given: dict[str, Any], as_json: bool, tell: Callable[[
         terminal.write_json(plan_as_json(planned))
     else:
         tell(terminal.out, planned)
+
+
+def _confirm(question: str) -> bool:
+    """Errors: UsageError when nobody is there to answer."""
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        raise UsageError(f"{question} nobody answers", hint="--yes does it without asking") from error
 
 
 def _terminal(given: dict[str, Any], as_json: bool) -> Terminal:

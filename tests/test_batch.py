@@ -18,6 +18,7 @@ from stores import experiments_in, points_of, runs_in, untouched
 from trees import active, assert_whole, by_name, outcomes, small_tree, summary, training
 
 from importer.cli import cli
+from importer.errors import UsageError
 
 MAPS = "- no\n- mapping\n"
 
@@ -440,6 +441,13 @@ def test_undo_asks_first(tree: Path, empty_store: str) -> None:
     assert len(active(empty_store)) == 4
     assert CliRunner().invoke(cli, words, input="y\n").exit_code == 0
     assert active(empty_store) == []
+
+
+def test_undo_says_how_to_go_on_where_nobody_answers(tree: Path, empty_store: str) -> None:
+    imported(tree, "--import-id", "job", uri=empty_store)
+    answer = CliRunner().invoke(cli, ["undo", "job", "--tracking-uri", empty_store], input="")
+    assert isinstance(answer.exception, UsageError) and answer.exception.hint == "--yes does it without asking"
+    assert len(active(empty_store)) == 4
 
 
 def test_undo_keeps_what_was_only_updated_and_restore_brings_back_the_rest(grown: Path, empty_store: str) -> None:

@@ -6,10 +6,12 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -122,6 +124,30 @@ def test_a_signal_lets_the_runs_in_hand_finish_and_tells_what_was_done(
     assert 2 <= done["imported"] < RUNS and done.total() == RUNS
     assert Counter(run.data.tags["ymlf.state"] for run in active(empty_store)) == {"complete": done["imported"]}
     finish(tree, empty_store, RUNS)
+
+
+@pytest.mark.parametrize(
+    ("number", "to_all", "status"),
+    [
+        pytest.param(signal.SIGINT, True, 130, id="Ctrl-C, which all processes get"),
+        pytest.param(signal.SIGTERM, False, 143, id="SIGTERM"),
+    ],
+)
+def test_a_signal_while_the_directories_are_looked_at_ends_it_in_a_word_and_leaves_nothing(
+    number: signal.Signals, to_all: bool, status: int, tmp_path: Path, empty_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = small_tree(tmp_path / "many", 65, epochs=1)  # more than one process looks at
+    archive = shutil.make_archive(str(tmp_path / "many"), "zip", many)
+    with tempfile.TemporaryDirectory(prefix="ymlf-") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        with begin(archive, uri=empty_store) as begun:
+            wait_until(lambda: bool(begun.others()), "other processes start", 30)
+            (os.killpg if to_all else os.kill)(begun.process.pid, number)
+            assert (begun.end(), begun.told) == (status, [])
+            assert begun.process.stderr.read().strip() == "interrupted"  # type: ignore[union-attr]
+            wait_until(lambda: not begun.others(), "no process is left", 5)
+        assert [path.name for path in Path(folder).iterdir() if path.suffix != ".lock"] == []
+    assert active(empty_store) == []
 
 
 def test_a_second_signal_stops_at_once_and_leaves_no_worker(tree: Path, empty_store: str) -> None:

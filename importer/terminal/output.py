@@ -76,14 +76,13 @@ class Terminal:
     def catch_signals(self) -> Stop:
         """The first Ctrl-C or SIGTERM lets the run in hand finish; the second stops at once."""
         from importer.batch import Stop
-        from importer.sources.archives import remove_unpacked
+        from importer.terminal.process import end_at_once
 
         stop = Stop()
 
         def handle(number: int, frame: FrameType | None) -> None:
             if stop.asked:
-                remove_unpacked()
-                os._exit(128 + number)
+                end_at_once(number, frame)
             stop.asked, self.signal = True, number
             self.warn("stopping: finishing the run in hand; once more stops at once")
 

@@ -1,13 +1,25 @@
-"""The process around a command: errors in plain words, and the exit status of each class."""
+"""The process around a command: errors in plain words, signals, and the exit status of each class."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from contextlib import suppress
+from types import FrameType
 
 import click
 
 from importer.errors import StoreError, UsageError, YmlfError
 from importer.redaction import tell_a_bug
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM while there is no run in hand."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 def run(cli: click.Group) -> None:
@@ -16,12 +28,14 @@ def run(cli: click.Group) -> None:
 
     write_any_character()
     sys.excepthook = tell_a_bug
+    _end_on_signals()
     try:
         cli(prog_name="ymlf", standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
-    except click.Abort:
-        sys.exit(130)
+    except click.Abort as error:
+        click.echo("interrupted", err=True)
+        sys.exit(128 + getattr(error.__context__, "number", signal.SIGINT))
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -35,3 +49,24 @@ def run(cli: click.Group) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+
+
+def _end_on_signals() -> None:
+    """The first Ctrl-C or SIGTERM ends the command in order, the second at once, until a batch knows better."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, end_at_once)
+        raise Interrupted(number)
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, end)
+
+
+def end_at_once(number: int, frame: FrameType | None) -> None:
+    """End this process where it stands; what was unpacked goes with it."""
+    with suppress(ImportError):  # it was amid importing this
+        from importer.sources.archives import remove_unpacked
+
+        remove_unpacked()
+    os._exit(128 + number)

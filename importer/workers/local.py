@@ -36,9 +36,32 @@ def local_executor(jobs: int, *, threads: bool) -> Iterator[Executor]:
             context.set_forkserver_preload(["importer.workers.jobs", "mlflow"])
         pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=begin_worker)
     try:
+        if isinstance(pool, ProcessPoolExecutor):
+            with _deaf():
+                pool.submit(int)  # for which the processes start
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Signals wait meanwhile, and processes that start are deaf to them: one that ends while it loads shows how."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    kept = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in numbers}
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)  # of this thread; processes begin with what it blocks
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+        for each in came:
+            signal.raise_signal(each)
 
 
 def begin_worker() -> None:
