@@ -176,12 +176,11 @@ class Tally:
     def progress(self) -> str:
         """One line: runs done, of those known by now, as the iterations of a tune are only later; rates, time left."""
         passed = max(1e-9, time.monotonic() - self.began)
-        left = (self.total - self.done) * passed / self.done if self.done else 0
         known = max(self.total, self.done)
-        return (
-            f"{self.done}/{known} runs, {self.points / passed:,.0f} points/s, {size(self.bytes / passed)}/s, "
-            f"{duration(max(0.0, left))} left"
-        )
+        line = f"{self.done}/{known} runs, {self.points / passed:,.0f} points/s, {size(self.bytes / passed)}/s"
+        if not self.done:  # nothing tells how long a run takes
+            return line
+        return f"{line}, {duration(max(0.0, (self.total - self.done) * passed / self.done))} left"
 
     def summary(self) -> str:
         """One line by outcome: `98 imported, 2 refused`."""

@@ -202,11 +202,11 @@ def test_words_close_with_a_table_by_outcome_and_the_reasons(tree: Path, empty_s
 
 
 def test_a_log_gets_plain_lines_of_progress(tree: Path, empty_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importer.terminal.progress.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("importer.terminal.progress.LINE_SECONDS", 0.001)
     answer = ymlf("import", tree, "--tracking-uri", empty_store, "-j", "1")
     lines = answer.err.splitlines()
-    assert [line.split()[0] for line in lines] == ["1/4", "2/4", "3/4", "4/4"]
-    assert all("points/s, " in line and line.endswith(" left") for line in lines)
+    assert {line.split()[0] for line in lines} >= {"0/4", "1/4", "2/4", "3/4"}
+    assert all("points/s, " in line and line.endswith((" left", " B/s")) for line in lines)
     assert "\x1b" not in answer.err + answer.out
 
 

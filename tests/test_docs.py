@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("TZ", "UTC")
-    monkeypatch.setattr("importer.terminal.progress.LINE_SECONDS", float("inf"))  # a slow host tells how far it is
+    monkeypatch.setattr("importer.terminal.progress.LINE_SECONDS", 3600.0)  # a slow host tells how far it is
     time.tzset()
     yield tmp_path
     monkeypatch.undo()

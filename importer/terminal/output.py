@@ -31,12 +31,12 @@ class Terminal:
     """Where words go, and how many."""
 
     def __init__(self, *, as_json: bool = False, verbose: int = 0, quiet: bool = False) -> None:
-        from importer.terminal.screen import open_console
+        from importer.terminal.screen import is_one_terminal, open_console
 
         self.as_json, self.verbose, self.quiet = as_json, verbose, quiet
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
         self.out = open_console(width=width)
-        self.err = open_console(stderr=True)
+        self.err = self.out if is_one_terminal() else open_console(stderr=True)  # which a bar and words then share
         self.signal: int | None = None
         level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
         handler = logging.StreamHandler(sys.stderr)
@@ -103,17 +103,18 @@ class Terminal:
             target: IO[str] | None = None
             if report:
                 target = stack.enter_context(_open_report(report))
-            progress = stack.enter_context(show_progress(self.err, tally, quiet=self.quiet))
-            for outcome in outcomes:
-                tally.add(outcome)
-                line = outcome_json(outcome)
-                if self.as_json:
-                    self.echo_json(line)
-                if target is not None:
-                    target.write(line + "\n")
-                    target.flush()
-                self.tell(outcome, total, store)
-                progress(tally)
+            beside_json = self.as_json and self.err is self.out
+            with show_progress(self.err, tally, quiet=self.quiet, beside_json=beside_json) as progress:
+                for outcome in outcomes:
+                    tally.add(outcome)
+                    line = outcome_json(outcome)
+                    if self.as_json:
+                        self.echo_json(line)
+                    if target is not None:
+                        target.write(line + "\n")
+                        target.flush()
+                    self.tell(outcome, total, store)
+                    progress(tally)
             status = 128 + self.signal if self.signal is not None else exit_status(tally.counts)
             self._close(tally, status, target)
         return status

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -24,13 +24,14 @@ class Progress(Protocol):
 
 
 @contextmanager
-def show_progress(console: Console, tally: Tally, *, quiet: bool) -> Iterator[Progress]:
-    """A progress that suits where `console` writes; none for a single run."""
+def show_progress(console: Console, tally: Tally, *, quiet: bool, beside_json: bool = False) -> Iterator[Progress]:
+    """A progress that suits where `console` writes; none for a single run, no bar amid lines of JSON."""
     if quiet or tally.total < 2:
         yield lambda tally: None
         return
-    if not console.is_terminal:
-        yield _Lines(console)
+    if not console.is_terminal or beside_json:
+        with _lines(console, tally):
+            yield lambda tally: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
@@ -47,12 +48,19 @@ def show_progress(console: Console, tally: Tally, *, quiet: bool) -> Iterator[Pr
         yield show
 
 
-class _Lines:
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.last = time.monotonic()
+@contextmanager
+def _lines(console: Console, tally: Tally) -> Iterator[None]:
+    """A line every few seconds, also while one run takes long."""
+    ended = threading.Event()
 
-    def __call__(self, tally: Tally) -> None:
-        if time.monotonic() - self.last >= LINE_SECONDS:
-            self.last = time.monotonic()
-            self.console.print(tally.progress(), soft_wrap=True, highlight=False)
+    def tell() -> None:
+        while not ended.wait(LINE_SECONDS):
+            console.print(tally.progress(), soft_wrap=True, highlight=False)
+
+    teller = threading.Thread(target=tell, name="ymlf-progress", daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()

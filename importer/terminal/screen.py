@@ -21,6 +21,14 @@ def write_any_character() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def is_one_terminal() -> bool:
+    """Whether stdout and stderr are the same terminal."""
+    try:
+        return sys.stdout.isatty() and os.ttyname(sys.stdout.fileno()) == os.ttyname(sys.stderr.fileno())
+    except (OSError, AttributeError):  # no terminal, no file, or Windows
+        return False
+
+
 def takes_unicode(stream: IO[str]) -> bool:
     """Whether a stream's encoding has every character."""
     return (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")
