@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 from importer.errors import StoreError
 from importer.redaction import redact
 
+logging.getLogger("gcsfs").setLevel(logging.ERROR)  # warns of each bucket whose layout these credentials may not see
 MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")  # as filesystems call it
 
 
