@@ -37,7 +37,7 @@ def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | N
     found = next(below, None)
     if found is not None and (found.save_dir == root or (isinstance(root, UnpackedPath) and next(below, None) is None)):
         return readers.read_run(found.save_dir, follow_symlinks=follow_symlinks, segment=segment)
-    hint = "a run directory holds args.yaml or results.csv"
+    hint = readers.why_not(root)
     if found is not None:
         count = sum(1 for _ in find_runs([root], follow_symlinks=follow_symlinks))
         hint += f"; {count} {'lies' if count == 1 else 'lie'} below, such as {found.save_dir}"

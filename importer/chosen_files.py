@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from fnmatch import fnmatch
 
 from importer.callbacks import on_train_end
@@ -37,6 +38,9 @@ def choose_files(
                 hint="make it readable, or leave it out with --exclude-artifacts",
             )
         chosen.append(Artifact(file.path, file.size, file.location))
+    by_option = Counter(reason for _, reason in left_out if reason.startswith("--"))
+    for option, count in by_option.items():
+        notes.append(Note("left-out", f"{count} {'file is' if count == 1 else 'files are'} not logged, by {option}"))
     return tuple(chosen), tuple(left_out)
 
 

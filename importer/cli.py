@@ -133,13 +133,14 @@ def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: An
 @selection_options
 @output_options
 def scan(paths: tuple[str, ...], as_json: bool, **given: Any) -> None:
-    """List the run directories at or below each PATH, and with --tracking-uri what is imported already."""
+    """List the run directories at or below each PATH, and what is imported already where a store is named."""
     from importer import gather, open_existing_store
     from importer.terminal.listing import list_runs
 
     terminal = _terminal(given, as_json)
     work = gather(_paths(paths, given), build_options(given), build_selection(given), jobs=2)
-    store = open_existing_store(given["tracking_uri"]) if given["tracking_uri"] else None
+    asked = given["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
+    store = open_existing_store(asked, required=True) if asked else None
     sys.exit(list_runs(terminal, work, store))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from importer.errors import RunDirError
-from importer.readers import recognise
+from importer.readers import look_alikes, recognise
 from importer.sources.opening import identity_of, open_source
 from importer.sources.remote import RemotePath
 
@@ -78,7 +78,7 @@ def _walk(root: Path, follow: bool) -> Iterator[Path]:
         identity = (here.st_dev, here.st_ino)
         if identity in above:  # a link back to a folder that we came through
             continue
-        is_run = recognise(folder, inside.keys()) is not None
+        is_run = _is_run(folder, inside.keys())
         if is_run:
             yield folder
         folders = _to_search((name for name, is_folder in inside.items() if is_folder), inside.keys(), is_run)
@@ -91,11 +91,19 @@ def _walk_listed(root: Path) -> Iterator[Path]:
     while waiting:
         folder = waiting.pop()
         inside = {entry.name: entry for entry in folder.iterdir()}
-        is_run = recognise(folder, inside.keys()) is not None
+        is_run = _is_run(folder, inside.keys())
         if is_run:
             yield folder
         folders = _to_search((name for name, entry in inside.items() if entry.is_dir()), inside.keys(), is_run)
         waiting += [folder / name for name in reversed(folders)]
+
+
+def _is_run(folder: Path, names: Set[str]) -> bool:
+    if recognise(folder, names) is not None:
+        return True
+    for why in look_alikes(names):
+        log.info("%s: passed by: %s", folder, why)
+    return False
 
 
 def _to_search(folders: Iterable[str], names: Set[str], is_run: bool) -> list[str]:

@@ -18,6 +18,8 @@ SHAPING = (
     "run_name", "tags", "start_time_ms", "timezone", "artifacts", "follow_symlinks", "best_metrics", "keep_active",
     "max_artifact_size", "exclude_artifacts",
 )  # fmt: skip
+READING = {"follow_symlinks", "keep_active"}  # those that say how to read, or are the environment's
+OPTION_WORDS = {"tags": "tag", "start_time_ms": "start-time"}
 
 
 def build_record(
@@ -100,6 +102,17 @@ def recorded_options(options: ImportOptions, record: Mapping[str, object] | None
     shaping["tags"] = tuple((str(key), str(value)) for key, value in shaping["tags"])
     shaping["exclude_artifacts"] = tuple(shaping["exclude_artifacts"])
     return dataclasses.replace(options, **shaping)
+
+
+def not_applied(options: ImportOptions, record: Mapping[str, object] | None) -> str | None:
+    """The options that were given and that a run was imported without, as typed; None where there are none."""
+    kept, defaults = recorded_options(options, record), ImportOptions()
+    names = [
+        OPTION_WORDS.get(name, name.replace("_", "-"))
+        for name in SHAPING
+        if name not in READING and getattr(options, name) not in (getattr(defaults, name), getattr(kept, name))
+    ]
+    return ", ".join(f"--{name}" for name in names) or None
 
 
 def describe(run: TrainingRun, record: Mapping[str, object], timeline: Timeline, notes: tuple[Note, ...]) -> str:

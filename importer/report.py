@@ -165,7 +165,7 @@ class Tally:
             self.undated += any(note.code == "time-unknown" for note in outcome.notes)
             if outcome.experiment_id is not None:
                 self.experiments.setdefault(outcome.experiment_id, Counter())[outcome.kind.value] += 1
-        elif outcome.kind not in (Kind.ALREADY_THERE, Kind.VERIFIED):
+        elif outcome.kind not in (Kind.ALREADY_THERE, Kind.VERIFIED) or outcome.reason:
             self.told.append(outcome)
 
     @property

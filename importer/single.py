@@ -12,7 +12,7 @@ from importer.identity import RECORD, Found, Presence, is_being_written, look_up
 from importer.model import ImportOptions, ImportPlan, TrainingRun
 from importer.outcome import WROTE, Kind, Outcome, of_plan
 from importer.readers import read_run
-from importer.record import load_record
+from importer.record import load_record, not_applied
 from importer.replay import plan_import
 from importer.store.client import Store
 from importer.store.failures import failures
@@ -68,7 +68,7 @@ def _judge(run: TrainingRun, store: Store, options: ImportOptions, plan: ImportP
             Kind.TRACKED_LIVE, plan, found, "a run that the live callback logged", "--with-live imports it too"
         )
     if found.presence is Presence.SAME:
-        return Decision(Kind.ALREADY_THERE, plan, found)
+        return _same(run, options, plan, found)
     if found.presence is Presence.BUSY and options.patient:
         return Decision(Kind.BUSY, plan, found, "another import is writing it")
     plan = plan_import(run, options, recorded=found.record)
@@ -88,6 +88,20 @@ def _judge(run: TrainingRun, store: Store, options: ImportOptions, plan: ImportP
         "values that were imported are no longer what the directory says",
         "--on-change replace imports it anew, --on-change skip leaves it",
     )
+
+
+def _same(run: TrainingRun, options: ImportOptions, plan: ImportPlan, found: Found) -> Decision:
+    missed = not_applied(options, found.record)
+    if missed is None:
+        return Decision(Kind.ALREADY_THERE, plan, found)
+    if options.on_change == "replace":
+        return Decision(Kind.REPLACED, plan, found)
+    return Decision(Kind.ALREADY_THERE, plan, found, *imported_without(missed))
+
+
+def imported_without(missed: str) -> tuple[str, str]:
+    """Reason and hint for a run that is there, but was imported without options that are given now."""
+    return f"imported without {missed}", "--on-change replace imports it anew, with the options that are given"
 
 
 def carry_out(

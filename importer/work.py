@@ -16,6 +16,7 @@ from importer.errors import RunDirError, StoreError, UsageError
 from importer.ledger import check_import_id, new_import_id, record_import
 from importer.model import ImportOptions
 from importer.outcome import SOURCE_FAULTS, WROTE, Kind, Outcome
+from importer.readers import why_not
 from importer.record import check_options
 from importer.redaction import redact
 from importer.selection import Selection, by_content, by_path
@@ -97,8 +98,7 @@ def gather(
 
 
 def _nothing_there(root: Path) -> Outcome:
-    hint = "a run directory holds args.yaml or results.csv"
-    return Outcome(Kind.REFUSED, str(root), f"{root}: no run directory here or below", hint)
+    return Outcome(Kind.REFUSED, str(root), f"{root}: no run directory here or below", why_not(root))
 
 
 def import_work(

@@ -177,7 +177,7 @@ def test_tags_that_leave_the_record_no_room_are_misuse(empty_store: str, tmp_pat
         pytest.param("run/results.csv", "run/results.csv: is a file",
                      "give the run directory that holds it, such as run", id="a table"),
         pytest.param("decoys", "decoys: no run directory here or below",
-                     "a run directory holds args.yaml or results.csv", id="files that look like a run's"),
+                     "args.yaml is not a YOLO trainer's: it has no `task` and `mode`", id="files that look alike"),
     ],
 )  # fmt: skip
 def test_a_path_that_is_no_run_directory_is_refused_and_the_others_go_on(

@@ -82,3 +82,28 @@ def test_a_former_best_that_the_directory_does_not_say_is_a_mismatch(tmp_path: P
     told = ymlf("verify", save_dir, "--tracking-uri", empty_store)
     assert told.status == 1
     assert "mismatch: metric best/mAP50B step 1: expected 0.151, found 0.9\n" in told.err
+
+
+@pytest.mark.parametrize("words", OPTIONS)
+def test_an_option_that_a_run_was_imported_without_is_told_and_replace_applies_it(
+    words: tuple[str, ...], tmp_path: Path, empty_store: str
+) -> None:
+    save_dir = CRASHED.write(tmp_path / "train")
+    assert outcome("import", save_dir, empty_store) == "imported"
+    again = ymlf("import", save_dir, "--tracking-uri", empty_store, *words)
+    assert again.status == 0
+    assert again.out.startswith(f"already there: {save_dir}: imported without {words[0]}\n")
+    assert "  hint: --on-change replace imports it anew" in again.out
+    assert len(runs_in(empty_store)) == 1
+    assert outcome("import", save_dir, empty_store, *words, "--on-change", "replace") == "replaced"
+    assert outcome("verify", save_dir, empty_store) == "verified"
+    assert outcome("import", save_dir, empty_store, *words, "--on-change", "replace") == "already there"
+    assert [run.info.lifecycle_stage for run in runs_in(empty_store)].count("active") == 1
+
+
+def test_files_that_an_option_leaves_out_are_told(tmp_path: Path, empty_store: str) -> None:
+    save_dir = CRASHED.write(tmp_path / "train")
+    told = ymlf("import", save_dir, "--tracking-uri", empty_store, "--max-artifact-size", "1kB")
+    assert "note: left-out: 1 file is not logged, by --max-artifact-size\n" in told.err
+    [run] = runs_in(empty_store)
+    assert "**left-out**" in run.data.tags["mlflow.note.content"]

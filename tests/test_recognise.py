@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from command import ymlf
+from command import ymlf, ymlf_process
 from stores import runs_in
 
 from importer import find_runs
@@ -105,3 +105,33 @@ def test_a_pipe_is_not_waited_for(name: str, tmp_path: Path) -> None:
     os.mkfifo(save_dir / name)
     assert ymlf("scan", tmp_path).status in (0, 1)  # of args.yaml alone nothing is left to read
     assert ymlf("plan", save_dir).status in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        pytest.param(
+            {"tune_results.csv": "lr,depth\n1,2\n"},
+            "tune_results.csv is not a YOLO trainer's: its first column is not `fitness`",
+            id="XGBoost's tune",
+        ),
+        pytest.param(
+            {"results.csv": "epoch,step,loss\n0,1,2\n"},
+            "results.csv is not a YOLO trainer's: it has no column `epoch` with others that begin with train/,",
+            id="Lightning's results",
+        ),
+        pytest.param(
+            {"results.txt": "hello\n", "args.yaml": "lr: 1\n"},
+            "args.yaml is not a YOLO trainer's: it has no `task` and `mode`; results.txt is not a YOLO trainer's",
+            id="two of them",
+        ),
+        pytest.param({"notes.md": "hello\n"}, "a run directory holds args.yaml or results.csv", id="nothing alike"),
+    ],
+)
+def test_why_a_directory_is_no_run_directory_is_told(files: dict[str, str], told: str, tmp_path: Path) -> None:
+    save_dir = written(tmp_path / "decoy", files)
+    for command in ("import", "plan", "scan"):
+        answer = ymlf(command, save_dir)
+        assert answer.status == 1 and told in answer.out + answer.err, command
+    tree = ymlf_process("scan", tmp_path, "-v")
+    assert (f"{save_dir}: passed by: " in tree.err) == (told != "a run directory holds args.yaml or results.csv")

@@ -1,13 +1,14 @@
 """save_dir -> TrainingRun: one module per generator.
 
 A reader is a module of this package with two functions: `recognise(save_dir, names)` says by content whether a
-directory is one of its own, `read(directory)` reads it. PRIORITY orders readers that might both say yes.
+directory is one of its own, `read(directory)` reads it. PRIORITY orders readers that might both say yes, LOOKS_FOR
+tells a person what `recognise` wants to see in which files.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -56,6 +57,7 @@ class Reader(Protocol):
     """What a module of this package offers."""
 
     PRIORITY: int
+    LOOKS_FOR: Mapping[str, str]
 
     def recognise(self, save_dir: Path, names: Set[str]) -> bool:
         """Whether the directory, whose entries are `names`, is one of this reader's."""
@@ -72,14 +74,33 @@ def _load() -> tuple[Reader, ...]:
     return tuple(sorted(readers, key=lambda reader: reader.PRIORITY))
 
 
-_readers: tuple[Reader, ...] = ()
+_loaded: tuple[Reader, ...] = ()
+
+
+def _readers() -> tuple[Reader, ...]:
+    global _loaded
+    _loaded = _loaded or _load()
+    return _loaded
 
 
 def recognise(save_dir: Path, names: Set[str]) -> Reader | None:
     """The reader whose layout the directory has, or None."""
-    global _readers
-    _readers = _readers or _load()
-    return next((reader for reader in _readers if reader.recognise(save_dir, names)), None)
+    return next((reader for reader in _readers() if reader.recognise(save_dir, names)), None)
+
+
+def look_alikes(names: Set[str]) -> list[str]:
+    """Of a directory that no reader recognised: each file that is called as a trainer's is, and what it lacks."""
+    wanted = {name: what for reader in _readers() for name, what in reader.LOOKS_FOR.items()}
+    return [f"{name} is not a YOLO trainer's: {wanted[name]}" for name in sorted(names & wanted.keys())]
+
+
+def why_not(save_dir: Path) -> str:
+    """Why a directory that no reader recognised is no run directory, as a hint."""
+    try:
+        alike = look_alikes({entry.name for entry in save_dir.iterdir()})
+    except OSError:
+        alike = []
+    return "; ".join(alike) or "a run directory holds args.yaml or results.csv"
 
 
 def read_run(
@@ -100,5 +121,5 @@ def read_run(
         raise RunDirError(f"{save_dir}: {error.strerror or error}", hint="check the directory's permissions") from error
     reader = recognise(save_dir, names)
     if reader is None:
-        raise RunDirError(f"{save_dir}: no run directory here", hint="a run directory holds args.yaml or results.csv")
+        raise RunDirError(f"{save_dir}: no run directory here", hint=why_not(save_dir))
     return reader.read(RunDirectory(save_dir, follow_symlinks=follow_symlinks, segment=segment, light=light))

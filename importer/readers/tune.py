@@ -23,6 +23,11 @@ from importer.yaml_file import read_yaml
 PRIORITY = 30
 EVOLVE = "evolve.csv"
 BEST = ("best_hyperparameters.yaml", "hyp_evolve.yaml")
+LOOKS_FOR = {
+    "tune_results.csv": "its first column is not `fitness`",
+    "tune_results.ndjson": "its first line has no `fitness`",
+    EVOLVE: "its first column is no metric, or `lr0` is missing",
+}
 TASKS = ("detect", "segment", "classify", "pose", "obb", "semantic", "depth")
 
 

@@ -19,6 +19,10 @@ PRIORITY = 50
 RESULTS = "results.csv"
 COLUMNS = ("train/", "metrics/", "val/")  # the columns of every task begin so
 MAX_EPOCHS = 2**31
+LOOKS_FOR = {
+    RESULTS: "it has no column `epoch` with others that begin with train/, metrics/ or val/",
+    "args.yaml": "it has no `task` and `mode`",
+}
 
 
 def recognise(save_dir: Path, names: Set[str]) -> bool:

@@ -29,6 +29,7 @@ PRIORITY = 40
 COLUMNS = {"metrics/mAP_0.5", "metrics/mAP_0.5(B)", "x/lr0", "lr/0"}
 OPTIONS = {"data", "epochs", "batch_size", "imgsz"}  # in every opt.yaml of its three tasks
 UNCHANGED = ("train/", "x/lr", "lr/")  # by the validation of best.pt
+LOOKS_FOR = {"opt.yaml": "it lacks the options of YOLOv5's trainer, and there is no hyp.yaml"}
 
 Final = tuple[tuple[str, float], ...]
 

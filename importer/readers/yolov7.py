@@ -35,6 +35,8 @@ COLUMNS = (
     "val/box_loss", "val/obj_loss", "val/cls_loss",
 )  # fmt: skip
 
+LOOKS_FOR = {RESULTS: "it does not begin with an epoch and memory, such as `0/99 7.27G`"}
+
 _EPOCH = re.compile(r"(\d{1,9})/(\d{1,9})")
 _BEGIN = re.compile(r"\d{1,9}/\d{1,9}\s+[\d.e+-]+G\s")
 

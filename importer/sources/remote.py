@@ -207,7 +207,9 @@ def open_remote(url: str) -> RemotePath:
 
         fs, path = url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
-        raise UsageError(f"{shown}: {scheme}:// needs a package", hint="pip install 'ymlf-importer[remote]'") from error
+        raise UsageError(
+            f"{shown}: {scheme}:// needs a package", hint="pip install fsspec s3fs gcsfs, or what the scheme asks for"
+        ) from error
     except ValueError as error:
         hint = "write a path, or a URL such as s3://bucket/runs"
         raise UsageError(f"{shown}: {redact(str(error))}", hint=hint) from error

@@ -13,6 +13,7 @@ from importer.redaction import redact, remember_login
 from importer.store.client import EmptyStore, Store
 from importer.store.failures import failures
 from importer.store.first_open import alone_at_opening
+from importer.store.uri import check_uri
 
 RETRIES, TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
@@ -26,7 +27,7 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
 
     With `probe`, a server that does not answer is found out at once, not after all of MLflow's retries.
 
-    Errors: StoreError when it cannot be opened.
+    Errors: StoreError when it cannot be opened; UsageError for a URI that cannot be meant.
     """
     _quieten()
     import mlflow
@@ -34,6 +35,7 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
 
     uri = tracking_uri or mlflow.get_tracking_uri()
     remember_login(uri)
+    check_uri(uri)
     file = database_file(uri)
     is_new = file is not None and not file.exists()
     patience = _impatient() if probe else nullcontext()
@@ -71,13 +73,14 @@ def database_file(uri: str) -> Path | None:
 def open_existing_store(tracking_uri: str | None = None, *, required: bool = False) -> Store:
     """The store, to be looked at only: a SQLite file that is not there is not made.
 
-    Errors: StoreError when it cannot be opened, or is `required` and not there.
+    Errors: StoreError when it cannot be opened, or is `required` and not there; UsageError as open_store.
     """
     _quieten()
     import mlflow
 
     with failures("opening the tracking store"):
         uri = tracking_uri or mlflow.get_tracking_uri()
+    check_uri(uri)
     file = database_file(uri)
     if file is not None and not file.exists():
         if required:

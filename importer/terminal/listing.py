@@ -45,6 +45,8 @@ def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
         print_rows(terminal.out, header, rows, folded=len(header) - 1, title=len(header) - 1)
         count = len(work.surveys)
         terminal.say(f"{count} {'run' if count == 1 else 'runs'}, {size(sum(told.bytes for told in work.surveys))}")
+        for hint in dict.fromkeys(outcome.hint for outcome in work.settled if outcome.hint):
+            terminal.warn(f"  hint: {hint}", None)
     return exit_status(outcome.kind for outcome in work.settled)
 
 

@@ -74,7 +74,7 @@ def _as_local(error: BaseException) -> BaseException:
 def check_address(address: str) -> None:
     """Errors: UsageError for what can be told without a connection: no Dask here, or `local:` without a number."""
     if find_spec("distributed") is None:
-        raise UsageError("--dask needs Dask", hint="pip install 'ymlf-importer[dask]'")
+        raise UsageError("--dask needs Dask", hint="pip install distributed")
     if address.startswith("local:"):
         _count(address)
 
@@ -88,7 +88,7 @@ def dask_executor(address: str) -> Iterator[DaskExecutor]:
     try:
         from dask.distributed import Client, LocalCluster
     except ImportError as error:
-        raise UsageError("--dask needs Dask", hint="pip install 'ymlf-importer[dask]'") from error
+        raise UsageError("--dask needs Dask", hint="pip install distributed") from error
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("distributed"):  # each has a level of its own; what they would say, the outcomes tell
             logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from importer.errors import StoreError, YmlfError
-from importer.identity import COMPLETE, FINGERPRINT, STATE, search_key
+from importer.identity import COMPLETE, FINGERPRINT, RECORD, STATE, search_key
 from importer.model import ImportOptions
 from importer.outcome import Kind, Outcome
-from importer.single import import_read_run, verify_read_run
+from importer.record import load_record, not_applied
+from importer.single import import_read_run, imported_without, verify_read_run
 from importer.store.client import Store
 from importer.store.failures import failures, twice
 from importer.store.opening import open_store
@@ -47,7 +48,7 @@ def _import_or_pass(told: Survey, uri: str, options: ImportOptions) -> list[Outc
         experiment_id = store.experiment_id(told.experiment, create=False)
         with failures("looking the run up"):
             runs = search_key(store, experiment_id, told.key) if experiment_id is not None else []
-        if (there := _there_already(told, runs)) is not None:
+        if (there := _there_already(told, runs, options)) is not None:
             return [replace(there, seconds=time.monotonic() - began)]
     run = read_surveyed(told, options)
     if needs_date(options.experiment):
@@ -66,16 +67,22 @@ def verify_one(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
         return [Outcome(Kind.REFUSED, told.save_dir, error.message, error.hint)]
 
 
-def _there_already(told: Survey, runs: list[Run]) -> Outcome | None:
+def _there_already(told: Survey, runs: list[Run], options: ImportOptions) -> Outcome | None:
     """The outcome for a training that is there, whole and unchanged: nothing more needs to be read."""
     if len(runs) != 1:
         return None
     run = runs[0]
     if run.data.tags.get(STATE) != COMPLETE or run.data.tags.get(FINGERPRINT) != told.fingerprint:
         return None
+    missed = not_applied(options, load_record(run.data.tags.get(RECORD)))
+    if missed is not None and options.on_change == "replace":
+        return None
+    reason, hint = imported_without(missed) if missed is not None else (None, None)
     return Outcome(
         Kind.ALREADY_THERE,
         told.save_dir,
+        reason,
+        hint,
         run_id=run.info.run_id,
         run_name=run.info.run_name,
         experiment_id=run.info.experiment_id,
