@@ -3,11 +3,12 @@
 A fenced block is one of these:
 
     ```console   `$ ymlf ...` is run, and what it prints is compared with what stands below it. `...` stands for any
-                 text within a line, and on a line of its own for any lines.
+                 text within a line, with the blanks of a column after it, and on a line of its own for any lines.
     ```python    is run, unless it imports a package that is not installed.
-    ```sh        is not run; the `ymlf` commands in it must be ones that there are.
+    ```sh        is not run, but for each `.venv/bin/ymlf ...`, whose output is not compared; the `ymlf` commands in it
+                 must be ones that there are.
 
-The blocks of one page are one session in one folder, which has a copy of fixtures/ and nothing else at first.
+The blocks of one page are one session in one folder, which has fixtures/ as a clone has it and nothing else at first.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_COMMAND = re.compile(r"(?:^|[\s/;&|-])ymlf +((?:[^\s;&|\"'#]|\"[^\"]*\"|'[^']*'| )+)")
+_WORDS = r"ymlf +((?:[^\s;&|\"'#]|\"[^\"]*\"|'[^']*'| )+)"
+_COMMAND = re.compile(r"(?:^|[\s/;&|-])" + _WORDS)
+_SET_UP = re.compile(r"\.venv/bin/" + _WORDS)
 
 
 class Block(NamedTuple):
@@ -62,8 +65,17 @@ def examples(block: Block) -> list[Example]:
 
 
 def commands(block: Block) -> list[tuple[str, ...]]:
-    """The words after `ymlf` in a block that is not run."""
-    return [tuple(shlex.split(found)) for found in _COMMAND.findall(block.text.replace("\\\n", " "))]
+    """The words after each `ymlf` in a block."""
+    return _words(_COMMAND, block)
+
+
+def set_up(block: Block) -> list[tuple[str, ...]]:
+    """The words after each `.venv/bin/ymlf` in a block, which a reader runs before what stands below it."""
+    return _words(_SET_UP, block)
+
+
+def _words(command: re.Pattern[str], block: Block) -> list[tuple[str, ...]]:
+    return [tuple(shlex.split(found)) for found in command.findall(block.text.replace("\\\n", " "))]
 
 
 def answer(words: tuple[str, ...]) -> tuple[int, list[str]]:
@@ -89,7 +101,7 @@ def shows(shown: tuple[str, ...], printed: list[str]) -> bool:
 
 
 def _line(shown: str) -> str:
-    return ".*".join(re.escape(part) for part in shown.split("..."))
+    return ".*".join(re.escape(part) for part in re.split(r"\.\.\.(?: {2,})?", shown))
 
 
 def rows(page: str, heading: str | None = None) -> list[list[str]]:

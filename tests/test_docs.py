@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import click
 import pytest
-from directories import copy_fixture, fixture_names
-from documents import PAGES, ROOT, Block, answer, blocks, code, commands, examples, rows, shows
+from directories import copy_fixture, fixture_names, touch_all
+from documents import PAGES, ROOT, Block, answer, blocks, code, commands, examples, rows, set_up, shows
 
 from importer.cli import cli
-from importer.outcome import Kind
+from importer.outcome import Kind, Outcome
 from importer.record import CLOCKS, SHAPING
+from importer.report import Tally
 
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 PACKAGE = sorted((ROOT / "importer").rglob("*.py"))
@@ -24,9 +27,9 @@ PACKAGE = sorted((ROOT / "importer").rglob("*.py"))
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where a page's session begins: a folder with the fixtures, a terminal of 100 columns, a fast host on UTC."""
+    """Where a page's session begins: the fixtures with the file times of a clone, 100 columns, a fast host on UTC."""
     for name in fixture_names():
-        copy_fixture(name, tmp_path / "fixtures")
+        touch_all(copy_fixture(name, tmp_path / "fixtures"), int(time.time() * 1000))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("TZ", "UTC")
@@ -40,7 +43,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @EVERY_PAGE
 def test_the_examples_of_a_page_do_what_they_show(page: Path, folder: Path) -> None:
     for block in blocks(page):
-        if block.language == "console":
+        if block.language == "sh":
+            for words in set_up(block):
+                assert answer(words)[0] == 0, words
+        elif block.language == "console":
             for example in examples(block):
                 status, printed = answer(example.words)
                 if not shows(example.shown, printed):
@@ -151,3 +157,26 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
         if anchor:
             headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_message_of_the_troubleshooting_is_one_that_there_is() -> None:
+    texts = {
+        node.value
+        for path in PACKAGE
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    for row in rows("docs/troubleshooting.md", "Messages"):
+        assert any(code(row[1]) in text for text in texts), row[1]
+
+
+def test_every_field_of_the_json_has_a_row(folder: Path) -> None:
+    told = {row: _fields("docs/batch.md", row) for row in ("Reports", "Plans as JSON")}
+    _, (line,) = answer(("plan", "fixtures/finished", "--json"))
+    assert told["Plans as JSON"] == set(json.loads(line))
+    closing = {*Tally(0).as_json(), "exit_status"}
+    assert told["Reports"] == {field.name for field in fields(Outcome)} - {"kind"} | {"outcome"} | closing
+
+
+def _fields(page: str, heading: str) -> set[str]:
+    return {name for row in rows(page, heading) for name in re.findall(r"`(\w+)`", row[0])}
