@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +12,7 @@ import click
 from importer import __version__
 from importer.errors import UsageError
 from importer.terminal.command_group import EPILOG, SuggestingGroup
+from importer.terminal.given_paths import all_paths, one_path, path_argument, paths_argument
 from importer.terminal.options import (
     build_options,
     build_selection,
@@ -31,24 +31,22 @@ if TYPE_CHECKING:
     from importer.model import ImportPlan
     from importer.terminal.output import Terminal
 
-paths_argument = click.argument("paths", nargs=-1, type=click.Path(readable=False), metavar="PATH...")
-
 
 @click.group(
     cls=SuggestingGroup,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, prog_name="ymlf")
+@click.version_option(__version__, "-V", "--version", prog_name="ymlf")
 def cli() -> None:
     """Replay finished Ultralytics YOLO trainings into MLflow, as the live callback would have logged them."""
 
 
 @cli.command()
-@click.argument("path", type=click.Path(readable=False))
+@path_argument
 @plan_options
 @output_options
-def plan(path: str, as_json: bool, **given: Any) -> None:
+def plan(path: str | None, as_json: bool, **given: Any) -> None:
     """Show what an import of PATH would log. Needs no store and writes nothing."""
     from importer.report import print_plan
 
@@ -56,10 +54,10 @@ def plan(path: str, as_json: bool, **given: Any) -> None:
 
 
 @cli.command()
-@click.argument("path")
+@path_argument
 @plan_options
 @output_options
-def show(path: str, as_json: bool, **given: Any) -> None:
+def show(path: str | None, as_json: bool, **given: Any) -> None:
     """Show one run on this terminal: facts, last and best values, charts, notes. Needs no store."""
     from importer.terminal.show import print_run
 
@@ -85,7 +83,7 @@ def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given
 
     terminal = _terminal(given, as_json)
     options = build_options(given)
-    work = gather(_paths(paths, given), options, build_selection(given), jobs=given["jobs"] or 2)
+    work = gather(all_paths(paths, given["lists"]), options, build_selection(given), jobs=given["jobs"] or 2)
     if dry_run:
         sys.exit(dry_run_all(terminal, work, given["tracking_uri"]))
     if not work.surveys:
@@ -117,7 +115,9 @@ def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: An
     from importer import Workers, gather, open_existing_store, verify_work
 
     terminal = _terminal(given, as_json)
-    work = gather(_paths(paths, given), build_options(given), build_selection(given), jobs=given["jobs"] or 2)
+    work = gather(
+        all_paths(paths, given["lists"]), build_options(given), build_selection(given), jobs=given["jobs"] or 2
+    )
     if not work.surveys:
         sys.exit(terminal.conclude(work.settled, work.total, None, given["report"], None))
     store = open_existing_store(given["tracking_uri"], required=True)
@@ -138,7 +138,7 @@ def scan(paths: tuple[str, ...], as_json: bool, **given: Any) -> None:
     from importer.terminal.listing import list_runs
 
     terminal = _terminal(given, as_json)
-    work = gather(_paths(paths, given), build_options(given), build_selection(given), jobs=2)
+    work = gather(all_paths(paths, given["lists"]), build_options(given), build_selection(given), jobs=2)
     asked = given["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
     store = open_existing_store(asked, required=True) if asked else None
     sys.exit(list_runs(terminal, work, store))
@@ -189,7 +189,9 @@ def completion(shell: str) -> None:
     click.echo(complete(cli, {}, "ymlf", "_YMLF_COMPLETE").source())
 
 
-def _tell_plan(path: str, given: dict[str, Any], as_json: bool, tell: Callable[[Console, ImportPlan], None]) -> None:
+def _tell_plan(
+    path: str | None, given: dict[str, Any], as_json: bool, tell: Callable[[Console, ImportPlan], None]
+) -> None:
     from importer import plan_import, read_run
     from importer.report import plan_as_json
     from importer.templates import check_template
@@ -198,7 +200,7 @@ def _tell_plan(path: str, given: dict[str, Any], as_json: bool, tell: Callable[[
     options = build_options(given)
     check_template(options.experiment)
     check_template(options.run_name)
-    planned = plan_import(read_run(path, follow_symlinks=options.follow_symlinks), options)
+    planned = plan_import(read_run(one_path(path), follow_symlinks=options.follow_symlinks), options)
     if as_json:
         terminal.write_json(plan_as_json(planned))
     else:
@@ -219,23 +221,6 @@ def _terminal(given: dict[str, Any], as_json: bool) -> Terminal:
     from importer.terminal.output import Terminal
 
     return Terminal(as_json=as_json, verbose=given["verbose"], quiet=given["quiet"])
-
-
-def _paths(paths: tuple[str, ...], given: dict[str, Any]) -> list[str]:
-    from importer.terminal.guidance import suggest_paths
-
-    found = list(paths)
-    for name in given["lists"]:
-        try:
-            text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            told = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
-            raise UsageError(f"--from-file {name}: {told}", hint="give a text file with a path a line") from error
-        found += [line for line in text.splitlines() if line.strip()]
-    if not found or "" in found:
-        command = click.get_current_context().info_name or "import"
-        raise UsageError("an empty PATH" if found else "no PATH given", hint=suggest_paths(command))
-    return found
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from command import ymlf, ymlf_process
 from directories import Training, copy_fixture
 from stores import runs_in
 
+from importer import __version__
 from importer.cli import cli
 
 COMMANDS = sorted(cli.commands)
@@ -35,6 +36,14 @@ DATED = Training(epochs=1, plots=False)
             id="in the clone that trained",
         ),
         pytest.param(["."], "this folder is a run directory; type `ymlf import .`", id="here"),
+        pytest.param(
+            ["train7"], "1 run directory lies below this folder; type `ymlf import train7`", id="one beside nothing"
+        ),
+        pytest.param(
+            ["train7", "a b/c/train8"],
+            "2 run directories lie below this folder; type `ymlf import .`",
+            id="some beside nothing",
+        ),
         pytest.param([], "give a run directory, or a folder that has some below it, such as runs/detect", id="none"),
     ],
 )
@@ -43,6 +52,7 @@ def test_import_without_a_path_says_what_lies_here_and_what_to_type(
 ) -> None:
     for directory in directories:
         DATED.write(tmp_path / directory)
+    (tmp_path / "runs").mkdir(exist_ok=True)
     answer = ymlf("import", cwd=tmp_path)
     assert (answer.status, answer.out) == (2, "")
     assert answer.err == f"error: no PATH given\n  hint: {hint}\n"
@@ -52,6 +62,35 @@ def test_import_without_a_path_says_what_lies_here_and_what_to_type(
 def test_another_command_without_a_path_says_its_own_name(tmp_path: Path) -> None:
     DATED.write(tmp_path / "runs" / "train")
     assert "type `ymlf scan runs`" in ymlf("scan", cwd=tmp_path).err
+
+
+@pytest.mark.parametrize("command", ["plan", "show"])
+@pytest.mark.parametrize(
+    ("directories", "hint"),
+    [
+        pytest.param(
+            ["runs/a b", "runs/train"],
+            "2 run directories lie below runs; type `ymlf {command} 'runs/a b'`",
+            id="the first of several",
+        ),
+        pytest.param(["."], "this folder is a run directory; type `ymlf {command} .`", id="here"),
+        pytest.param([], "give a run directory", id="none"),
+    ],
+)
+def test_a_command_for_one_run_without_a_path_names_one(
+    tmp_path: Path, command: str, directories: list[str], hint: str
+) -> None:
+    for directory in directories:
+        DATED.write(tmp_path / directory)
+    answer = ymlf(command, cwd=tmp_path)
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == f"error: no PATH given\n  hint: {hint.format(command=command)}\n"
+
+
+def test_the_weights_of_a_run_are_answered_with_the_run(tmp_path: Path) -> None:
+    save_dir = DATED.write(tmp_path / "train7")
+    answer = ymlf("import", save_dir / "weights", cwd=tmp_path)
+    assert answer.status == 1 and f"  hint: give the run directory that holds it: {save_dir}\n" in answer.err
 
 
 def test_the_default_store_is_explained_when_it_is_made_and_not_again(tmp_path: Path) -> None:
@@ -126,13 +165,19 @@ def test_a_file_store_that_mlflow_refuses_is_named_with_the_command_that_moves_i
             id="a path without a command",
         ),
         pytest.param(["list"], f"the commands are {', '.join(COMMANDS)}", id="like none of them"),
-        pytest.param(["import", "--traking-uri", "x", "runs"], "--tracking-uri", id="an option"),
+        pytest.param(["import", "--traking-uri", "x", "runs"], "did you mean --tracking-uri?", id="an option"),
+        pytest.param(["import", "--xyz"], "`ymlf import --help` shows what it takes", id="like no option"),
+        pytest.param(["scan", "--jsonn=1"], "did you mean --json?", id="an option with a value"),
+        pytest.param(["verify", "-j", "0", "runs"], "`ymlf verify --help` shows what it takes", id="a number"),
+        pytest.param(["undo"], "`ymlf undo --help` shows what it takes", id="a word is missing"),
     ],
 )
 def test_a_word_that_is_none_gets_what_was_probably_meant(words: list[str], hint: str) -> None:
     answer = ymlf(*words)
     assert (answer.status, answer.out) == (2, "")
-    assert hint in answer.err
+    message, told = answer.err.splitlines()
+    assert re.match(r"error: [a-z]", message)
+    assert told.startswith("  hint: ") and hint in told
 
 
 def test_help_names_every_command_and_each_has_its_own() -> None:
@@ -158,6 +203,18 @@ def test_the_completion_of_bash_completes_a_command() -> None:
     """As the script of bash calls it, with `ymlf` on the path."""
     told = ymlf_process(env={"_YMLF_COMPLETE": "bash_complete", "COMP_WORDS": "ymlf ver", "COMP_CWORD": "1"})
     assert told.out == "plain,verify\n"
+
+
+def test_the_completion_of_bash_completes_a_task() -> None:
+    words = {"COMP_WORDS": "ymlf import --task de", "COMP_CWORD": "3"}
+    told = ymlf_process(env={"_YMLF_COMPLETE": "bash_complete", **words})
+    assert told.out == "plain,detect\nplain,depth\n"
+
+
+@pytest.mark.parametrize("words", [["-V"], ["--version"]], ids=lambda words: words[0])
+def test_the_module_is_the_command_and_tells_its_version(words: list[str]) -> None:
+    told = subprocess.run([sys.executable, "-m", "importer", *words], capture_output=True, text=True, check=True)
+    assert told.stdout == f"ymlf, version {__version__}\n"
 
 
 @pytest.mark.parametrize(

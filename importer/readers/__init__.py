@@ -98,6 +98,8 @@ def why_not(save_dir: Path) -> str:
     """Why a directory that no reader recognised is no run directory, as a hint."""
     try:
         alike = look_alikes({entry.name for entry in save_dir.iterdir()})
+        if save_dir.name == "weights" and recognise(save_dir.parent, {at.name for at in save_dir.parent.iterdir()}):
+            return f"give the run directory that holds it: {save_dir.parent}"
     except OSError:
         alike = []
     return "; ".join(alike) or "a run directory holds args.yaml or results.csv"

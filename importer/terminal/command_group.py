@@ -7,6 +7,8 @@ import os
 
 import click
 
+from importer.errors import UsageError
+
 EPILOG = """\b
 Tab completion, for this shell (bash, zsh or fish) and for later ones:
   eval "$(ymlf completion bash)"
@@ -20,10 +22,10 @@ class SuggestingGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the first word names. Errors: click.UsageError with a suggestion."""
+        """The command that the first word names. Errors: UsageError with a suggestion."""
         word = args[0]
         if self.get_command(ctx, word) is None and not word.startswith("-") and not ctx.resilient_parsing:
-            ctx.fail(f"no such command: {word}\n  hint: {self._hint(ctx, word, args)}")
+            raise UsageError(f"no such command: {word}", hint=self._hint(ctx, word, args))
         return super().resolve_command(ctx, args)
 
     def _hint(self, ctx: click.Context, word: str, args: list[str]) -> str:

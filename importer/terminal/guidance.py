@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections import deque
 from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import islice
@@ -14,29 +15,69 @@ if TYPE_CHECKING:
     from importer.store.client import Store
 
 MANY = 1000  # run directories that are counted, and no more
+LOOKED_AT = 2000  # folders, before a look around that nobody asked for ends
 USUAL = ("runs/mlflow", "mlruns")  # where Ultralytics' callback and MLflow itself kept their file stores by default
 ANY_EXPERIMENT_WITH_A_RUN = "*/*/meta.yaml"
 
 
-def suggest_paths(command: str = "import") -> str:
-    """What to type after `ymlf COMMAND`, by what lies in the working directory."""
+def suggest_paths(command: str = "import", *, alone: bool = False) -> str:
+    """What to type after `ymlf COMMAND`, by what lies in the working directory; `alone`, one run directory."""
     from importer.discover import find_runs
-    from importer.readers import recognise
 
-    if recognise(Path(), {entry.name for entry in os.scandir()}) is not None:
+    if is_run_directory(Path()):
         return f"this folder is a run directory; type `ymlf {command} .`"
     for folder in _likely_folders():
-        count = sum(1 for _ in islice(find_runs([folder]), MANY))
-        if count:
-            number = f"{count} or more" if count == MANY else str(count)
-            lie = "run directory lies" if count == 1 else "run directories lie"
-            return f"{number} {lie} below {folder}; type `ymlf {command} {folder}`"
-    return "give a run directory, or a folder that has some below it, such as runs/detect"
+        runs = [found.save_dir for found in islice(find_runs([folder]), MANY)]
+        if runs:
+            return _what_lies_below(str(folder), str(folder), runs, command, alone)
+    runs = list(islice(_runs_nearby(), MANY))
+    if runs:
+        given = runs[0] if len(runs) == 1 else Path()
+        return _what_lies_below("this folder", str(given), runs, command, alone)
+    below = "" if alone else ", or a folder that has some below it, such as runs/detect"
+    return f"give a run directory{below}"
+
+
+def _what_lies_below(where: str, given: str, runs: list[Path], command: str, alone: bool) -> str:
+    number = f"{len(runs)} or more" if len(runs) == MANY else str(len(runs))
+    lie = "run directory lies" if len(runs) == 1 else "run directories lie"
+    typed = shlex.quote(str(runs[0]) if alone else given)
+    return f"{number} {lie} below {where}; type `ymlf {command} {typed}`"
+
+
+def is_run_directory(folder: Path) -> bool:
+    """Whether a folder is recognised as a run directory; one that cannot be listed is none."""
+    from importer.readers import recognise
+
+    try:
+        return recognise(folder, {entry.name for entry in folder.iterdir()}) is not None
+    except OSError:
+        return False
 
 
 def _likely_folders() -> Iterator[Path]:
     """runs, where Ultralytics writes, and the runs of a folder here, such as yolov5/runs."""
     yield from (folder for folder in (Path("runs"), *sorted(Path().glob("*/runs"))) if folder.is_dir())
+
+
+def _runs_nearby() -> Iterator[Path]:
+    """The run directories among the folders below this one, the nearest first, as far as a short look goes."""
+    from importer.discover import SKIPPED, natural_order
+
+    waiting = deque([Path()])
+    for _ in range(LOOKED_AT):
+        if not waiting:
+            return
+        folder = waiting.popleft()
+        try:
+            inside = sorted((entry for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)),
+                            key=lambda entry: natural_order(entry.name))  # fmt: skip
+        except OSError:
+            continue
+        if is_run_directory(folder):
+            yield folder
+        else:
+            waiting.extend(Path(entry) for entry in inside if entry.name not in SKIPPED and entry.name[:1] != ".")
 
 
 def file_stores() -> list[Path]:

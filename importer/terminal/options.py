@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from importer.model import ImportOptions
     from importer.selection import Selection
 
@@ -21,6 +23,15 @@ def _group(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
         return command
 
     return decorate
+
+
+def _complete_task(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The tasks whose names begin so, for the Tab key."""
+    from click.shell_completion import CompletionItem
+
+    from importer.readers.tune import TASKS
+
+    return [CompletionItem(task) for task in TASKS if task.startswith(begun)]
 
 
 plan_options = _group(
@@ -63,17 +74,15 @@ GLOBS = (
 glob_options = _group(*GLOBS)
 
 selection_options = _group(
-    click.option(
-        "--from-file", "lists", multiple=True, metavar="LIST", help="Read paths from a file, one a line; - is stdin."
-    ),
+    click.option("--from-file", "lists", multiple=True, metavar="LIST",
+                 help="Read paths from a file, one a line; - is stdin."),
     *GLOBS,
     click.option("--since", metavar="DATE", help="Only runs whose newest file is of this date or later."),
     click.option("--until", metavar="DATE", help="Only runs whose newest file is older than this date."),
-    click.option(
-        "--task", "tasks", multiple=True, metavar="TASK", help="Only this task, such as detect; may be given again."
-    ),
+    click.option("--task", "tasks", multiple=True, metavar="TASK", shell_complete=_complete_task,
+                 help="Only this task, such as detect; may be given again."),
     click.option("--shard", metavar="I/N", help="Only the I-th of N parts, chosen by key: the same on every host."),
-)
+)  # fmt: skip
 
 work_options = _group(
     click.option(

@@ -37,18 +37,39 @@ def run(cli: click.Group) -> None:
         click.echo("interrupted", err=True)
         sys.exit(128 + getattr(error.__context__, "number", signal.SIGINT))
     except click.ClickException as error:
-        error.show()
+        if type(error).__name__ == "NoArgsIsHelpError":  # which click before 8.2 does not have
+            error.show()
+        else:
+            _tell(*_in_our_words(error))
         sys.exit(2)
     except YmlfError as error:
-        from importer.redaction import redact
-
-        click.echo(redact(f"error: {error.message}"), err=True)
-        if error.hint:
-            click.echo(redact(f"  hint: {error.hint}"), err=True)
+        _tell(error.message, error.hint)
         sys.exit(3 if isinstance(error, StoreError) else 2 if isinstance(error, UsageError) else 1)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+
+
+def _tell(message: str, hint: str | None) -> None:
+    from importer.redaction import redact
+
+    click.echo(redact(f"error: {message}"), err=True)
+    if hint:
+        click.echo(redact(f"  hint: {hint}"), err=True)
+
+
+def _in_our_words(error: click.ClickException) -> tuple[str, str | None]:
+    """The message and the hint for what click found wrong with the words of a command."""
+    if isinstance(error, click.NoSuchOption):
+        close = " or ".join(sorted(error.possibilities or ()))
+        message, hint = f"no such option: {error.option_name}", f"did you mean {close}?" if close else None
+    else:
+        told = error.format_message()
+        message, hint = told[:1].lower() + told[1:].removesuffix("."), None
+    context = getattr(error, "ctx", None)
+    if hint is None and context is not None:
+        hint = f"`{context.command_path} --help` shows what it takes"
+    return message, hint
 
 
 def _end_on_signals() -> None:

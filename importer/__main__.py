@@ -1,0 +1,6 @@
+"""`python -m importer`, which is `ymlf`."""
+
+from importer.cli import main
+
+if __name__ == "__main__":
+    main()
