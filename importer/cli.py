@@ -48,7 +48,7 @@ def cli() -> None:
 @output_options
 def plan(path: str | None, as_json: bool, **given: Any) -> None:
     """Show what an import of PATH would log. Needs no store and writes nothing."""
-    from importer.report import print_plan
+    from importer.terminal.facts import print_plan
 
     _tell_plan(path, given, as_json, print_plan)
 
@@ -87,7 +87,7 @@ def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given
     if dry_run:
         sys.exit(dry_run_all(terminal, work, given["tracking_uri"]))
     if not work.surveys:
-        sys.exit(terminal.conclude(work.settled, work.total, None, given["report"], None))
+        sys.exit(terminal.conclude(work.settled, work, None, given["report"]))
     store = open_store(given["tracking_uri"], probe=True)
     settle_in()
     workers = Workers(given["jobs"], given["dask"])
@@ -95,7 +95,7 @@ def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given
     outcomes = import_work(
         work, store, import_id=given["import_id"], workers=workers, stop=stop, fail_fast=given["fail_fast"]
     )
-    status = terminal.conclude(outcomes, work.total, store, given["report"], stop)
+    status = terminal.conclude(outcomes, work, store, given["report"], stop)
     terminal.explain_new_store(store, is_default=not (given["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")))
     sys.exit(status)
 
@@ -119,11 +119,11 @@ def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: An
         all_paths(paths, given["lists"]), build_options(given), build_selection(given), jobs=given["jobs"] or 2
     )
     if not work.surveys:
-        sys.exit(terminal.conclude(work.settled, work.total, None, given["report"], None))
+        sys.exit(terminal.conclude(work.settled, work, None, given["report"]))
     store = open_existing_store(given["tracking_uri"], required=True)
     stop = terminal.catch_signals()
     outcomes = verify_work(work, store, deep=deep, workers=Workers(given["jobs"], given["dask"]), stop=stop)
-    sys.exit(terminal.conclude(outcomes, work.total, store, given["report"], stop))
+    sys.exit(terminal.conclude(outcomes, work, store, given["report"], stop))
 
 
 @cli.command()

@@ -38,6 +38,7 @@ class Survey:
     experiment: str = ""
     location: Path | None = None  # where to read it: `save_dir` is what people are shown
     children: tuple[str, ...] = ()  # directories that are imported as its children
+    runs: int = 1  # that an import makes of it: a tune's iterations are runs of their own
     segment: int | None = None
     refused: str | None = None
     hint: str | None = None
@@ -95,6 +96,7 @@ def _describe(run: TrainingRun, save_dir: Path, root: Path, options: ImportOptio
         experiment=experiment_name(run, options),
         location=fresh(save_dir),
         children=tuple(child.save_dir for child in run.children if child.family != "tune"),
+        runs=1 + len(run.children),
         segment=run.segment,
     )
 

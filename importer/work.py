@@ -43,8 +43,8 @@ class Work:
 
     @property
     def total(self) -> int:
-        """How many outcomes to expect, not counting a tune's iterations."""
-        return len(self.surveys) + len(self.settled)
+        """How many outcomes to expect, a tune's iterations among them."""
+        return sum(told.runs for told in self.surveys) + len(self.settled)
 
 
 @dataclass(frozen=True)

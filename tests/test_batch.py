@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -196,7 +197,7 @@ def test_the_report_is_what_json_prints(tree: Path, tmp_path: Path, empty_store:
 def test_words_close_with_a_table_by_outcome_and_the_reasons(tree: Path, empty_store: str) -> None:
     shutil.copytree(tree / "train2", tree / "train2-copy")
     answer = ymlf("import", tree, "--tracking-uri", empty_store, "-j", "1")
-    assert f"duplicate: {tree}/train2-copy: of {tree}/train2" in answer.out
+    assert f"duplicate: {tree}/train2-copy: is a copy of {tree}/train2" in answer.out
     assert [line.split() for line in answer.out.splitlines()[-3:-1]] == [["1", "duplicate"], ["4", "imported"]]
     assert "156 points and " in answer.out.splitlines()[-1]
 
@@ -206,7 +207,7 @@ def test_a_log_gets_plain_lines_of_progress(tree: Path, empty_store: str, monkey
     answer = ymlf("import", tree, "--tracking-uri", empty_store, "-j", "1")
     lines = answer.err.splitlines()
     assert {line.split()[0] for line in lines} >= {"0/4", "1/4", "2/4", "3/4"}
-    assert all("points/s, " in line and line.endswith((" left", " B/s")) for line in lines)
+    assert all(re.fullmatch(r"0/4 runs|[1-4]/4 runs, .* points/s, .* .?B/s(, .* left)?", line) for line in lines)
     assert "\x1b" not in answer.err + answer.out
 
 
@@ -357,7 +358,8 @@ def test_scan_lists_what_lies_in_a_tree(tree: Path) -> None:
     told = by_name(ymlf("scan", tree, "--json"))
     facts = {"kind": "ultralytics", "task": "detect", "state": "all epochs", "epochs": 3, "planned_epochs": 3}
     assert told["train"].items() >= facts.items()
-    assert told["short"]["planned_epochs"] == 50 and told["train2-copy"]["outcome"] == "duplicate of"
+    assert told["short"]["planned_epochs"] == 50 and told["train2-copy"]["state"] == "duplicate"
+    assert [line for line in words.out.splitlines() if line != line.rstrip()] == []
     assert str(told["train"]["generator"]).startswith("Ultralytics") and told["train"]["bytes"]
 
 
@@ -413,12 +415,23 @@ def test_undoing_twice_says_that_it_was_done(directories: list[str], tree: Path,
     assert again.out == f"import twice has no runs to delete; {count} are soft-deleted already\n"
 
 
-def test_many_that_were_passed_over_share_one_hint(tree: Path, empty_store: str) -> None:
-    for number in range(50, 54):
+def test_of_many_that_were_passed_over_five_are_named_and_share_one_hint(tree: Path, empty_store: str) -> None:
+    for number in range(50, 59):
         (training(number, last=None).write(tree / f"train{number}") / "results.csv").write_text("")
+    shutil.copytree(tree / "train2", tree / "train2-copy")
     told = ymlf("import", tree, "--tracking-uri", empty_store)
-    assert told.out.count("no epochs: ") == 4
-    assert told.out.count("  hint: import it with --empty\n") == 1
+    assert told.out.count("no epochs: ") == 5
+    assert "... and 4 more (-v names them)\n  hint: import it with --empty\n" in told.out
+    assert told.out.count("more (-v names them)") == told.out.count("  hint: ") == 1
+    every = ymlf("import", tree, "-v", "--tracking-uri", empty_store)
+    assert every.out.count("no epochs: ") == 9 and "names them" not in every.out
+
+
+def test_what_was_not_tried_is_told_with_the_reason_and_what_to_do(tree: Path, empty_store: str) -> None:
+    (tree / "train" / "args.yaml").write_text(MAPS)
+    answer = ymlf("import", tree, "--fail-fast", "--tracking-uri", empty_store)
+    words = f"not tried: 3 run directories: --fail-fast, and {tree}/train was refused\n"
+    assert f"{words}  hint: run the same command again\n" in answer.out
 
 
 def test_runs_of_a_tree_that_nothing_dates_are_counted_aloud(tree: Path, empty_store: str) -> None:
@@ -506,4 +519,4 @@ def test_an_import_that_there_never_was_is_not_undone(empty_store: str) -> None:
 def test_a_command_of_its_own_says_the_same(tree: Path, empty_store: str) -> None:
     answer = ymlf_process("import", tree, "--tracking-uri", empty_store, "--json", "-j", "2")
     assert (answer.status, summary(answer)) == (0, {"imported": 4})
-    assert all(" runs, " in line for line in answer.err.splitlines())  # a slow machine hears of the progress
+    assert all("/4 runs" in line for line in answer.err.splitlines())  # a slow machine hears of the progress

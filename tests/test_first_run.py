@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -266,7 +267,10 @@ def test_no_color_takes_the_colours_away(tmp_path: Path) -> None:
 def test_a_list_fits_a_narrow_terminal_with_every_fact_and_name(tmp_path: Path, columns: str) -> None:
     for name in ("train", "train2"):
         DATED.with_(args={"name": name, "seed": len(name)}).write(tmp_path / "runs" / name)
+    shutil.copytree(tmp_path / "runs" / "train", tmp_path / "runs" / "train3")
     answer = ymlf_process("scan", "runs", cwd=tmp_path, env={"COLUMNS": columns})
-    assert max(map(len, answer.out.splitlines())) <= int(columns)
+    [copy] = [line for line in answer.out.splitlines() if "duplicate" in line]
+    assert copy == "duplicate: runs/train3: is a copy of runs/train"
+    assert max(len(line) for line in answer.out.splitlines() if line != copy) <= int(columns)
     for fact in ("runs/train2", "Ultralytics", "detect", "1/1", "all epochs"):
         assert fact in answer.out

@@ -11,11 +11,15 @@ import time
 from pathlib import Path
 
 import pytest
+from command import ymlf
+from directories import tune_table
 from rich.console import Console
 from trees import training
 
-from importer.report import Tally
+from importer.batch import Stop
+from importer.outcome import Kind, Outcome
 from importer.terminal.progress import show_progress
+from importer.terminal.tally import Tally
 
 
 def on_a_terminal(*words: object) -> str:
@@ -58,4 +62,53 @@ def test_a_log_is_told_every_few_seconds_also_while_one_run_takes_long(monkeypat
     with show_progress(Console(file=log), Tally(2), quiet=False):
         time.sleep(0.5)
     lines = log.getvalue().splitlines()
-    assert len(lines) > 2 and set(lines) == {"0/2 runs, 0 points/s, 0 B/s"}
+    assert len(lines) > 2 and set(lines) == {"0/2 runs"}
+
+
+@pytest.fixture
+def tune_and_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A training and a tune of three iterations; a log is told of them without a break."""
+    monkeypatch.setattr("importer.terminal.progress.LINE_SECONDS", 0.001)
+    training(1).write(tmp_path / "runs" / "train")
+    tune_table(tmp_path / "runs" / "tune", (0.25, 0.75, 0.5))
+    return tmp_path / "runs"
+
+
+def test_the_iterations_of_a_tune_are_counted_from_the_start(tune_and_train: Path, empty_store: str) -> None:
+    answer = ymlf("import", tune_and_train, "--tracking-uri", empty_store, "-j", "1")
+    lines = [line for line in answer.err.splitlines() if line[:1].isdigit()]
+    assert lines[0] == "0/5 runs" and {line.split()[0].split("/")[1] for line in lines} == {"5"}, lines
+    assert "5  imported" in answer.out
+
+
+def test_a_verification_tells_runs_a_second_and_no_bytes(tune_and_train: Path, empty_store: str) -> None:
+    ymlf("import", tune_and_train, "--tracking-uri", empty_store, "-j", "1")
+    answer = ymlf("verify", tune_and_train, "--tracking-uri", empty_store, "-j", "1")
+    lines = answer.err.splitlines()
+    assert any("runs/s" in line for line in lines)
+    assert not any("points" in line or "B/s" in line for line in lines)
+
+
+def test_a_tune_that_has_no_run_has_no_iterations_to_wait_for() -> None:
+    tally = Tally(4, below={"key": 2, "runs/tune": 2})
+    tally.add(Outcome(Kind.FAILED, "runs/tune", "the store is gone", key="key"))
+    assert tally.progress().startswith("1/2 runs, ")
+
+
+def test_no_time_is_told_before_a_run_is_done() -> None:
+    tally = Tally(3, settled=1)
+    tally.add(Outcome(Kind.DUPLICATE, "runs/copy", "runs/train"))
+    assert tally.progress() == "1/3 runs"
+    tally.add(Outcome(Kind.ALREADY_THERE, "runs/train"))
+    assert tally.progress().endswith(" left")
+
+
+def test_what_was_not_tried_is_not_told_as_done() -> None:
+    stop = Stop()
+    tally = Tally(3, stop=stop)
+    tally.add(Outcome(Kind.ALREADY_THERE, "runs/train"))
+    stop.asked = True
+    assert tally.progress().startswith("1/3 runs, ") and "left" not in tally.progress()
+    for name in ("train2", "train3"):
+        tally.add(Outcome(Kind.NOT_TRIED, f"runs/{name}", "interrupted"))
+    assert (tally.done, tally.known) == (1, 3) and "left" not in tally.progress()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import os
 import re
@@ -12,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 from command import ymlf, ymlf_process
-from directories import COLUMNS, Training, copy_fixture
+from directories import COLUMNS, Training, copy_fixture, tune_table
 from rich.console import Console
 
 from importer.terminal.chart import PLOT_LINES, draw_chart, place_side_by_side
@@ -125,14 +124,7 @@ def test_one_epoch_is_a_dot(tmp_path: Path) -> None:
 
 
 def test_a_tune_is_shown_with_its_iterations(tmp_path: Path) -> None:
-    lines = [
-        {"iteration": number, "fitness": fitness, "hyperparameters": {"lr0": 0.01 * number},
-         "datasets": {"shapes": {"fitness": fitness, "metrics/mAP50-95(B)": fitness}}}
-        for number, fitness in ((1, 0.25), (2, 0.75))
-    ]  # fmt: skip
-    (tmp_path / "tune").mkdir()
-    (tmp_path / "tune" / "tune_results.ndjson").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    answer = ymlf("show", tmp_path / "tune")
+    answer = ymlf("show", tune_table(tmp_path / "tune", (0.25, 0.75)))
     assert answer.status == 0, answer.err
     assert re.search(r"tune iteration 2 +1 +FINISHED +0\.75\n", answer.out) and "fitness" in answer.out
 

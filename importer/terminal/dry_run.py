@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from importer.errors import StoreError, YmlfError
 from importer.outcome import Kind, exit_status
-from importer.report import plan_as_json, print_plan
+from importer.report import plan_as_json
 from importer.single import decide
 from importer.store.opening import open_existing_store
 from importer.survey import read_surveyed
+from importer.terminal.facts import print_plan
 from importer.terminal.output import Terminal
 from importer.work import Work
 

@@ -36,11 +36,11 @@ def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
                  utc(told.modified_ms) if told.modified_ms else "", _state(told)]  # fmt: skip
         rows.append([*cells, *([there] if store else []), redact(told.save_dir)])
     for outcome in work.settled:
-        if terminal.as_json:
-            terminal.write_json(outcome.as_json())
         state = "duplicate" if outcome.kind is Kind.DUPLICATE else outcome.kind.value
-        told_of = outcome_line(outcome).partition(": ")[2]
-        rows.append(["", "", "", "", "", state, *([""] if store else []), told_of])
+        if terminal.as_json:
+            facts = {name: value for name, value in outcome.as_json().items() if name not in ("outcome", "seconds")}
+            terminal.write_json({**facts, "state": state})
+        rows.append(["", "", "", "", "", state, *([""] if store else []), outcome_line(outcome).partition(": ")[2]])
     if not terminal.as_json and not terminal.quiet:
         print_rows(terminal.out, header, rows, folded=len(header) - 1, title=len(header) - 1)
         count = len(work.surveys)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from importer.batch import Stop
     from importer.outcome import Outcome
     from importer.store.client import Store
+    from importer.work import Work
 
 PIPE_WIDTH = 1000  # a table that goes to a file or a pipe is not cut to a screen
 FEW = 3  # outcomes up to this many are told in full, more in a table
@@ -91,14 +92,17 @@ class Terminal:
         return stop
 
     def conclude(
-        self, outcomes: Iterable[Outcome], total: int, store: Store | None, report: str | None, stop: Stop | None
+        self, outcomes: Iterable[Outcome], work: Work, store: Store | None, report: str | None, stop: Stop | None = None
     ) -> int:
         """Tell each outcome as it comes and all of them at the end; the exit status."""
         from importer.outcome import exit_status
-        from importer.report import Tally, outcome_json
+        from importer.report import dumps, outcome_json
+        from importer.terminal.closing import close
         from importer.terminal.progress import show_progress
+        from importer.terminal.tally import Tally
 
-        tally = Tally(total)
+        tally = Tally.of(work, stop)
+        total = tally.total
         with ExitStack() as stack:
             target: IO[str] | None = None
             if report:
@@ -116,13 +120,19 @@ class Terminal:
                     self.tell(outcome, total, store)
                     progress(tally)
             status = 128 + self.signal if self.signal is not None else exit_status(tally.counts)
-            self._close(tally, status, target)
+            closing = dumps(tally.as_json(exit_status=status))
+            if self.as_json:
+                self.echo_json(closing)
+            if target is not None:
+                target.write(closing + "\n")
+        close(self, tally, few=total <= FEW)
         return status
 
     def tell(self, outcome: Outcome, total: int, store: Store | None) -> None:
         """One outcome in words: whole for a few, for many only what went wrong or was asked for."""
         from importer.outcome import SOURCE_FAULTS, Kind
-        from importer.report import outcome_line, print_mismatches, print_notes
+        from importer.report import outcome_line
+        from importer.terminal.facts import print_mismatches, print_notes
 
         bad = outcome.kind in SOURCE_FAULTS | {Kind.FAILED}
         if bad:
@@ -140,24 +150,10 @@ class Terminal:
         print_notes(self.err, outcome.notes)
         if outcome.run_id and store is not None:
             self.say(f"  run {outcome.run_id} ({outcome.run_name}) in experiment {outcome.experiment_name}")
-            if total == 1:
+            if total == 1 and not store.is_new:  # that of a new store is told below
                 self.say(f"  {where_to_look(outcome, store)}")
         if outcome.hint:
             self.say(f"  hint: {outcome.hint}")
-
-    def _close(self, tally: object, status: int, target: IO[str] | None) -> None:
-        from importer.report import Tally, dumps
-
-        assert isinstance(tally, Tally)  # noqa: S101  for mypy
-        closing = dumps(tally.as_json(exit_status=status))
-        if self.as_json:
-            self.echo_json(closing)
-        if target is not None:
-            target.write(closing + "\n")
-        if not tally.total and not self.quiet:
-            self.warn("nothing to do: no run directory is what --include, --since, --task and their like ask for")
-        if tally.total > 1 and not self.as_json and not self.quiet:
-            _closing_table(self, tally)
 
 
 def _shown(text: str) -> str:
@@ -171,31 +167,6 @@ def _open_report(path: str) -> IO[str]:
         return Path(path).open("w", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UsageError(f"--report {path}: {error.strerror}", hint="choose a file that may be written") from error
-
-
-def _closing_table(terminal: Terminal, tally: object) -> None:
-    """Outcomes by kind, with the reasons of those that were not imported."""
-    from rich.table import Table
-
-    from importer.outcome import SOURCE_FAULTS, Kind
-    from importer.report import Tally, outcome_line, size
-
-    assert isinstance(tally, Tally)  # noqa: S101  for mypy
-    passed = [told for told in tally.told if told.kind not in SOURCE_FAULTS | {Kind.FAILED}]
-    if tally.total > FEW and not terminal.verbose:
-        for outcome in passed:
-            if outcome.kind is not Kind.NOT_TRIED:  # all that was left; their number says enough
-                terminal.say(outcome_line(outcome))
-        for hint in dict.fromkeys(outcome.hint for outcome in passed if outcome.hint):
-            terminal.say(f"  hint: {hint}")
-    table = Table.grid(padding=(0, 2))
-    for kind, count in sorted(tally.counts.items()):
-        table.add_row(f"{count:>6}", kind.value if kind is not Kind.DUPLICATE else "duplicate")
-    terminal.out.print(table, highlight=False)
-    if tally.points or tally.bytes:
-        terminal.say(f"{tally.points:,} points and {size(tally.bytes)} of artifacts written")
-    if tally.undated:
-        terminal.warn(f"note: time-unknown: {tally.undated} of these runs are dated at the import; -v tells which")
 
 
 def where_to_look(outcome: Outcome, store: Store) -> str:

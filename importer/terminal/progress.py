@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from importer.report import Tally
+from importer.terminal.tally import Tally
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,17 +33,21 @@ def show_progress(console: Console, tally: Tally, *, quiet: bool, beside_json: b
         with _lines(console, tally):
             yield lambda tally: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task
     from rich.progress import Progress as Bar
+    from rich.text import Text
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rates]}"))
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=tally.total, rates="")
+    class Rates(ProgressColumn):
+        """Told anew while one run takes long, too."""
+
+        def render(self, task: Task) -> Text:
+            return Text(tally.rates())
+
+    with Bar(BarColumn(), MofNCompleteColumn(), Rates(), console=console, transient=True) as bar:
+        task = bar.add_task("", total=tally.total)
 
         def show(tally: Tally) -> None:
-            bar.update(
-                task, completed=tally.done, total=max(tally.total, tally.done), rates=tally.progress().split(", ", 1)[1]
-            )
+            bar.update(task, completed=tally.done, total=tally.known)
 
         yield show
 

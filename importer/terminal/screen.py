@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 FOLDED_WIDTH = 16  # characters that a column which breaks is given at least
 
@@ -66,13 +67,27 @@ def print_rows(
     others = sum(width + 2 for at, width in enumerate(widths) if at != folded)
     if others + min(widths[folded], FOLDED_WIDTH) > console.width:
         for row in rows:
+            cells = [cell for at, cell in enumerate(row) if cell and at != title]
+            if len(cells) == 1:  # not a run, but why it is none
+                console.print(f"{cells[0]}: {row[title]}", soft_wrap=True, highlight=False)
+                continue
             console.print(row[title], style="bold", soft_wrap=True, highlight=False)
-            told = ", ".join(cell for at, cell in enumerate(row) if cell and at != title)
-            console.print(Padding(told, (0, 0, 0, 2), expand=False), highlight=False)
+            console.print(Padding(", ".join(cells), (0, 0, 0, 2), expand=False), highlight=False)
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
     for at, name in enumerate(header):
         table.add_column(name, no_wrap=at != folded, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console.print(table, highlight=False)
+    print_table(console, table)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """A table, without the blanks that fill its lines where they go to a file or a pipe."""
+    if console.is_terminal:
+        console.print(table, highlight=False)
+        return
+    with console.capture() as captured:
+        console.print(table, highlight=False)
+    for line in captured.get().splitlines():
+        console.file.write(line.rstrip() + "\n")

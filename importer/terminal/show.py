@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from importer.model import ImportPlan, MetricPoint
-from importer.report import plan_facts, print_facts, print_notes
 from importer.terminal.chart import draw_chart, number, place_side_by_side
+from importer.terminal.facts import plan_facts, print_facts, print_notes
+from importer.terminal.screen import print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,10 +27,10 @@ def print_run(console: Console, plan: ImportPlan) -> None:
     series = series_of(plan)
     if plan.children:
         console.print()
-        console.print(_iterations(plan), highlight=False)
+        print_table(console, _iterations(plan))
     elif series:
         console.print()
-        console.print(_values(plan), highlight=False)
+        print_table(console, _values(plan))
     else:
         console.print("no epoch has ended: no values to show", highlight=False)
     for line in chart_lines(series, console.width, ascii_only=console.options.ascii_only):
