@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from difflib import get_close_matches
 from fnmatch import fnmatch
 
 from importer.discover import FoundRun
 from importer.errors import UsageError
 from importer.naming import accepted_key
+from importer.report import utc
 from importer.sources.opening import below
 from importer.survey import Survey
 
@@ -73,6 +76,48 @@ def _place(told: Survey) -> str:
     """What the shard of a directory without a key is chosen by, in hex: the same wherever the tree is mounted."""
     path = below(told.save_dir, told.root) or told.save_dir
     return hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest()[:12]
+
+
+def why_none(found: Sequence[FoundRun], surveys: Sequence[Survey], selection: Selection) -> tuple[str, str | None]:
+    """What is asked for that no run is, and a hint: of the runs that were found, and those of them that globs left."""
+    if not surveys:
+        number = f"{len(found)} run {'directory' if len(found) == 1 else 'directories'}"
+        if not by_path(found, replace(selection, exclude=())):
+            globs = " ".join(f"--include {glob!r}" for glob in selection.include)
+            return f"{globs} matches none of {number}", f"such as {found[0].save_dir}, whose path or name is to match"
+        return f"{' '.join(f'--exclude {glob!r}' for glob in selection.exclude)} leaves none of {number}", None
+    given = {
+        "--task": (_other_tasks, Selection(tasks=selection.tasks)),
+        "--since": (_other_dates, Selection(since_ms=selection.since_ms)),
+        "--until": (_other_dates, Selection(until_ms=selection.until_ms)),
+        "--shard": (_other_parts, Selection(shard=selection.shard)),
+    }
+    asked = {name: (tell, alone) for name, (tell, alone) in given.items() if alone != Selection()}
+    readable = [told for told in surveys if told.refused is None]
+    for tell, alone in asked.values():
+        if not by_content(readable, alone):
+            return tell(readable, alone)
+    return f"no run is all that {', '.join(asked)} ask for", None
+
+
+def _other_tasks(surveys: Sequence[Survey], selection: Selection) -> tuple[str, str | None]:
+    there = Counter(told.task or "unknown" for told in surveys)
+    counted = ", ".join(f"{task} {count}" for task, count in there.most_common())
+    close = [near for task in selection.tasks for near in get_close_matches(task, there, n=1)]
+    hint = f"did you mean --task {' --task '.join(close)}?" if close else None
+    return f"no run of task {' or '.join(selection.tasks)}; there are {counted}", hint
+
+
+def _other_dates(surveys: Sequence[Survey], selection: Selection) -> tuple[str, str | None]:
+    times = [told.modified_ms for told in surveys]
+    if selection.since_ms is not None:
+        return f"no run is as young as --since asks for; the newest file is of {utc(max(times))} UTC", None
+    return f"no run is as old as --until asks for; the oldest is of {utc(min(times))} UTC", None
+
+
+def _other_parts(surveys: Sequence[Survey], selection: Selection) -> tuple[str, str | None]:
+    whose = "the one run is" if len(surveys) == 1 else f"the {len(surveys)} runs are"
+    return f"{whose} in other parts than that which --shard asks for", None
 
 
 def parse_shard(text: str | None) -> tuple[int, int] | None:

@@ -19,7 +19,7 @@ from importer.outcome import SOURCE_FAULTS, WROTE, Kind, Outcome
 from importer.readers import why_not
 from importer.record import check_options
 from importer.redaction import redact
-from importer.selection import Selection, by_content, by_path
+from importer.selection import Selection, by_content, by_path, why_none
 from importer.sources.opening import PathLike, identity_of, open_source
 from importer.store.client import Store
 from importer.store.failures import twice
@@ -39,6 +39,7 @@ class Work:
     surveys: tuple[Survey, ...]
     settled: tuple[Outcome, ...]
     options: ImportOptions
+    none_selected: tuple[str, str | None] | None = None  # why and a hint, where runs were found and none is meant
     roots: tuple[Path, ...] = ()  # below which they lie; what was unpacked lasts as long as these are kept
 
     @property
@@ -92,9 +93,12 @@ def gather(
         first.setdefault(identity_of(run.save_dir), run)
     chosen = by_path(first.values(), selection)
     with local_executor(jobs if len(chosen) > 64 else 1, threads=False) as executor:
-        surveys = by_content(survey_all(chosen, options, executor), selection)
+        surveyed = survey_all(chosen, options, executor)
+    surveys = by_content(surveyed, selection)
     kept, aside = set_aside(surveys)
-    return Work(tuple(kept), (*settled, *aside), options, tuple(roots))
+    is_narrowed = len(chosen) < len(first) or len(surveys) < len(surveyed)
+    none_selected = why_none(tuple(first.values()), surveyed, selection) if is_narrowed and not kept else None
+    return Work(tuple(kept), (*settled, *aside), options, none_selected, tuple(roots))
 
 
 def _nothing_there(root: Path) -> Outcome:

@@ -242,6 +242,55 @@ def test_a_selection_takes_a_part_of_the_tree(
     assert sorted(names(imported(tree, *words, uri=empty_store))) == sorted(expected)
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        pytest.param(
+            ["--task", "segmnt"],
+            "no run of task segmnt; there are detect 4, segment 1\n  hint: did you mean --task segment?\n",
+            id="a task",
+        ),
+        pytest.param(["--task", "pose"], "no run of task pose; there are detect 4, segment 1\n", id="like no task"),
+        pytest.param(
+            ["--include", "foo*", "--include", "bar"],
+            "--include 'foo*' --include 'bar' matches none of 5 run directories\n"
+            "  hint: such as {tree}/masks, whose path or name is to match\n",
+            id="a glob",
+        ),
+        pytest.param(["--exclude", "*"], "--exclude '*' leaves none of 5 run directories\n", id="none is left"),
+        pytest.param(
+            ["--since", "2030-01-01", "--task", "detect"],
+            "no run is as young as --since asks for; the newest file is of 2023-11-14 22:13 UTC\n",
+            id="too young",
+        ),
+        pytest.param(
+            ["--until", "2000-01-01"],
+            "no run is as old as --until asks for; the oldest is of 2023-11-14 22:13 UTC\n",
+            id="too old",
+        ),
+        pytest.param(
+            ["--include", "train*", "--task", "segment"],
+            "no run of task segment; there are detect 4\n",
+            id="of those that a glob has left",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", [["import"], ["import", "--dry-run"], ["scan"]], ids=" ".join)
+def test_a_selection_of_nothing_names_the_option_and_what_there_is(
+    command: list[str], words: list[str], told: str, tree: Path, tmp_path: Path
+) -> None:
+    training(60, args={"task": "segment"}).write(tree / "masks")
+    answer = ymlf(*command, tree, *words, cwd=tmp_path)
+    assert answer.status == 0
+    assert answer.err == f"nothing to do: {told.format(tree=tree)}"
+
+
+def test_a_selection_of_nothing_but_what_cannot_be_read_says_so_too(tree: Path) -> None:
+    (tree / "train2" / "args.yaml").write_text(MAPS)
+    answer = ymlf("scan", tree, "--task", "pose")
+    assert answer.status == 1 and "no run of task pose; there are detect 3\n" in answer.err
+
+
 def test_shards_are_a_partition_of_the_tree(tmp_path: Path) -> None:
     tree = small_tree(tmp_path / "tree", 12, epochs=2)
     (tree / "broken").mkdir()

@@ -17,7 +17,6 @@ from importer.work import Work
 
 def dry_run_all(terminal: Terminal, work: Work, tracking_uri: str | None) -> int:
     """Plan and look up each run, and say what an import would do; the exit status that it would have now."""
-
     store = open_existing_store(tracking_uri)
     kinds = []
     for settled in work.settled:
@@ -41,4 +40,5 @@ def dry_run_all(terminal: Terminal, work: Work, tracking_uri: str | None) -> int
             print_plan(terminal.out, decision.plan)
         reason = f" ({decision.reason})" if decision.reason else ""
         terminal.say(f"would be {decision.kind.value}{reason}")
+    terminal.tell_none_selected(work)
     return exit_status(kinds)

@@ -42,11 +42,13 @@ def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
             terminal.write_json({**facts, "state": state})
         rows.append(["", "", "", "", "", state, *([""] if store else []), outcome_line(outcome).partition(": ")[2]])
     if not terminal.as_json and not terminal.quiet:
-        print_rows(terminal.out, header, rows, folded=len(header) - 1, title=len(header) - 1)
+        if rows:
+            print_rows(terminal.out, header, rows, folded=len(header) - 1, title=len(header) - 1)
         count = len(work.surveys)
         terminal.say(f"{count} {'run' if count == 1 else 'runs'}, {size(sum(told.bytes for told in work.surveys))}")
         for hint in dict.fromkeys(outcome.hint for outcome in work.settled if outcome.hint):
             terminal.warn(f"  hint: {hint}", None)
+    terminal.tell_none_selected(work)
     return exit_status(outcome.kind for outcome in work.settled)
 
 

@@ -126,7 +126,16 @@ class Terminal:
             if target is not None:
                 target.write(closing + "\n")
         close(self, tally, few=total <= FEW)
+        self.tell_none_selected(work)
         return status
+
+    def tell_none_selected(self, work: Work) -> None:
+        """Say what was asked for that no run is, where that is so."""
+        if work.none_selected is not None and not self.quiet:
+            why, hint = work.none_selected
+            self.warn(f"nothing to do: {why}")
+            if hint:
+                self.warn(f"  hint: {hint}", None)
 
     def tell(self, outcome: Outcome, total: int, store: Store | None) -> None:
         """One outcome in words: whole for a few, for many only what went wrong or was asked for."""
