@@ -164,7 +164,7 @@ def imports(tracking_uri: str | None, as_json: bool, **given: Any) -> None:
 def undo(import_id: str, tracking_uri: str | None, yes: bool, as_json: bool, **given: Any) -> None:
     """Soft-delete the runs that import ID created, or those that the globs name. What it only updated is kept."""
     from importer import carry_out_undo, open_existing_store, plan_undo
-    from importer.terminal.listing import print_undo, undo_done
+    from importer.terminal.listing import how_many, print_undo, undo_done
 
     terminal = _terminal(given, as_json)
     store = open_existing_store(tracking_uri, required=True)
@@ -172,7 +172,7 @@ def undo(import_id: str, tracking_uri: str | None, yes: bool, as_json: bool, **g
     print_undo(terminal, planned)
     if not planned.created:
         sys.exit(0)
-    if not yes and not _confirm(f"Soft-delete {len(planned.created)} runs?"):
+    if not yes and not _confirm(f"Soft-delete {how_many(len(planned.created))}?"):
         sys.exit(1)
     carry_out_undo(store, planned)
     undo_done(terminal, planned)

@@ -6,14 +6,14 @@ import json
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING
 
 from importer.errors import UsageError
-from importer.identity import ALONE, IMPORT_ID, IMPORTED_AT
+from importer.identity import ALONE, IMPORT_ID, IMPORTED_AT, WRITER
 from importer.store.client import Store
 from importer.store.failures import failures, twice
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
 
 PREFIX = "ymlf.import."
+UNDONE = "undone"  # counted beside the outcomes: runs of the import that were soft-deleted
 PAGE = 500
-ACTIVE = 1  # mlflow.entities.ViewType.ACTIVE_ONLY, without the import
+ACTIVE, ALL = 1, 3  # mlflow.entities.ViewType.ACTIVE_ONLY and ALL, without the import
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Import:
     started: str
     host: str
     counts: Mapping[str, int]
+    ended: bool = True  # False while it runs, and of one that was killed
 
 
 def new_import_id() -> str:
@@ -48,7 +50,9 @@ def check_import_id(import_id: str) -> str:
     return import_id
 
 
-def record_import(store: Store, experiment_ids: set[str], import_id: str, counts: Mapping[str, int]) -> None:
+def record_import(
+    store: Store, experiment_ids: Iterable[str], import_id: str, counts: Mapping[str, int], *, ended: bool = True
+) -> None:
     """Write the import's tag to its experiments; a retry of the same id adds its counts. Errors: StoreError."""
     for experiment_id in sorted(experiment_ids):
         before = _entry(twice(partial(_read_tag, store, experiment_id, PREFIX + import_id)))
@@ -56,7 +60,8 @@ def record_import(store: Store, experiment_ids: set[str], import_id: str, counts
         told = Counter({str(name): int(count) for name, count in known.items()} if isinstance(known, dict) else {})
         told.update(counts)
         started = before.get("started") or datetime.now(timezone.utc).isoformat(timespec="seconds")
-        entry = {"started": started, "host": before.get("host") or socket.gethostname(), "counts": told}
+        host = before.get("host") or socket.gethostname()
+        entry = {"started": started, "host": host, "counts": told, "ended": ended}
         twice(partial(_write_tag, store, experiment_id, PREFIX + import_id, json.dumps(entry)))
 
 
@@ -79,10 +84,18 @@ def list_imports(store: Store) -> list[Import]:
             for key, value in experiment.tags.items():
                 if key.startswith(PREFIX):
                     _add(found, key.removeprefix(PREFIX), experiment.name, _entry(value))
-            for run in search_all(store, str(experiment.experiment_id), f"tags.`{ALONE}` = 'true'"):
-                entry = {"started": run.data.tags.get(IMPORTED_AT, ""), "counts": {"imported": 1}}
-                _add(found, run.data.tags.get(IMPORT_ID, ""), experiment.name, entry)
+            for run in search_all(store, str(experiment.experiment_id), f"tags.`{ALONE}` = 'true'", ALL):
+                import_id = run.data.tags.get(IMPORT_ID, "")
+                if run.info.lifecycle_stage == "active" or found.get(import_id):  # not one that was replaced
+                    _add(found, import_id, experiment.name, _entry_of(run))
     return sorted(found.values(), key=lambda told: (told.started, told.import_id))
+
+
+def _entry_of(run: Run) -> dict[str, object]:
+    """What the ledger would say of the import of one directory, which only its run tells of."""
+    tags = run.data.tags
+    host = tags.get(WRITER, "").partition(":")[0]
+    return {"started": tags.get(IMPORTED_AT, ""), "host": host, "counts": {"imported": 1}}
 
 
 def all_experiments(store: Store) -> Iterator[Experiment]:
@@ -124,4 +137,5 @@ def _add(found: dict[str, Import], import_id: str, experiment_name: str, entry: 
     names = (*known.experiment_names, experiment_name) if known else (experiment_name,)
     started = str(entry.get("started") or (known.started if known else ""))
     host = str(entry.get("host") or (known.host if known else ""))
-    found[import_id] = Import(import_id, tuple(dict.fromkeys(names)), started, host, counts)
+    ended = entry.get("ended") is not False and (known is None or known.ended)
+    found[import_id] = Import(import_id, tuple(dict.fromkeys(names)), started, host, counts, ended)

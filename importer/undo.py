@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from importer.errors import UsageError
+from importer.errors import StoreError, UsageError
 from importer.identity import IMPORT_ID, SOURCE, UPDATE_ID
-from importer.ledger import PREFIX, all_experiments, check_import_id, search_all
+from importer.ledger import PREFIX, UNDONE, all_experiments, check_import_id, record_import, search_all
 from importer.selection import Selection, is_named
 from importer.store.client import Store
 from importer.store.failures import failures
@@ -16,6 +18,8 @@ from importer.write import delete_run
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+log = logging.getLogger(__name__)
+
 
 class ImportedRun(NamedTuple):
     """A run of an import."""
@@ -23,6 +27,7 @@ class ImportedRun(NamedTuple):
     run_id: str
     run_name: str
     source: str  # the directory that it was imported from, as given then
+    experiment_id: str
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,23 @@ def plan_undo(store: Store, import_id: str, selection: Selection | None = None) 
 
 
 def carry_out_undo(store: Store, undo: Undo) -> None:
-    """Soft-delete what was planned; `mlflow runs restore` brings a run back. Errors: StoreError."""
-    for run in undo.created:
-        delete_run(store, run.run_id)
+    """Soft-delete what was planned; `mlflow runs restore` brings a run back. Errors: StoreError.
+
+    The ledger counts it as undone; where it cannot, that is logged.
+    """
+    done: Counter[str] = Counter()
+    try:
+        for run in undo.created:
+            delete_run(store, run.run_id)
+            done[run.experiment_id] += 1
+    finally:
+        for experiment_id, count in done.items():
+            try:
+                record_import(store, [experiment_id], undo.import_id, {UNDONE: count})
+            except StoreError as error:
+                log.warning("%s: `ymlf imports` will not tell that this was undone", error.message)
 
 
 def _imported(run: Run) -> ImportedRun:
-    return ImportedRun(str(run.info.run_id), str(run.info.run_name), run.data.tags.get(SOURCE, ""))
+    info = run.info
+    return ImportedRun(str(info.run_id), str(info.run_name), run.data.tags.get(SOURCE, ""), str(info.experiment_id))

@@ -134,9 +134,7 @@ def import_work(
         yield from not_tried(work.surveys, f"--fail-fast, and {bad.source} was {bad.kind.value}")
         return
     _prepare_experiments(work.surveys, store, options)
-    if not alone:
-        _begin_ledger(work.surveys, store, options)
-    written: dict[str, dict[str, int]] = {}
+    written: dict[str, dict[str, int]] = {} if alone else _begin_ledger(work.surveys, store, options)
     for outcome in _run(import_one, work.surveys, store, options, workers, stop, fail_fast):
         if outcome.experiment_id and outcome.kind in WROTE:
             counts = written.setdefault(outcome.experiment_id, {})
@@ -155,21 +153,25 @@ def _prepare_experiments(surveys: Iterable[Survey], store: Store, options: Impor
             log.debug("experiment %s: %s", name, error)
 
 
-def _begin_ledger(surveys: Iterable[Survey], store: Store, options: ImportOptions) -> None:
-    """Tell each experiment of the import. One that cannot be is told by the runs that need it."""
+def _begin_ledger(surveys: Iterable[Survey], store: Store, options: ImportOptions) -> dict[str, dict[str, int]]:
+    """Tell each experiment of the import, counting nothing yet. One that cannot be is told by the runs that need it."""
+    begun: dict[str, dict[str, int]] = {}
     for name in sorted({told.experiment for told in surveys}):
         try:
             experiment_id = store.experiment_id(name, create=False)
-            record_import(store, {experiment_id} if experiment_id else set(), options.import_id or "", {})
+            if experiment_id is not None:
+                record_import(store, [experiment_id], options.import_id or "", {}, ended=False)
+                begun[experiment_id] = {}
         except StoreError as error:
             log.debug("experiment %s: %s", name, error)
+    return begun
 
 
 def _end_ledger(written: Mapping[str, Mapping[str, int]], store: Store, options: ImportOptions) -> None:
     """Add what was written to the ledger; a store that fails here costs the counts, for the runs tell the rest."""
     for experiment_id, counts in written.items():
         try:
-            record_import(store, {experiment_id}, options.import_id or "", counts)
+            record_import(store, [experiment_id], options.import_id or "", counts)
         except StoreError as error:
             log.warning("%s: `ymlf imports` will not count the runs of this import", error.message)
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ from trees import active, assert_whole, by_name, outcomes, small_tree, summary, 
 
 from importer.cli import cli
 from importer.errors import UsageError
+from importer.store.opening import open_store
+from importer.work import Workers, gather, import_work
 
 MAPS = "- no\n- mapping\n"
 
@@ -446,12 +449,57 @@ def test_imports_lists_each_import_and_retries_share_an_id(tree: Path, empty_sto
     assert "job-42" in words.out and "4 imported" in words.out
 
 
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal on which no table is folded."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def listed(uri: str) -> dict[str, tuple[str, str, str]]:
+    """The host, experiment and runs that `ymlf imports` tells of each import, by its id."""
+    lines = [line.split(maxsplit=4) for line in ymlf("imports", "--tracking-uri", uri).out.splitlines()[1:]]
+    return {told[0]: (told[2], told[3], told[4]) for told in lines}
+
+
+@pytest.mark.usefixtures("wide")
+def test_imports_tells_what_is_new_what_is_under_way_and_what_was_undone(tree: Path, empty_store: str) -> None:
+    imported(tree, "--import-id", "first", uri=empty_store)
+    imported(tree, "--import-id", "second", uri=empty_store)
+    assert [told[2] for told in listed(empty_store).values()] == ["4 imported", "nothing new"]
+    ymlf("undo", "first", "--yes", "--include", "train1*", "--tracking-uri", empty_store)
+    assert listed(empty_store)["first"][2] == "4 imported, 1 undone"
+    ymlf("undo", "first", "--yes", "--tracking-uri", empty_store)
+    assert listed(empty_store)["first"][2] == "4 imported, 4 undone"
+    work = gather([tree])
+    for _ in import_work(work, open_store(empty_store), import_id="third", workers=Workers(1)):
+        assert listed(empty_store)["third"][2] == "begun"
+        break  # as if it had been killed
+    assert listed(empty_store)["third"][2] == "begun"
+
+
+@pytest.mark.usefixtures("wide")
 def test_an_import_of_one_run_is_listed_and_undone_like_any_other(tree: Path, empty_store: str) -> None:
     imported(tree / "train", "--import-id", "one", uri=empty_store)
+    host = socket.gethostname()
+    assert listed(empty_store) == {"one": (host, "/Shared/Ultralytics", "1 imported")}
     [told] = ymlf("imports", "--tracking-uri", empty_store, "--json").told
     assert (told["import_id"], told["counts"]) == ("one", {"imported": 1})
-    assert ymlf("undo", "one", "--yes", "--tracking-uri", empty_store).status == 0
+    answer = ymlf("undo", "one", "--yes", "--tracking-uri", empty_store)
+    assert answer.status == 0 and "\n1 run soft-deleted;" in answer.out
     assert active(empty_store) == []
+    assert listed(empty_store) == {"one": (host, "/Shared/Ultralytics", "1 imported, 1 undone")}
+
+
+def test_an_undo_of_many_names_twenty_and_counts_the_rest(tmp_path: Path, empty_store: str) -> None:
+    tree = small_tree(tmp_path / "tree", 23, epochs=1)
+    imported(tree, "--artifacts", "none", "--import-id", "job", uri=empty_store)
+    words = ["undo", "job", "--tracking-uri", empty_store]
+    short = CliRunner().invoke(cli, words, input="n\n").output
+    assert sum(line.startswith("delete  ") for line in short.splitlines()) == 21
+    assert "delete  ... and 3 more (-v names them)\n" in short and "Soft-delete 23 runs?" in short
+    every = CliRunner().invoke(cli, [*words, "-v"], input="n\n").output
+    assert sum(line.startswith("delete  ") for line in every.splitlines()) == 23
+    assert len(active(empty_store)) == 23
 
 
 @pytest.mark.parametrize("directories", [pytest.param(["train"], id="one run"), pytest.param(["."], id="a tree")])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from importer.errors import StoreError, YmlfError
 from importer.identity import Presence, look_up
-from importer.ledger import Import
+from importer.ledger import UNDONE, Import
 from importer.outcome import Kind, exit_status
 from importer.redaction import redact
 from importer.replay import plan_import
@@ -16,11 +16,13 @@ from importer.report import outcome_line, size, utc
 from importer.store.client import Store
 from importer.survey import Survey, read_surveyed
 from importer.terminal.screen import print_rows
-from importer.undo import Undo
+from importer.undo import ImportedRun, Undo
 from importer.work import Work
 
 if TYPE_CHECKING:
     from importer.terminal.output import Terminal
+
+MANY = 20  # runs of an undo that are named
 
 
 def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
@@ -45,7 +47,7 @@ def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
         if rows:
             print_rows(terminal.out, header, rows, folded=len(header) - 1, title=len(header) - 1)
         count = len(work.surveys)
-        terminal.say(f"{count} {'run' if count == 1 else 'runs'}, {size(sum(told.bytes for told in work.surveys))}")
+        terminal.say(f"{how_many(count)}, {size(sum(told.bytes for told in work.surveys))}")
         for hint in dict.fromkeys(outcome.hint for outcome in work.settled if outcome.hint):
             terminal.warn(f"  hint: {hint}", None)
     terminal.tell_none_selected(work)
@@ -85,19 +87,22 @@ def print_imports(terminal: Terminal, found: Iterable[Import]) -> None:
     """One line per import, oldest first."""
     rows = []
     for told in found:
-        counts = ", ".join(f"{count} {kind}" for kind, count in told.counts.items() if count)
+        in_order = sorted(told.counts.items(), key=lambda counted: counted[0] == UNDONE)
+        counts = ", ".join(f"{count} {kind}" for kind, count in in_order if count)
         names = redact(", ".join(told.experiment_names))
-        rows.append([told.import_id, told.started, told.host, names, counts or "begun"])
+        none = "nothing new" if told.ended else "begun"
+        rows.append([told.import_id, told.started, told.host, names, counts or none])
         if terminal.as_json:
             terminal.write_json({"import_id": told.import_id, "started": told.started, "host": told.host,
-                                 "experiments": list(told.experiment_names), "counts": dict(told.counts)})  # fmt: skip
+                                 "experiments": list(told.experiment_names), "ended": told.ended,
+                                 "counts": dict(in_order)})  # fmt: skip
     if not terminal.as_json:
         header = ("import", "started", "host", "experiments", "runs")
         print_rows(terminal.out, header, rows, folded=3, title=0)
 
 
 def print_undo(terminal: Terminal, planned: Undo) -> None:
-    """What an undo would soft-delete and what it keeps."""
+    """What an undo would soft-delete and what it keeps: of many a part, with -v all."""
     if terminal.as_json:
         terminal.write_json({"import_id": planned.import_id, "soft_delete": [run.run_id for run in planned.created],
                              "keep": [run.run_id for run in planned.updated]})  # fmt: skip
@@ -105,14 +110,26 @@ def print_undo(terminal: Terminal, planned: Undo) -> None:
         gone = f"; {planned.deleted} are soft-deleted already" if planned.deleted else ""
         which = " of these" if planned.others else ""
         terminal.say(f"import {planned.import_id} has no runs{which} to delete{gone}")
-    for run in planned.created:
-        terminal.say(f"delete  {run.run_id}  {run.run_name}  {run.source}")
-    for run in planned.updated:
-        terminal.say(f"keep    {run.run_id}  {run.run_name}  {run.source}  (only updated)")
+    _print_runs(terminal, "delete", planned.created, "")
+    _print_runs(terminal, "keep", planned.updated, "  (only updated)")
     if planned.others:
         terminal.say(f"keep    {planned.others} more of this import, which are not among those asked for")
 
 
+def _print_runs(terminal: Terminal, what: str, runs: Sequence[ImportedRun], remark: str) -> None:
+    shown = runs if terminal.verbose or len(runs) <= MANY else runs[:MANY]
+    for run in shown:
+        terminal.say(f"{what:<6}  {run.run_id}  {run.run_name}  {run.source}{remark}")
+    if len(shown) < len(runs):
+        terminal.say(f"{what:<6}  ... and {len(runs) - len(shown)} more (-v names them){remark}")
+
+
 def undo_done(terminal: Terminal, planned: Undo) -> None:
     """Say that it was done and how to take it back."""
-    terminal.say(f"{len(planned.created)} runs soft-deleted; `mlflow runs restore --run-id ID` brings one back")
+    number = how_many(len(planned.created))
+    terminal.say(f"{number} soft-deleted; `mlflow runs restore --run-id ID` brings one back")
+
+
+def how_many(runs: int) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{runs} {'run' if runs == 1 else 'runs'}"
