@@ -19,7 +19,7 @@ def best_row(run: TrainingRun) -> tuple[int | None, str]:
     Source: ultralytics/utils/metrics.py, fitness of each Metrics class; utils/metrics.py of YOLOv5 and YOLOv9.
     """
     if run.best_row is not None:
-        return run.best_row, "best.pt"
+        return run.best_row, "fitness" if run.family == "tune" else "best.pt"
     best: tuple[float, int] | None = None
     rule = ""
     for row, cells in enumerate(run.epochs.rows):

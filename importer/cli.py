@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,7 +62,7 @@ def show(path: str | None, as_json: bool, **given: Any) -> None:
     """Show one run on this terminal: facts, last and best values, charts, notes. Needs no store."""
     from importer.terminal.show import print_run
 
-    _tell_plan(path, given, as_json, print_run)
+    _tell_plan(path, given, as_json, partial(print_run, verbose=given["verbose"]))
 
 
 @cli.command("import")

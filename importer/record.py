@@ -119,13 +119,15 @@ def describe(run: TrainingRun, record: Mapping[str, object], timeline: Timeline,
     """The run's provenance in Markdown, for MLflow's `mlflow.note.content`."""
     how = CLOCKS.get(timeline.clock, timeline.clock)
     lines = [
-        f"Imported by {record['importer']} from the {run.generator} run directory of {len(run.epochs)} epochs.",
+        f"Imported by {record['importer']} from {_origin(run)}.",
         "",
         f"- **times**: {how}{f', {timeline.zone}' if timeline.zone else ''}",
         f"- **params**: {', '.join(run.params_from) or 'none found'}",
     ]
-    if record["best_epoch"] is not None:
-        lines.append(f"- **best epoch**: step {record['best_epoch']}, by {record['best_by']}")
+    step = record["best_epoch"]
+    if isinstance(step, int) and len(run.epochs) > 1:
+        best = f"iteration**: {step + 1}, at step {step}" if run.children else f"epoch**: step {step}"
+        lines.append(f"- **best {best}, by {record['best_by']}")
     if run.final_validation is not None:
         lines.append(f"- **final validation**: {run.final_validation.source}, logged one step after the last epoch")
     git = record["git"]
@@ -135,6 +137,16 @@ def describe(run: TrainingRun, record: Mapping[str, object], timeline: Timeline,
     lines += [f"- **{note.code}**: {note.text}" for note in notes]
     text = "\n".join(lines)
     return text if len(text) <= MAX_TAG_VALUE else text[: MAX_TAG_VALUE - 4] + "\n..."
+
+
+def _origin(run: TrainingRun) -> str:
+    """What a run was read from: a directory, that of a tune, or no more than a tune has on one of its iterations."""
+    count = len(run.epochs)
+    if run.children:
+        return f"the {run.generator} directory of {count} {'iteration' if count == 1 else 'iterations'}"
+    if run.family == "tune":
+        return f"what the {run.generator} directory holds of this iteration"
+    return f"the {run.generator} run directory of {count} {'epoch' if count == 1 else 'epochs'}"
 
 
 CLOCKS = {

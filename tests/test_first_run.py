@@ -104,6 +104,23 @@ def test_the_default_store_is_explained_when_it_is_made_and_not_again(tmp_path: 
     assert second.status == 0 and "new store" not in second.err + second.out
 
 
+def test_a_default_store_within_a_run_directory_is_pointed_out_with_the_way_out(tmp_path: Path) -> None:
+    save_dir = DATED.write(tmp_path / "train")
+    inside = ymlf_process("import", ".", cwd=save_dir)
+    assert "note: this folder is a run directory, and now has mlflow.db and mlruns/ in it\n" in inside.err
+    command = re.search(r"delete mlflow.db and mlruns/ here and .*: `cd (\S+) && ymlf (import train)`\n", inside.err)
+    assert command is not None and command[1] == str(tmp_path), inside.err
+    beside = ymlf_process(*command[2].split(), cwd=tmp_path)
+    assert beside.status == 0 and "new store: " in beside.err and "is a run directory" not in beside.err
+
+
+def test_where_to_look_is_said_once(tmp_path: Path) -> None:
+    first = ymlf_process("import", DATED.write(tmp_path / "train"), cwd=tmp_path)
+    assert (first.out + first.err).count("mlflow ui") == 1
+    again = ymlf_process("import", "train", cwd=tmp_path)
+    assert (again.out + again.err).count("mlflow ui") == 1
+
+
 def test_a_new_database_that_was_asked_for_is_told_with_the_command_that_shows_it(
     tmp_path: Path, sqlite_uri: str
 ) -> None:

@@ -132,6 +132,16 @@ def test_an_iteration_whose_directory_is_gone_is_what_the_table_says(tree: Path)
     assert "iterations-without-directory" in codes(run)
 
 
+def test_the_note_of_a_tune_speaks_of_iterations_and_that_of_an_iteration_of_what_is_left(tree: Path) -> None:
+    plan = plan_import(read_run(tree / "tune"))
+    note, whole, gone = (told.tags["mlflow.note.content"] for told in (plan, plan.children[1], plan.children[2]))
+
+    assert " from the Ultralytics tuner directory of 3 iterations.\n" in note
+    assert "- **best iteration**: 2, at step 1, by fitness\n" in note
+    assert " run directory of 2 epochs.\n" in whole
+    assert " from what the Ultralytics tuner directory holds of this iteration.\n" in gone and "epoch" not in gone
+
+
 def test_keys_differ_by_iteration_and_hold_when_the_tree_moves(tree: Path, tmp_path: Path) -> None:
     run = read_run(tree / "tune")
     keys = [training_key(told) for told in (run, *run.children)]

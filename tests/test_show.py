@@ -126,7 +126,20 @@ def test_one_epoch_is_a_dot(tmp_path: Path) -> None:
 def test_a_tune_is_shown_with_its_iterations(tmp_path: Path) -> None:
     answer = ymlf("show", tune_table(tmp_path / "tune", (0.25, 0.75)))
     assert answer.status == 0, answer.err
-    assert re.search(r"tune iteration 2 +1 +FINISHED +0\.75\n", answer.out) and "fitness" in answer.out
+    assert re.search(r"^iterations +2, best is iteration 2$", answer.out, re.M)
+    assert re.search(r"^run +iteration +epochs +status +fitness +metrics/mAP50-95B$", answer.out, re.M)
+    assert re.search(r"^tune iteration 2 +2 +FINISHED +0\.75 +0\.75$", answer.out, re.M)
+    assert re.search(r"^ +1 +2$", answer.out, re.M), "the axis of the chart counts iterations as the table does"
+    assert "step" not in answer.out and "epochs  " not in answer.out.splitlines()[2]
+
+
+def test_of_a_long_tune_the_fittest_are_shown(tmp_path: Path) -> None:
+    tune = tune_table(tmp_path / "tune", [(number * 7 % 30) / 100 for number in range(30)])
+    short = ymlf("show", tune).out
+    shown = [float(line.split()[5]) for line in short.splitlines() if line.startswith("tune iteration ")]
+    assert sorted(shown) == [number / 100 for number in range(10, 30)]
+    assert "... and 10 more that are less fit (-v shows them)\n" in short
+    assert len(re.findall(r"^tune iteration \d+ ", ymlf("show", tune, "-v").out, re.M)) == 30
 
 
 @pytest.mark.parametrize("columns", [20, 40, 80, 200])

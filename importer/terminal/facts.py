@@ -40,11 +40,10 @@ def plan_facts(plan: ImportPlan) -> list[tuple[str, str]]:
     """The rows of a plan's table."""
     timeline = plan.timeline
     planned = f" of {plan.planned_epochs}" if plan.planned_epochs and plan.planned_epochs != plan.epochs else ""
-    best = f", best at step {plan.best_epoch}" if plan.best_epoch is not None else ""
     left_out = f", {len(plan.left_out)} left out" if plan.left_out else ""
     rows = [
         ("task", f"{plan.task or 'unknown'}, {plan.generator}"),
-        ("epochs", f"{plan.epochs}{planned}{best}"),
+        ("iterations" if plan.children else "epochs", f"{plan.epochs}{planned}{_best(plan)}"),
         ("status", plan.status),
         ("times", _times(timeline)),
         ("clock", f"{CLOCKS.get(timeline.clock, timeline.clock)}{f' ({timeline.zone})' if timeline.zone else ''}"),
@@ -57,8 +56,15 @@ def plan_facts(plan: ImportPlan) -> list[tuple[str, str]]:
     if plan.dataset is not None:
         rows.append(("dataset", plan.dataset.name))
     if plan.children:
-        rows.append(("iterations", f"{len(plan.children)}, each a run below this one"))
+        rows.append(("below it", f"{len(plan.children)} {'run' if len(plan.children) == 1 else 'runs'}"))
     return rows
+
+
+def _best(plan: ImportPlan) -> str:
+    """The best epoch as a step, and of a tune the best iteration, which tuners count from 1."""
+    if plan.best_epoch is None:
+        return ""
+    return f", best is iteration {plan.best_epoch + 1}" if plan.children else f", best at step {plan.best_epoch}"
 
 
 def _times(timeline: Timeline) -> str:

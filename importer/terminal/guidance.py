@@ -113,6 +113,17 @@ def local_file_store(uri: str) -> str | None:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
+def _how_to_move_out() -> list[str]:
+    """What to do about a default store in a run directory, whose files name that place and are not to be moved."""
+    here = Path.cwd()
+    made = " and ".join(name for name in ("mlflow.db", "mlruns/") if Path(name).exists())
+    again = f"cd {shlex.quote(str(here.parent))} && ymlf import {shlex.quote(here.name)}"
+    return [
+        f"note: this folder is a run directory, and now has {made} in it",
+        f"  hint: to have the store elsewhere, delete {made} here and import from there: `{again}`",
+    ]
+
+
 def new_store_words(store: Store, *, is_default: bool) -> list[str]:
     """What to tell, once, of a SQLite file that was made just now, and of the file stores beside it."""
     from importer.store.opening import database_file
@@ -123,6 +134,8 @@ def new_store_words(store: Store, *, is_default: bool) -> list[str]:
     ui = "mlflow ui" if is_default else f"mlflow ui --backend-store-uri {store.shown_uri}"
     where = ", MLflow's default in this folder" if is_default else ""
     lines = [f"new store: {file.absolute()}{where}; `{ui}` shows it"]
+    if is_default and is_run_directory(Path()):
+        lines += _how_to_move_out()
     newer = "" if find_spec("mlflow.store.fs2db") else " of a newer MLflow"
     for old in file_stores():
         command, target = how_to_migrate(old)

@@ -91,3 +91,14 @@ def print_table(console: Console, table: Table) -> None:
         console.print(table, highlight=False)
     for line in captured.get().splitlines():
         console.file.write(line.rstrip() + "\n")
+
+
+def table_of(first: str, *others: str) -> Table:
+    """An empty table with these columns; the first is of names, the others of numbers and words."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, justify="right", overflow="fold")
+    return table

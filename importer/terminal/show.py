@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from importer.model import ImportPlan, MetricPoint
+from importer.model import ImportPlan
 from importer.terminal.chart import draw_chart, number, place_side_by_side
 from importer.terminal.facts import plan_facts, print_facts, print_notes
-from importer.terminal.screen import print_table
+from importer.terminal.iterations import print_iterations, values_at
+from importer.terminal.screen import print_table, table_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,13 +22,13 @@ CURVE = "[\u2800-\u28ff*]+"  # what a chart is drawn with
 NOT_CHARTED = ("lr/", "x/lr", "best/")
 
 
-def print_run(console: Console, plan: ImportPlan) -> None:
-    """Everything about a run that fits on a screen or two."""
+def print_run(console: Console, plan: ImportPlan, *, verbose: int = 0) -> None:
+    """Everything about a run that fits on a screen or two, and with `verbose` every iteration of a tune."""
     print_facts(console, plan.source, plan_facts(plan))
     series = series_of(plan)
     if plan.children:
         console.print()
-        print_table(console, _iterations(plan))
+        print_iterations(console, plan, all_of_them=bool(verbose))
     elif series:
         console.print()
         print_table(console, _values(plan))
@@ -59,12 +60,13 @@ def chart_lines(series: dict[str, list[tuple[int, float]]], width: int, *, ascii
 
 
 def series_of(plan: ImportPlan) -> dict[str, list[tuple[int, float]]]:
-    """(step, value) of each loss and metric up to the last epoch, a validation's loss beside its training's."""
+    """(step or iteration, value) of each loss and metric up to the last, a validation's loss beside its training's."""
     final = final_step(plan)
     series: dict[str, list[tuple[int, float]]] = {}
     for point in plan.points:
         if not point.key.startswith(NOT_CHARTED) and point.step != final:
-            series.setdefault(point.key, []).append((point.step, point.value))
+            at = point.step + 1 if plan.children else point.step  # iterations count from 1
+            series.setdefault(point.key, []).append((at, point.value))
     return {key: series[key] for key in sorted(series, key=_paired(tuple(series)))}
 
 
@@ -94,33 +96,8 @@ def _values(plan: ImportPlan) -> Table:
     last = max((point.step for point in plan.points if point.step != final), default=None)
     both = [(last, "last, best")] if plan.best_epoch == last else [(last, "last"), (plan.best_epoch, "best")]
     steps = [*both, (final, "final")]
-    rows = [(_at(plan.points, step), f"{name}\nstep {step}") for step, name in steps if step is not None]
-    table = _table("", *(header for _, header in rows))
+    rows = [(values_at(plan.points, step), f"{name}\nstep {step}") for step, name in steps if step is not None]
+    table = table_of("", *(header for _, header in rows))
     for key in series_of(plan):
         table.add_row(key, *(number(told[key]) if key in told else "" for told, _ in rows))
-    return table
-
-
-def _at(points: Iterable[MetricPoint], step: int) -> dict[str, float]:
-    return {point.key: point.value for point in points if point.step == step}
-
-
-def _iterations(plan: ImportPlan) -> Table:
-    """The iterations of a tune, a run a line, each with the last of its metrics at its best epoch."""
-    keys = [point.key for child in plan.children for point in child.points if point.key.startswith("metrics/")]
-    table = _table("iteration", "epochs", "status", *(keys[-1:]))
-    for child in plan.children:
-        best = _at(child.points, child.best_epoch) if child.best_epoch is not None else {}
-        scores = [number(best[key]) if key in best else "" for key in keys[-1:]]
-        table.add_row(child.run_name, str(child.epochs), child.status, *scores)
-    return table
-
-
-def _table(first: str, *others: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(first, overflow="fold")
-    for name in others:
-        table.add_column(name, justify="right", overflow="fold")
     return table
