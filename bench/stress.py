@@ -1,9 +1,11 @@
-"""Is a tree whole after it was imported under stress? `python bench/stress.py kill|twice --store sqlite|postgres`
+"""Is a tree whole after it was imported under stress? `python bench/stress.py kill|twice|faults`
 
     kill    the import is SIGKILLed at random moments, workers and all, and started again each time
     twice   two imports of the tree run at the same time
+    faults  the import goes through a proxy that harms 5 % of the requests in each of seven ways, to a server that is
+            SIGKILLed and started again three times; where the import gives up it is started again, at most twice
 
-Both end with `ymlf verify` over the tree and a count of the runs in the store: one per directory, none left RUNNING.
+All end with `ymlf verify` over the tree and a count of the runs in the store: one per directory, none left RUNNING.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -24,7 +27,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from make_tree import make_tree
+from services.bad_network import by_chance, restart_at
+from services.fault_proxy import fault_proxy
+from services.mlflow_server import mlflow_server
 from services.postgres import postgres
+from services.process import answers_ok, wait_until
 
 YMLF = (sys.executable, "-m", "importer.cli")
 
@@ -55,6 +62,25 @@ def twice(tree: Path, uri: str, artifacts: Path) -> None:
     assert statuses == [0, 0], statuses
 
 
+def faults(tree: Path, backend_uri: str, artifacts: Path, runs: int) -> dict[str, object]:
+    """An import through a bad network. What became of it is asked of the server itself, as the proxy is no more."""
+    with mlflow_server(backend_uri, str(artifacts)) as server:
+        with fault_proxy(server.url, delay_seconds=0.3) as proxy:
+            proxy.script = by_chance
+            at = [runs * part // 4 for part in (1, 2, 3)]
+            restarts = threading.Thread(target=restart_at, args=(server, proxy, at, 900))
+            restarts.start()
+            statuses: list[int] = []
+            while len(statuses) < 3 and 0 not in statuses:
+                wait_until(lambda: answers_ok(f"{server.url}/health"), "the server is back")
+                command = [*YMLF, "import", str(tree), "--tracking-uri", proxy.url, "-q"]
+                statuses.append(subprocess.run(command).returncode)
+                print(f"  start {len(statuses)} ended with {statuses[-1]}", file=sys.stderr)
+            restarts.join()
+            told = {"statuses": statuses, "requests": proxy.counts.total(), "harmed": dict(proxy.faulted)}
+        return {**told, **examine(tree, server.url)}
+
+
 def examine(tree: Path, uri: str) -> dict[str, object]:
     """What `ymlf verify` says of each run, and how many runs the store has, by status and by state."""
     from mlflow import MlflowClient
@@ -79,7 +105,7 @@ def examine(tree: Path, uri: str) -> dict[str, object]:
 def main() -> None:
     """Do what the command line asks for and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["kill", "twice"])
+    parser.add_argument("what", choices=["kill", "twice", "faults"])
     parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--times", type=int, default=10)
@@ -94,13 +120,15 @@ def main() -> None:
             uri = stack.enter_context(postgres()).create_database("stress")
         artifacts = folder / "artifacts"
         began = time.perf_counter()
-        if options.what == "kill":
+        told: dict[str, object] = {"what": options.what, "store": options.store, "runs": options.runs}
+        if options.what == "faults":
+            told |= faults(folder / "tree", uri, artifacts, options.runs)
+        elif options.what == "kill":
             kill(folder / "tree", uri, artifacts, options.times, options.seconds, random.Random(options.seed))
         else:
             twice(folder / "tree", uri, artifacts)
-        told = {"what": options.what, "store": options.store, "runs": options.runs,
-                "seconds": round(time.perf_counter() - began, 1), **examine(folder / "tree", uri)}  # fmt: skip
-        print(json.dumps(told))
+        told["seconds"] = round(time.perf_counter() - began, 1)
+        print(json.dumps(told if options.what == "faults" else {**told, **examine(folder / "tree", uri)}))
 
 
 if __name__ == "__main__":

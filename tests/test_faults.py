@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from command import ymlf
+from services.bad_network import FAULTS, by_chance, restart_at
 from services.fault_proxy import FaultProxy, fault_proxy
 from services.mlflow_server import MlflowServer, mlflow_server
 from services.postgres import PostgresServer
@@ -24,7 +24,6 @@ from trees import active, assert_whole, outcomes, small_tree, summary, training
 
 RUNS = 40
 API = "/api/2.0/mlflow/"
-FAULTS = ("drop", "delay", "500", "503", "lose_answer", "cut_request", "cut_answer")
 
 
 @pytest.fixture(scope="module")
@@ -139,23 +138,17 @@ def test_an_answer_that_is_cut_is_asked_for_again_by_ourselves(
 # Many that go wrong
 
 
-def by_chance(method: str, path: str, index: int) -> str | None:
-    """One fault or another for seven requests of twenty, but for the first look, which is tried twice at most."""
-    drawn = random.Random(f"{method} {path} {index}").random()
-    at = int(drawn / 0.05)
-    return FAULTS[at] if at < len(FAULTS) and not path.endswith("experiments/search") else None
-
-
-def test_a_batch_gets_through_a_bad_network_and_a_server_that_is_killed_twice(
+def test_a_batch_gets_through_a_bad_network_and_a_server_that_is_killed_three_times(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")  # 30 s of pauses, longer than a server needs to start
     with (
         mlflow_server(f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts")) as server,
         fault_proxy(server.url, delay_seconds=0.05) as proxy,
     ):
         proxy.script = by_chance
-        restarts = threading.Thread(target=restart_at, args=(server, proxy, (12, 30)))
+        restarts = threading.Thread(target=restart_at, args=(server, proxy, (10, 20, 30)))
         restarts.start()
         statuses: list[int] = []
         while len(statuses) < 3 and 0 not in statuses:
@@ -165,13 +158,6 @@ def test_a_batch_gets_through_a_bad_network_and_a_server_that_is_killed_twice(
         assert statuses in ([0], [3, 0], [3, 3, 0])
         assert min(proxy.faulted[fault] for fault in FAULTS) >= 5, proxy.faulted
         assert_whole(server.url, tree, RUNS)
-
-
-def restart_at(server: MlflowServer, proxy: FaultProxy, created: tuple[int, ...]) -> None:
-    """Kill the server and start it again each time that so many runs have been asked for."""
-    for count in created:
-        wait_until(lambda at=count: proxy.counts["POST", f"{API}runs/create"] >= at, f"{count} runs", 120)  # type: ignore[misc]
-        server.restart()
 
 
 def test_a_database_that_is_lost_ends_the_batch_soon_and_the_rest_is_listed(
