@@ -14,6 +14,7 @@ from importer.store.client import EmptyStore, Store
 from importer.store.failures import failures
 from importer.store.first_open import alone_at_opening
 from importer.store.uri import check_uri
+from importer.store.variables import LOGGING_LEVEL, check_variables
 
 RETRIES, TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
@@ -27,9 +28,10 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
 
     With `probe`, a server that does not answer is found out at once, not after all of MLflow's retries.
 
-    Errors: StoreError when it cannot be opened; UsageError for a URI that cannot be meant.
+    Errors: StoreError when it cannot be opened; UsageError for a URI that cannot be meant, or a variable that MLflow
+    cannot read.
     """
-    _quieten()
+    _prepare_mlflow()
     import mlflow
     from mlflow import MlflowClient
 
@@ -75,7 +77,7 @@ def open_existing_store(tracking_uri: str | None = None, *, required: bool = Fal
 
     Errors: StoreError when it cannot be opened, or is `required` and not there; UsageError as open_store.
     """
-    _quieten()
+    _prepare_mlflow()
     import mlflow
 
     with failures("opening the tracking store"):
@@ -104,14 +106,15 @@ def _impatient() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _quieten() -> None:
-    """MLflow's own words, bars and beacons stay out of our output."""
+def _prepare_mlflow() -> None:
+    """MLflow's own words, bars and beacons stay out of our output, and it can read its variables."""
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_HTTP_POOL_MAXSIZE", str(HTTP_CONNECTIONS))
-    level = os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    level = os.environ.setdefault(LOGGING_LEVEL, "ERROR").upper()
+    check_variables()
     for name in ("mlflow", "alembic", "psycopg", "urllib3"):
         logging.getLogger(name).setLevel(level)
     if level == "ERROR":
