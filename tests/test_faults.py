@@ -135,6 +135,33 @@ def test_an_answer_that_is_cut_is_asked_for_again_by_ourselves(
     assert_one_whole_run(save_dir, proxy.url)
 
 
+# An artifact store that refuses
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "hint"),
+    [
+        ("403", "artifact args.yaml: 403 Client Error: Forbidden for url: ", "this login may not do that"),
+        ("500", "artifact args.yaml: API request to ", "the server's log says why"),
+    ],
+)
+def test_a_run_whose_artifacts_are_refused_stays_as_writing_and_the_next_start_completes_it(
+    status: str, words: str, hint: str, save_dir: Path, proxy: FaultProxy
+) -> None:
+    proxy.script = lambda method, path, index: status if method == "PUT" and "/mlflow-artifacts/" in path else None
+    answer = ymlf("import", save_dir, "--tracking-uri", proxy.url)
+    assert (answer.status, answer.out) == (3, ""), answer
+    error, hinted = answer.err.splitlines()
+    assert error.startswith(f"error: failed: {save_dir}: {words}") and status in error
+    assert hinted.startswith(f"  hint: {hint}")
+    [run] = [run for run in active(proxy.url) if run.info.run_name == save_dir.name]
+    assert (run.data.tags["ymlf.state"], run.info.status) == ("writing", "RUNNING")
+    proxy.script = None
+    again = ymlf("import", save_dir, "--tracking-uri", proxy.url)
+    assert (again.status, again.out.split(":")[0]) == (0, "finished"), again
+    assert_one_whole_run(save_dir, proxy.url)
+
+
 # Many that go wrong
 
 

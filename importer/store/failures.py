@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,10 @@ from importer.redaction import redact, redact_exception
 
 Result = TypeVar("Result")
 
+REFUSALS = (400, 401, 403, 404, 413)  # statuses of an artifact that come again
+GIVEN_UP = re.compile(r"(API request to \S+) failed with exception .*too many (\d{3}) error responses.*")
+STATUS = r"(?<![\w=/:.-]){}\b"  # not a port, nor an id in an address
+LOGIN = "are MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, set and right?"
 LONGEST = 400  # signs of what MLflow said
 
 PAUSE_SECONDS = (0.5, 2.0)  # before a call is made once more: at random, so that not all come back at once
@@ -58,9 +63,11 @@ def twice(call: Callable[[], Result]) -> Result:
 
 def _passes(error: Exception) -> bool:
     """Whether the same call may well succeed in a moment."""
-    from requests.exceptions import RequestException
+    from requests.exceptions import HTTPError, RequestException
     from sqlalchemy.exc import IntegrityError, OperationalError
 
+    if isinstance(error, HTTPError) and error.response is not None and error.response.status_code in REFUSALS:
+        return False
     if isinstance(error, (RequestException, OperationalError, IntegrityError, ConnectionError)) or collided(error):
         return True
     return getattr(error, "error_code", None) in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
@@ -75,6 +82,7 @@ def _first_words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return redact(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
     text = redact(" ".join(str(getattr(error, "message", None) or error).split()))  # before a cut halves a secret
+    text = GIVEN_UP.sub(r"\1: answered \2 each time", text)
     return text if len(text) <= LONGEST else text[:LONGEST] + " ..."
 
 
@@ -86,9 +94,11 @@ def _hint(text: str) -> str | None:
         ("no space left", "free some space, then run the same command again: it goes on where it stopped"),
         ("disk full", "free some space, then run the same command again: it goes on where it stopped"),
         ("disk is full", "free some space, then run the same command again: it goes on where it stopped"),
-        ("401", "are MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, set and right?"),
-        ("403", "this login may not do that; ask for the permission"),
+        (STATUS.format(401) + "|unauthenticated|unauthorized", LOGIN),
+        (STATUS.format(403) + "|permission_denied|accessdenied|forbidden",
+         "this login may not do that; ask for the permission"),
         ("certificate", "set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's certificate"),
+        ("too many 5.. error", "the server's log says why; run the same command again when it is mended"),
         ("max retries exceeded", "is the server up? run the same command again when it is"),
         ("connection refused", "is the server up? run the same command again when it is"),
         ("no module named 'psycopg", "pip install 'psycopg[binary]'"),
@@ -98,6 +108,6 @@ def _hint(text: str) -> str | None:
         ("unsupported uri", "give such as sqlite:///mlflow.db or http://host:5000 with --tracking-uri"),
         ("could not find a registered artifact repository", "choose a store of artifacts that MLflow knows"),
     ):  # fmt: skip
-        if sign in lowered:
+        if re.search(sign, lowered):
             return hint
     return None
