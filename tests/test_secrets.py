@@ -137,6 +137,25 @@ def test_a_login_in_the_environment_is_nowhere_else(
     assert_clean(said + caplog.text + everything_kept(http_server.url))
 
 
+@pytest.mark.parametrize("let_in", [True, False], ids=["let in", "not let in"])
+def test_a_token_in_the_environment_is_nowhere_else(
+    let_in: bool,
+    http_server: MlflowServer,
+    runs: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    token = "mlflow_tracking_token-value"
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", token)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "token")
+    with fault_proxy(http_server.url) as gate:
+        gate.token = token if let_in else "another"
+        said, statuses = everything_said(runs, gate.url)
+        told = everything_kept(gate.url) if let_in else everything_raised(runs / "train", gate.url)
+    assert statuses == ({0} if let_in else {3}), said
+    assert_clean(said + caplog.text + told)
+
+
 def test_a_login_in_the_uri_of_a_database_is_nowhere_else(
     postgres_server: PostgresServer, runs: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

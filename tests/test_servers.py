@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 from command import ymlf, ymlf_process
 from directories import Training, copy_fixture, fixture_names
+from services.certificates import Certificates, make_certificates
+from services.fault_proxy import FaultProxy, fault_proxy
 from services.mlflow_server import MlflowServer, mlflow_server
 from services.postgres import PostgresServer
 from services.s3 import S3Server
 from stores import runs_in
 from trees import small_tree, summary
+
+TOKEN = "ymlf-test-token"
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +45,29 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     uri, artifacts = f"sqlite:///{directory / 'mlflow.db'}", str(directory / "artifacts")
     with mlflow_server(uri, artifacts, app_name="basic-auth") as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Of a CA that this host does not know."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def with_own_ca(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A server that speaks TLS, and whose certificate is from that CA."""
+    directory = tmp_path_factory.mktemp("with_own_ca")
+    uri, artifacts = f"sqlite:///{directory / 'mlflow.db'}", str(directory / "artifacts")
+    with mlflow_server(uri, artifacts, certificates=certificates) as server:
+        yield server
+
+
+@pytest.fixture
+def gate(http_server: MlflowServer) -> Iterator[FaultProxy]:
+    """Before a server: lets in only who brings the token."""
+    with fault_proxy(http_server.url) as proxy:
+        proxy.token = TOKEN
+        yield proxy
 
 
 @pytest.fixture
@@ -133,6 +160,77 @@ def test_who_is_not_let_in_is_told_at_once_which_variables_to_set(
     assert error.startswith("error: opening the tracking store: ") and "401" in error
     assert hint.startswith("  hint: are MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or")
     assert hint.endswith("MLFLOW_TRACKING_TOKEN, set and right?")
+
+
+@pytest.mark.parametrize("command", ["import", "verify"])
+@pytest.mark.parametrize("token", ["none", "wrong token"])
+def test_who_has_not_the_token_is_told_at_once_which_variable_to_set(
+    token: str, command: str, gate: FaultProxy, training_dirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if token == "wrong token":
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "guessed-wrong")
+    answer = ymlf(command, training_dirs, "--tracking-uri", gate.url)
+    assert (answer.status, answer.out) == (3, ""), answer
+    error, hint = answer.err.splitlines()
+    assert error.startswith("error: opening the tracking store: ") and "401" in error
+    assert hint.endswith("MLFLOW_TRACKING_TOKEN, set and right?")
+    assert gate.counts.total() == gate.faulted["401"] == 1
+
+
+def test_who_has_the_token_is_let_in(gate: FaultProxy, training_dirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", TOKEN)
+    words = ("--tracking-uri", gate.url, "--experiment", "token")
+    assert_comes_through(training_dirs, *words, names=fixture_names())
+    assert not gate.faulted  # each request had it, those of the artifacts too
+
+
+@pytest.mark.parametrize("command", ["import", "verify"])
+@pytest.mark.parametrize("variable", ["none", "another CA"])
+def test_a_server_whose_ca_is_unknown_is_not_trusted_and_the_variable_is_named(
+    variable: str,
+    command: str,
+    with_own_ca: MlflowServer,
+    training_dirs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if variable == "another CA":
+        monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(make_certificates(tmp_path).ca))
+    began = time.monotonic()
+    answer = ymlf(command, training_dirs, "--tracking-uri", with_own_ca.url)
+    assert time.monotonic() - began < 10
+    assert (answer.status, answer.out) == (3, ""), answer
+    error, hint = answer.err.splitlines()
+    assert error.startswith("error: opening the tracking store: ") and "certificate" in error
+    assert hint == "  hint: set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's certificate"
+
+
+@pytest.mark.parametrize("trust", ["the CA", "anybody"])
+def test_a_server_with_a_ca_of_its_own_is_imported_to(
+    trust: str,
+    with_own_ca: MlflowServer,
+    certificates: Certificates,
+    training_dirs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if trust == "the CA":
+        monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(certificates.ca))
+    else:
+        monkeypatch.setenv("MLFLOW_TRACKING_INSECURE_TLS", "true")
+    words = ("--tracking-uri", with_own_ca.url, "--experiment", trust)
+    assert_comes_through(training_dirs, *words, names=fixture_names())
+    assert len(runs_in(with_own_ca.url)) >= len(fixture_names())
+
+
+def test_tls_that_is_not_checked_is_told_once(
+    with_own_ca: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = small_tree(tmp_path / "tree", 4, epochs=1)
+    words = (tree, "--tracking-uri", with_own_ca.url, "--experiment", "unchecked")
+    answer = ymlf_process("import", *words, env={"MLFLOW_TRACKING_INSECURE_TLS": "true"})
+    told = "WARNING: MLFLOW_TRACKING_INSECURE_TLS: the server's certificate is not checked, whoever it is"
+    assert answer.status == 0 and answer.err.splitlines()[0] == told, answer.err
+    assert "InsecureRequestWarning" not in answer.err and answer.err.count("WARNING") == 1
 
 
 def test_runs_of_one_dataset_that_are_imported_at_once_all_come_through(proxied: MlflowServer, tmp_path: Path) -> None:

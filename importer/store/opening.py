@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 
 from importer.errors import StoreError
@@ -15,6 +17,8 @@ from importer.store.failures import failures
 from importer.store.first_open import alone_at_opening
 from importer.store.uri import check_uri
 from importer.store.variables import LOGGING_LEVEL, check_variables
+
+log = logging.getLogger(__name__)
 
 RETRIES, TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
@@ -115,7 +119,20 @@ def _prepare_mlflow() -> None:
     os.environ.setdefault("MLFLOW_HTTP_POOL_MAXSIZE", str(HTTP_CONNECTIONS))
     level = os.environ.setdefault(LOGGING_LEVEL, "ERROR").upper()
     check_variables()
+    from mlflow.environment_variables import MLFLOW_TRACKING_INSECURE_TLS
+
+    if MLFLOW_TRACKING_INSECURE_TLS.get():
+        _tell_of_unchecked_tls()
     for name in ("mlflow", "alembic", "psycopg", "urllib3"):
         logging.getLogger(name).setLevel(level)
     if level == "ERROR":
         logging.getLogger("mlflow.store.db.utils").setLevel("CRITICAL")  # a traceback for each error, and raises it too
+
+
+@cache
+def _tell_of_unchecked_tls() -> None:
+    """Once, in place of urllib3, which tells of it with every request."""
+    from urllib3.exceptions import InsecureRequestWarning
+
+    warnings.simplefilter("ignore", InsecureRequestWarning)
+    log.warning("MLFLOW_TRACKING_INSECURE_TLS: the server's certificate is not checked, whoever it is")

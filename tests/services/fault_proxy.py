@@ -10,6 +10,8 @@ up or is not there it hangs up too. Faults, by name:
     lose_answer   the request is forwarded and takes effect, then the connection is closed
     cut_answer    as lose_answer, after the head and half of the body of the answer
 
+With a `token` it is a gate, too: a request without that bearer token is answered 401, the server sees nothing.
+
 Of a chunked body, half of the first piece is let through; a request without a body cannot be cut, and is dropped.
 """
 
@@ -38,6 +40,7 @@ class FaultProxy:
         self.url = ""  # where clients find it, once it runs
         self.faults = dict(faults)
         self.seed = seed
+        self.token: str | None = None
         self.script: Sequence[str | None] | Chooser | None = None
         self.counts: Counter[tuple[str, str]] = Counter()  # requests by (method, path without query), harmed or not
         self.faulted: Counter[str] = Counter()  # requests by the fault that was done to them
@@ -50,7 +53,7 @@ class FaultProxy:
             self.counts.clear()
             self.faulted.clear()
 
-    def fault_of(self, method: str, path: str) -> str | None:
+    def fault_of(self, method: str, path: str, authorization: str | None = None) -> str | None:
         """The fault of the request that has just come, which is counted.
 
         A script that is a list is followed in order of arrival, and ends in None. One that is a callable gets
@@ -60,7 +63,9 @@ class FaultProxy:
         with self._lock:
             index, arrived = self.counts[method, path], self.counts.total()
             self.counts[method, path] += 1
-        if callable(self.script):
+        if self.token is not None and authorization != f"Bearer {self.token}":
+            fault: str | None = "401"
+        elif callable(self.script):
             fault = self.script(method, path, index)
         elif self.script is not None:
             fault = self.script[arrived] if arrived < len(self.script) else None

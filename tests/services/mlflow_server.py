@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from .process import ServerProcess, answers_ok, free_port
+from .certificates import Certificates
+from .process import ServerProcess, answers_ok, free_port, is_free
 
 USERNAME, PASSWORD = "ymlf-admin", "ymlf-test-password"  # MLflow wants twelve characters at least
 AUTH_CONFIG = """\
@@ -53,30 +54,34 @@ def mlflow_server(
     app_name: str | None = None,
     env: Mapping[str, str] | None = None,
     python: str | Path | None = None,
+    certificates: Certificates | None = None,
 ) -> Iterator[MlflowServer]:
     """A running server.
 
     With `serve_artifacts` it hands artifacts through to their destination; without, clients go there themselves.
     `python` is the interpreter of another environment, whose MLflow then serves. `app_name="basic-auth"` needs
-    mlflow[auth] there. The server sees the tests' environment less MLFLOW_*, plus `env`. To count its requests,
-    put fault_proxy(server.url) before it.
+    mlflow[auth] there. With `certificates` it speaks TLS. The server sees the tests' environment less MLFLOW_*, plus
+    `env`. To count its requests, put fault_proxy(server.url) before it.
     """
     with tempfile.TemporaryDirectory(prefix="ymlf-mlflow-") as name:
         directory = Path(name)
         port = free_port()
-        url = f"http://127.0.0.1:{port}"
+        url = f"{'https' if certificates else 'http'}://127.0.0.1:{port}"
         destination_option = "--artifacts-destination" if serve_artifacts else "--default-artifact-root"
         words = [str(python or sys.executable), "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
         words += ["--workers", str(workers), "--backend-store-uri", backend_uri]
         words += ["--serve-artifacts" if serve_artifacts else "--no-serve-artifacts"]
         words += [destination_option, artifacts_destination]
         words += ["--app-name", app_name] if app_name else []
+        if certificates:
+            files = f"--ssl-certfile {certificates.server} --ssl-keyfile {certificates.server_key}"
+            words += ["--uvicorn-opts", files]
         login = {"MLFLOW_TRACKING_USERNAME": USERNAME, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
         process = ServerProcess(
             words,
             port=port,
             log=directory / "mlflow.log",
-            is_ready=lambda: answers_ok(f"{url}/health"),
+            is_ready=lambda: not is_free(port) if certificates else answers_ok(f"{url}/health"),
             env=server_environment(directory, app_name) | dict(env or {}),
         )
         process.start()

@@ -8,6 +8,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import cast
@@ -16,6 +17,8 @@ from urllib.parse import urlsplit
 PIECE = 64 * 1024
 # RFC 9110, 7.6.1: between two neighbours only. Expect: the handler has answered it. Transfer-Encoding: we frame anew.
 HOP_BY_HOP = {"connection", "expect", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+
+FaultOf = Callable[[str, str, "str | None"], "str | None"]  # of method, path and the Authorization header
 
 
 class HangUp(Exception):  # noqa: N818 - what to do, not what went wrong
@@ -30,7 +33,7 @@ class RelayServer(ThreadingTCPServer):
     block_on_close = False  # a client that keeps its connection would keep us
     request_queue_size = 128
 
-    def __init__(self, upstream: tuple[str, int], fault_of: Callable[[str, str], str | None], delay_seconds: float):
+    def __init__(self, upstream: tuple[str, int], fault_of: FaultOf, delay_seconds: float):
         self.upstream = upstream
         self.fault_of = fault_of
         self.delay_seconds = delay_seconds
@@ -74,7 +77,7 @@ class Relay(BaseHTTPRequestHandler):
 
     def relay(self) -> None:
         """The request is forwarded and answered, or comes to harm."""
-        fault = self.relay_server.fault_of(self.command, urlsplit(self.path).path)
+        fault = self.relay_server.fault_of(self.command, urlsplit(self.path).path, self.headers.get("Authorization"))
         if fault == "drop":
             raise HangUp
         if fault == "delay":
@@ -94,9 +97,11 @@ class Relay(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = relay  # noqa: N815
 
     def answer_status(self, status: int) -> None:
-        body = b'{"error_code": "TEMPORARILY_UNAVAILABLE", "message": "fault_proxy"}'
+        kind, body = "application/json", b'{"error_code": "TEMPORARILY_UNAVAILABLE", "message": "fault_proxy"}'
+        if status in (401, 403):  # which come from something before MLflow, that knows nothing of its JSON
+            kind, body = "text/plain", HTTPStatus(status).phrase.encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
