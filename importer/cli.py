@@ -13,6 +13,7 @@ import click
 from importer import __version__
 from importer.errors import UsageError
 from importer.terminal.command_group import EPILOG, SuggestingGroup
+from importer.terminal.early_end import always_closed
 from importer.terminal.given_paths import all_paths, one_path, path_argument, paths_argument
 from importer.terminal.options import (
     build_options,
@@ -76,6 +77,7 @@ def show(path: str | None, as_json: bool, **given: Any) -> None:
 @click.option("--fail-fast", is_flag=True, help="Stop at the first run that is refused or fails.")
 @click.option("--dry-run", is_flag=True, help="Look everything up and say what would be done; write nothing.")
 @output_options
+@always_closed
 def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given: Any) -> None:
     """Import the run directories at or below each PATH. Safe to stop at any moment and to start again."""
     from importer import Workers, gather, import_work, open_store
@@ -111,6 +113,7 @@ def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given
     "--deep/--no-deep", default=None, help="Compare each artifact's SHA-256. Default: where they lie on this host."
 )
 @output_options
+@always_closed
 def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: Any) -> None:
     """Compare the run directories at or below each PATH with what the store holds, point by point."""
     from importer import Workers, gather, open_existing_store, verify_work
@@ -221,7 +224,9 @@ def _confirm(question: str) -> bool:
 def _terminal(given: dict[str, Any], as_json: bool) -> Terminal:
     from importer.terminal.output import Terminal
 
-    return Terminal(as_json=as_json, verbose=given["verbose"], quiet=given["quiet"])
+    terminal = Terminal(as_json=as_json, verbose=given["verbose"], quiet=given["quiet"])
+    click.get_current_context().obj = terminal
+    return terminal
 
 
 def main() -> None:

@@ -143,7 +143,9 @@ def test_a_signal_while_the_directories_are_looked_at_ends_it_in_a_word_and_leav
         with begin(archive, uri=empty_store) as begun:
             wait_until(lambda: bool(begun.others()), "other processes start", 30)
             (os.killpg if to_all else os.kill)(begun.process.pid, number)
-            assert (begun.end(), begun.told) == (status, [])
+            assert begun.end() == status
+            [closing] = begun.told
+            assert (closing["runs"], closing["exit_status"], closing["reason"]) == (0, status, "interrupted")
             assert begun.process.stderr.read().strip() == "interrupted"  # type: ignore[union-attr]
             wait_until(lambda: not begun.others(), "no process is left", 5)
         assert [path.name for path in Path(folder).iterdir() if path.suffix != ".lock"] == []

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from importer.batch import Stop
     from importer.outcome import Outcome
     from importer.store.client import Store
+    from importer.terminal.tally import Tally
     from importer.work import Work
 
 PIPE_WIDTH = 1000  # a table that goes to a file or a pipe is not cut to a screen
@@ -39,6 +40,7 @@ class Terminal:
         self.out = open_console(width=width)
         self.err = self.out if is_one_terminal() else open_console(stderr=True)  # which a bar and words then share
         self.signal: int | None = None
+        self.tally: Tally | None = None  # once outcomes are told
         level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(RedactingFormatter("%(levelname)s: %(message)s"))
@@ -101,7 +103,7 @@ class Terminal:
         from importer.terminal.progress import show_progress
         from importer.terminal.tally import Tally
 
-        tally = Tally.of(work, stop)
+        tally = self.tally = Tally.of(work, stop)
         total = tally.total
         with ExitStack() as stack:
             target: IO[str] | None = None

@@ -44,7 +44,7 @@ def run(cli: click.Group) -> None:
         sys.exit(2)
     except YmlfError as error:
         _tell(error.message, error.hint)
-        sys.exit(3 if isinstance(error, StoreError) else 2 if isinstance(error, UsageError) else 1)
+        sys.exit(status_of(error))
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
@@ -70,6 +70,13 @@ def _in_our_words(error: click.ClickException) -> tuple[str, str | None]:
     if hint is None and context is not None:
         hint = f"`{context.command_path} --help` shows what it takes"
     return message, hint
+
+
+def status_of(error: YmlfError | Interrupted) -> int:
+    """The exit status of a command that an error or a signal ended."""
+    if isinstance(error, Interrupted):
+        return 128 + error.number
+    return 3 if isinstance(error, StoreError) else 2 if isinstance(error, UsageError) else 1
 
 
 def _end_on_signals() -> None:
