@@ -77,7 +77,13 @@ def faults(tree: Path, backend_uri: str, artifacts: Path, runs: int) -> dict[str
                 statuses.append(subprocess.run(command).returncode)
                 print(f"  start {len(statuses)} ended with {statuses[-1]}", file=sys.stderr)
             restarts.join()
-            told = {"statuses": statuses, "requests": proxy.counts.total(), "harmed": dict(proxy.faulted)}
+            starts = server.log.count("Started server process")
+            told = {
+                "statuses": statuses,
+                "server starts": starts,
+                "requests": proxy.counts.total(),
+                "harmed": dict(proxy.faulted),
+            }
         return {**told, **examine(tree, server.url)}
 
 

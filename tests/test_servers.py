@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from command import ymlf, ymlf_process
-from directories import Training, copy_fixture, fixture_names
+from directories import copy_fixture, fixture_names
 from services.certificates import Certificates, make_certificates
 from services.fault_proxy import FaultProxy, fault_proxy
 from services.mlflow_server import MlflowServer, mlflow_server
@@ -137,11 +137,10 @@ def test_run_directories_of_a_zip_are_imported_through_a_server(
     assert_comes_through(Path(archive), *words, names=fixture_names())
 
 
-def test_who_logs_in_is_let_in(guarded: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_logs_in_is_let_in(guarded: MlflowServer, training_dirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, value in guarded.client_env.items():
         monkeypatch.setenv(variable, value)
-    save_dir = Training(plots=False).write(tmp_path / "train")  # few files: each request has its password hashed anew
-    assert_comes_through(save_dir, "--tracking-uri", guarded.url, names=["train"])
+    assert_comes_through(training_dirs, "--tracking-uri", guarded.url, names=fixture_names())
 
 
 @pytest.mark.parametrize("command", ["import", "verify"])
