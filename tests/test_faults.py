@@ -168,8 +168,8 @@ def test_a_run_whose_artifacts_are_refused_stays_as_writing_and_the_next_start_c
 def test_a_batch_gets_through_a_bad_network_and_a_server_that_is_killed_three_times(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")  # 30 s of pauses, longer than a server needs to start
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "4")  # pauses of 2 s on average, 16 s in all
     with (
         mlflow_server(f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts")) as server,
         fault_proxy(server.url, delay_seconds=0.05) as proxy,
@@ -180,7 +180,7 @@ def test_a_batch_gets_through_a_bad_network_and_a_server_that_is_killed_three_ti
         statuses: list[int] = []
         while len(statuses) < 3 and 0 not in statuses:
             wait_until(lambda: answers_ok(f"{server.url}/health"), "the server is back", 60)
-            statuses.append(ymlf("import", tree, "--tracking-uri", proxy.url, "-j", "4").status)
+            statuses.append(ymlf("import", tree, "--tracking-uri", proxy.url, "-j", "8").status)
         restarts.join()
         assert statuses in ([0], [3, 0], [3, 3, 0])
         assert min(proxy.faulted[fault] for fault in FAULTS) >= 5, proxy.faulted
