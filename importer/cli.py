@@ -179,7 +179,7 @@ def undo(import_id: str, tracking_uri: str | None, yes: bool, as_json: bool, **g
     if not yes and not _confirm(f"Soft-delete {how_many(len(planned.created))}?"):
         sys.exit(1)
     carry_out_undo(store, planned)
-    undo_done(terminal, planned)
+    undo_done(terminal, planned, tracking_uri)
 
 
 @cli.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -570,11 +571,11 @@ def test_undo_keeps_what_was_only_updated_and_restore_brings_back_the_rest(grown
         ("delete", f"new  {grown / 'new'}"),
         ("keep", f"train2  {grown / 'train2'}  (only updated)"),
     ]
-    assert "mlflow runs restore --run-id" in answer.out
     [deleted] = [run for run in runs_in(empty_store) if run.info.lifecycle_stage == "deleted"]
     assert deleted.info.run_name == "new"
-    restore = [sys.executable, "-m", "mlflow", "runs", "restore", "--run-id", deleted.info.run_id]
-    subprocess.run(restore, env={**os.environ, "MLFLOW_TRACKING_URI": empty_store}, check=True, capture_output=True)
+    shown = answer.out.split("`")[1].replace("mlflow", f"{shlex.quote(sys.executable)} -m mlflow", 1)
+    assert shown.startswith(f"MLFLOW_TRACKING_URI={empty_store} ")
+    subprocess.run(shown.replace("ID", deleted.info.run_id), shell=True, check=True, capture_output=True)
     assert_whole(empty_store, grown, 5)
     assert summary(imported(grown, uri=empty_store)) == {"already there": 5}
 

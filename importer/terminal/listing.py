@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -124,10 +125,11 @@ def _print_runs(terminal: Terminal, what: str, runs: Sequence[ImportedRun], rema
         terminal.say(f"{what:<6}  ... and {len(runs) - len(shown)} more (-v names them){remark}")
 
 
-def undo_done(terminal: Terminal, planned: Undo) -> None:
-    """Say that it was done and how to take it back."""
+def undo_done(terminal: Terminal, planned: Undo, tracking_uri: str | None) -> None:
+    """Say that it was done and how to take it back; MLflow's command hears of a store from the environment only."""
     number = how_many(len(planned.created))
-    terminal.say(f"{number} soft-deleted; `mlflow runs restore --run-id ID` brings one back")
+    where = f"MLFLOW_TRACKING_URI={shlex.quote(redact(tracking_uri))} " if tracking_uri else ""
+    terminal.say(f"{number} soft-deleted; `{where}mlflow runs restore --run-id ID` brings one back")
 
 
 def how_many(runs: int) -> str:
