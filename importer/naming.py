@@ -16,8 +16,14 @@ _REFUSED = re.compile(r"[^/\w.\- :]" if os.name != "nt" else r"[^/\w.\- ]")
 
 
 def storable(text: str) -> str:
-    """The text without half characters, as a file name in another encoding than this host's has them."""
-    return text.encode(errors="backslashreplace").decode()
+    """The text without half characters, as a file name in another encoding than this host's has them.
+
+    UTF-8 that a locale without it took apart is put together again, so that a name is the same in every locale.
+    """
+    try:
+        return text.encode(errors="surrogateescape").decode()
+    except UnicodeError:
+        return text.encode(errors="backslashreplace").decode()
 
 
 def accepted_key(key: str) -> str:

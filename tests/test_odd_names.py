@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
-from command import ymlf
+from command import ymlf, ymlf_process
 from directories import Training
 from stores import experiments_in, runs_in
 from trees import outcomes, summary, training
@@ -44,6 +45,21 @@ def test_what_is_told_of_a_directory_has_its_name_as_it_is(name: str, tmp_path: 
     Training().write(tmp_path / name)
     assert name in ymlf("plan", name, cwd=tmp_path).out
     assert f"error: {name}x: no such file or directory" in ymlf("plan", f"{name}x", cwd=tmp_path).err
+
+
+@pytest.mark.parametrize(
+    ("name", "run_name"),
+    [
+        pytest.param("été".encode(), "été", id="UTF-8"),
+        pytest.param("été".encode("latin-1"), "\\udce9t\\udce9", id="Latin-1"),
+    ],
+)
+def test_a_run_is_called_the_same_in_a_locale_without_unicode(name: bytes, run_name: str, tmp_path: Path) -> None:
+    save_dir = training(1).write(tmp_path / os.fsdecode(name))
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0"}
+    told = [ymlf_process("plan", save_dir, "--json", env=env).told[0] for env in ({}, plain)]
+    assert [facts["run_name"] for facts in told] == [run_name, run_name]
+    assert told[0]["key"] == told[1]["key"]
 
 
 @pytest.mark.parametrize("name", ["/a/b", 'it\'s "quoted"', "實驗", "a%b_c", "[red]", "x" * 500])
