@@ -19,7 +19,7 @@ from documents import PAGES, ROOT, Block, answer, blocks, code, commands, exampl
 from importer.cli import cli
 from importer.outcome import Kind, Outcome
 from importer.record import CLOCKS, SHAPING
-from importer.report import Tally
+from importer.terminal.tally import Tally
 
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 PACKAGE = sorted((ROOT / "importer").rglob("*.py"))
