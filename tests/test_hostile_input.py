@@ -140,7 +140,7 @@ def test_a_selection_that_leaves_nothing_says_so(empty_store: str, tmp_path: Pat
     Training().write(tmp_path / "run")
     answer = ymlf("import", "run", "--task", "poze", "--tracking-uri", empty_store)
     assert answer.status == 0
-    assert answer.err.startswith("nothing to do: no run directory is what --include, --since, --task ")
+    assert answer.err == "nothing to do: no run of task poze; there are detect 1\n"
 
 
 def test_a_tree_of_bombs_is_refused_in_little_memory(tmp_path: Path) -> None:
