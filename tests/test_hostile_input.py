@@ -280,7 +280,7 @@ def test_a_store_that_does_not_answer_is_told_without_its_login(
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "pa55word")
     Training().write(tmp_path / "run")
     answer = ymlf(*words, "--tracking-uri", uri)
-    assert answer.status == 3
+    assert answer.status == (2 if uri.startswith("sqlite") else 3)  # no SQLite store has a login
     assert answer.err.startswith("error: ")
     written = "".join(path.read_text() for path in tmp_path.glob("*.json"))
     for secret in ("s3cr3t", "pa55word"):

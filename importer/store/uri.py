@@ -19,7 +19,8 @@ def check_uri(uri: str) -> None:
     Errors: UsageError with the URI that was probably meant.
     """
     if uri.startswith("sqlite://") and not uri.startswith("sqlite:///"):
-        raise _misuse(uri, "names a host, which SQLite has not", f"write sqlite:///{uri.removeprefix('sqlite://')}")
+        file = uri.removeprefix("sqlite://").rpartition("@")[2]
+        raise _misuse(uri, "names a host, which SQLite has not", f"write sqlite:///{file}, if that is the file")
     if uri.startswith("postgres://"):
         raise _misuse(uri, "is called postgresql by now", f"write postgresql://{uri.removeprefix('postgres://')}")
     if "://" in uri or _is_known_without_slashes(uri):

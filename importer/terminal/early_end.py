@@ -51,4 +51,5 @@ def _close(terminal: Terminal, error: YmlfError | Interrupted, report: str | Non
             with Path(report).open("w" if terminal.tally is None else "a", encoding="utf-8") as target:
                 target.write(line + "\n")
         except OSError as refused:
-            terminal.warn(f"--report {report}: {refused.strerror}")
+            if f"--report {report}" not in str(error):  # which is told anyway
+                terminal.warn(f"--report {report}: {refused.strerror}")
