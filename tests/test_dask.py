@@ -31,7 +31,7 @@ def cluster() -> Iterator[DaskCluster]:
 
 def errors_of(stderr: str) -> list[str]:
     """The lines on stderr, less those that tell how far it is."""
-    return [line for line in stderr.splitlines() if not re.match(r"\d+/\d+ runs, ", line)]
+    return [line for line in stderr.splitlines() if not re.match(r"\d+/\d+ runs", line)]
 
 
 class Import:
