@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -21,8 +20,6 @@ from importer.store.opening import open_store
 from importer.templates import check_template
 from importer.undo import Undo, carry_out_undo, plan_undo
 from importer.work import Workers, gather, import_work
-
-log = logging.getLogger(__name__)
 
 
 def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | None = None) -> TrainingRun:

@@ -6,6 +6,7 @@ What spreadsheets, pandas and people add is taken away: blank lines, quotes, sep
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -204,7 +205,7 @@ def _numbers(path: Path, header: tuple[str, ...], lines: list[Line]) -> tuple[Ro
         quoting=3,  # csv.QUOTE_NONE: cells were counted by their commas
         engine="c",
     )
-    columns = []
+    columns: list[Sequence[float | None]] = []
     for at, name in enumerate(header):
         cells = frame[at].tolist()
         try:
@@ -212,7 +213,7 @@ def _numbers(path: Path, header: tuple[str, ...], lines: list[Line]) -> tuple[Ro
                 raise ValueError
             columns.append(list(map(float, cells)))
         except ValueError:
-            columns.append([_number(cell, path, lines[row][0], name) for row, cell in enumerate(cells)])  # type: ignore[misc]
+            columns.append([_number(cell, path, lines[row][0], name) for row, cell in enumerate(cells)])
     return tuple(zip(*columns, strict=True))
 
 
