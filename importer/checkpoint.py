@@ -112,6 +112,9 @@ def _results(plain: Plain, value: object) -> dict[str, tuple[float, ...]]:
         raise PickleHostileError(f"train_results has more than {MAX_CELLS:,} values")
     for name, cells in value.items():
         if isinstance(cells, list):
+            if all(type(cell) is float for cell in cells):
+                columns[str(plain(name)).strip()] = tuple(cells)
+                continue
             numbers = tuple([_cell(plain, cell) for cell in cells])
             if None not in numbers:
                 columns[str(plain(name)).strip()] = tuple([cell for cell in numbers if cell is not None])

@@ -164,16 +164,20 @@ def _metric_keys(run: TrainingRun, notes: list[Note]) -> dict[str, str]:
 def _points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str]) -> Iterable[MetricPoint]:
     """Epoch after epoch: on_train_epoch_end, on_fit_epoch_end; and the latter once more for the final validation."""
     epochs = run.epochs
+    at = {keys[column]: index for index, column in enumerate(epochs.columns)}
+    trained = on_train_epoch_end(
+        {key: index for key, index in at.items() if key.startswith(LR_PREFIXES)},
+        {key: index for key, index in at.items() if key.startswith("train/")},
+    )
+    fitted = on_fit_epoch_end({key: index for key, index in at.items() if key not in trained})
     for row, step in enumerate(epochs.steps):
-        cells = zip(epochs.columns, epochs.rows[row], strict=True)
-        told = {keys[column]: cell for column, cell in cells if cell is not None}
-        trained = on_train_epoch_end(
-            {key: value for key, value in told.items() if key.startswith(LR_PREFIXES)},
-            {key: value for key, value in told.items() if key.startswith("train/")},
-        )
-        fitted = on_fit_epoch_end({key: value for key, value in told.items() if key not in trained})
-        yield from (MetricPoint(key, value, timeline.train_ms[row], step) for key, value in trained.items())
-        yield from (MetricPoint(key, value, timeline.fit_ms[row], step) for key, value in fitted.items())
+        cells = epochs.rows[row]
+        for logged, timestamp in ((trained, timeline.train_ms[row]), (fitted, timeline.fit_ms[row])):
+            yield from (
+                MetricPoint(key, cell, timestamp, step)
+                for key, index in logged.items()
+                if (cell := cells[int(index)]) is not None
+            )
     if run.final_validation is not None and epochs.steps and timeline.final_ms is not None:
         scores = {keys.get(key, accepted_key(key)): value for key, value in run.final_validation.metrics}
         step = epochs.steps[-1] + 1

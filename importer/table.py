@@ -6,7 +6,6 @@ What spreadsheets, pandas and people add is taken away: blank lines, quotes, sep
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -196,25 +195,26 @@ def _named(table: Table, path: Path, width: int) -> Table:
 def _numbers(path: Path, header: tuple[str, ...], lines: list[Line]) -> tuple[Row, ...]:
     if not lines:
         return ()
+    text = "\n".join(line for _, line in lines)
     frame = pd.read_csv(
-        io.StringIO("\n".join(line for _, line in lines)),
+        io.StringIO(text),
         header=None,
-        names=list(range(len(header))),
         dtype=object,
         na_filter=False,
         quoting=3,  # csv.QUOTE_NONE: cells were counted by their commas
         engine="c",
+        low_memory=False,  # in one piece
     )
-    columns: list[Sequence[float | None]] = []
-    for at, name in enumerate(header):
-        cells = frame[at].tolist()
+    rows = frame.to_numpy().tolist()
+    if "_" not in text:
         try:
-            if any("_" in cell for cell in cells):
-                raise ValueError
-            columns.append(list(map(float, cells)))
-        except ValueError:
-            columns.append([_number(cell, path, lines[row][0], name) for row, cell in enumerate(cells)])
-    return tuple(zip(*columns, strict=True))
+            return tuple(tuple(map(float, row)) for row in rows)
+        except ValueError:  # a blank cell, quotes, or no number at all
+            pass
+    return tuple(
+        tuple(_number(cell, path, number, name) for cell, name in zip(row, header, strict=True))
+        for (number, _), row in zip(lines, rows, strict=True)
+    )
 
 
 def _number(cell: str, path: Path, line: int, column: str) -> float | None:
