@@ -34,8 +34,8 @@ from make_tree import make_tree
 from services.mlflow_server import mlflow_server
 from services.postgres import postgres
 
+from importer import plan_import, read_run
 from importer.model import Artifact, ImportOptions, ImportPlan
-from importer.single import read_and_plan
 from importer.store.opening import open_store
 from importer.work import Workers, gather, import_work
 from importer.workers.own_process import LOOKED_FOR, settle_in
@@ -196,7 +196,7 @@ def compare(name: str, stores: Stores, tree: Path, folder: Path, few: int) -> li
     """Every shape on one kind of store, each on an empty one."""
     runs = [Path(told.save_dir) for told in gather([tree]).surveys]
     options = ImportOptions(experiment=EXPERIMENT)
-    plans = [read_and_plan(save_dir, replace(options, root=str(tree)))[1] for save_dir in runs]
+    plans = [plan_import(read_run(save_dir), replace(options, root=str(tree))) for save_dir in runs]
     shapes: list[tuple[str, int, Callable[[str, str], int]]] = [
         ("live", few, lambda uri, database: live(plans[:few], uri)),
         ("client", len(plans), lambda uri, database: client(plans, uri)),
@@ -233,6 +233,7 @@ def compare_artifacts(folder: Path, weights: int, runs: int) -> None:
     total = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
     rates: dict[str, list[float]] = {"cp -r": [], "ymlf": []}
     for turn in range(5):
+        os.sync()  # or a commit waits for what was copied before
         wall = time.perf_counter()
         subprocess.run(["cp", "-r", str(tree), str(folder / f"copy{turn}")], check=True)
         rates["cp -r"].append(total / (time.perf_counter() - wall) / 1e6)
@@ -241,6 +242,7 @@ def compare_artifacts(folder: Path, weights: int, runs: int) -> None:
         for artifacts in ("none", "all"):
             uri = f"sqlite:///{folder}/artifacts-{artifacts}{turn}.db"
             open_store(uri).experiment_id(EXPERIMENT, str(folder / "kept"))
+            os.sync()
             wall = time.perf_counter()
             ymlf(tree, uri, 1, artifacts)
             passed[artifacts] = time.perf_counter() - wall
@@ -267,7 +269,7 @@ def main() -> None:
         stores = Stores(stack)
         for name in filter(None, options.stores.split(",")):
             print_table(name, compare(name, stores, folder / "tree", folder, options.few))
-        compare_artifacts(folder, options.weights, 4)
+        compare_artifacts(folder, options.weights, 8)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from importer.identity import RECORD, Found, Presence, is_being_written, look_up, search_key, still_holds, stored_points
 from importer.model import ImportOptions, ImportPlan, TrainingRun
 from importer.outcome import WROTE, Kind, Outcome, of_plan
-from importer.readers import read_run
 from importer.record import load_record, not_applied
 from importer.replay import plan_import
 from importer.store.client import Store
@@ -208,11 +205,3 @@ def verify_read_run(run: TrainingRun, store: Store, options: ImportOptions, deep
     )
     below = replace(options, experiment=plan.experiment_name, run_name=None, empty=True)
     return [first, *(outcome for child in run.children for outcome in verify_read_run(child, store, below, deep))]
-
-
-def read_and_plan(
-    save_dir: Path, options: ImportOptions, recorded: Mapping[str, object] | None = None
-) -> tuple[TrainingRun, ImportPlan]:
-    """A directory read and planned. Errors: RunDirError, PlanError, UsageError."""
-    run = read_run(save_dir, follow_symlinks=options.follow_symlinks)
-    return run, plan_import(run, options, recorded=recorded)

@@ -30,7 +30,7 @@ from importer.survey import Survey
 from importer.workers.local import local_executor
 
 RUNS = 16
-MANY_RUNS = 40
+MANY_RUNS = 60
 
 
 @pytest.fixture(scope="module")

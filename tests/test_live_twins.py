@@ -15,8 +15,8 @@ from mlflow.entities import Metric, Param
 from stores import runs_in
 from trees import training
 
+from importer import plan_import, read_run
 from importer.model import ImportOptions, ImportPlan
-from importer.single import read_and_plan
 
 LATER_MS = 777  # live's clock is not the one that was read from the files
 
@@ -26,7 +26,8 @@ def track_live(uri: str, plan: ImportPlan, *, epochs: int | None = None) -> str:
     client = MlflowClient(uri)
     found = client.get_experiment_by_name(plan.experiment_name)
     experiment_id = found.experiment_id if found else client.create_experiment(plan.experiment_name)
-    run_id = str(client.create_run(experiment_id, run_name=plan.run_name).info.run_id)
+    source = {"mlflow.source.name": "train.py"}  # the fluent API, which the callback uses, sets it on every run
+    run_id = str(client.create_run(experiment_id, tags=source, run_name=plan.run_name).info.run_id)
     client.log_batch(run_id, params=[Param(key, value) for key, value in plan.params.items()])
     points = sorted(plan.points, key=lambda point: point.step)
     for step, batch in groupby(points, key=lambda point: point.step):
@@ -81,7 +82,7 @@ def imported(save_dir: Path, uri: str, *more: str) -> Answer:
 @pytest.mark.parametrize("fixture", ["finished", "crashed", "classify"])
 def test_a_run_that_live_tracked_is_left_alone(fixture: str, tmp_path: Path, empty_store: str) -> None:
     save_dir = copy_fixture(fixture, tmp_path)
-    run_id = track_live(empty_store, read_and_plan(save_dir, ImportOptions())[1])
+    run_id = track_live(empty_store, plan_import(read_run(save_dir), ImportOptions()))
     answer = imported(save_dir, empty_store)
     assert (answer.status, answer.told[0]["outcome"]) == (0, "tracked live")
     assert [run.info.run_id for run in runs_in(empty_store)] == [run_id]
@@ -89,7 +90,7 @@ def test_a_run_that_live_tracked_is_left_alone(fixture: str, tmp_path: Path, emp
 
 def test_with_live_imports_it_beside(tmp_path: Path, empty_store: str) -> None:
     save_dir = copy_fixture("finished", tmp_path)
-    track_live(empty_store, read_and_plan(save_dir, ImportOptions())[1])
+    track_live(empty_store, plan_import(read_run(save_dir), ImportOptions()))
     answer = imported(save_dir, empty_store, "--with-live")
     assert (answer.status, answer.told[0]["outcome"]) == (0, "imported")
     assert len(runs_in(empty_store)) == 2
@@ -97,7 +98,7 @@ def test_with_live_imports_it_beside(tmp_path: Path, empty_store: str) -> None:
 
 def test_a_run_that_live_tracked_by_half_is_known_too(tmp_path: Path, empty_store: str) -> None:
     save_dir = training(1, epochs=6).write(tmp_path / "train")
-    track_live(empty_store, read_and_plan(save_dir, ImportOptions())[1], epochs=3)
+    track_live(empty_store, plan_import(read_run(save_dir), ImportOptions()), epochs=3)
     assert imported(save_dir, empty_store).told[0]["outcome"] == "tracked live"
     assert len(runs_in(empty_store)) == 1
 
@@ -106,7 +107,7 @@ def test_another_training_of_the_same_name_is_no_twin(tmp_path: Path, empty_stor
     losses = [f"{split}/{loss}_loss" for split in ("train", "val") for loss in ("box", "cls", "dfl")]
     rows = tuple({loss: 9.5 - row - at / 10 for at, loss in enumerate(losses)} for row in range(3))
     other = training(2).with_(rows=rows).write(tmp_path / "other" / "train")
-    track_live(empty_store, read_and_plan(other, ImportOptions())[1])
+    track_live(empty_store, plan_import(read_run(other), ImportOptions()))
     save_dir = training(1).write(tmp_path / "mine" / "train")
     assert imported(save_dir, empty_store).told[0]["outcome"] == "imported"
     assert len(runs_in(empty_store)) == 2

@@ -15,8 +15,8 @@ from services.older_mlflow import older_python
 from services.postgres import PostgresServer
 from trees import active, outcomes, small_tree, summary, training
 
+from importer import plan_import, read_run
 from importer.model import ImportOptions
-from importer.single import read_and_plan
 
 RELEASES = ("2.22.4", "3.7.0")
 
@@ -35,7 +35,7 @@ def older(
 
 def log_as_live(uri: str, save_dir: Path, experiment: str) -> None:
     """What the live callback would have logged of a training, without artifacts."""
-    _, plan = read_and_plan(save_dir, ImportOptions(experiment=experiment))
+    plan = plan_import(read_run(save_dir), ImportOptions(experiment=experiment))
     client = MlflowClient(uri)
     tags = {"mlflow.source.name": "train.py"}  # as the fluent API sets it
     run = client.create_run(client.create_experiment(experiment), tags=tags, run_name=plan.run_name)
