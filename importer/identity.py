@@ -122,6 +122,13 @@ def search_key(store: Store, experiment_id: str, key: str, *, but: str | None = 
     return list(store.client.search_runs([experiment_id], condition, max_results=50))
 
 
+def unchanged(runs: list[Run], fingerprint: str) -> Run | None:
+    """The one run of a training, whole and of this content; None where a plan is needed to tell what there is."""
+    if len(runs) != 1 or _is_writing(runs[0]) or runs[0].data.tags.get(FINGERPRINT) != fingerprint:
+        return None
+    return runs[0]
+
+
 def canonical(runs: Collection[Run], fingerprint: str | None = None) -> Run:
     """The run that stands for a training: a complete one, of this fingerprint if any, else the smallest run_id."""
     complete = [run for run in runs if run.data.tags.get(STATE) == COMPLETE]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from command import ymlf, ymlf_process
 from stores import untouched
 from trees import training
+
+from importer.store.variables import OURS
 
 COMMANDS = (("import",), ("import", "--dry-run"), ("verify",), ("scan",))
 
@@ -52,3 +57,16 @@ def test_a_level_in_small_letters_is_one(tmp_path: Path, empty_store: str, monke
     save_dir = training(1).write(tmp_path / "train")
     monkeypatch.setenv("MLFLOW_LOGGING_LEVEL", "error")
     assert ymlf("import", save_dir, "--tracking-uri", empty_store).status == 0
+
+
+def test_no_process_of_a_batch_reports_to_the_makers_of_mlflow() -> None:
+    client = "__import__('mlflow.telemetry', fromlist=['client']).get_telemetry_client()"
+    script = (
+        "from importer.workers.local import local_executor\n"
+        "if __name__ == '__main__':\n"
+        "    with local_executor(2, threads=False) as executor:\n"
+        f"        print(executor.submit(eval, {client!r}).result(60))\n"
+    )
+    kept = {name: value for name, value in os.environ.items() if name not in {*OURS, "CI", "DO_NOT_TRACK"}}
+    answer = subprocess.run([sys.executable, "-c", script], env=kept, capture_output=True, text=True, timeout=120)
+    assert answer.stdout == "None\n", answer

@@ -16,15 +16,13 @@ from importer.store.client import EmptyStore, Store
 from importer.store.failures import failures
 from importer.store.first_open import alone_at_opening
 from importer.store.uri import check_uri
-from importer.store.variables import LOGGING_LEVEL, check_variables
+from importer.store.variables import LOGGING_LEVEL, check_variables, set_variables
 
 log = logging.getLogger(__name__)
 
 RETRIES, TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
 PROBE_SECONDS = "5"
-
-HTTP_CONNECTIONS = 64  # kept open; MLflow's 10 are fewer than an import's threads use
 
 
 def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store:
@@ -35,7 +33,7 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
     Errors: StoreError when it cannot be opened; UsageError for a URI that cannot be meant, or a variable that MLflow
     cannot read.
     """
-    _prepare_mlflow()
+    load_mlflow()
     import mlflow
     from mlflow import MlflowClient
 
@@ -50,6 +48,24 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
         store.client.search_experiments(max_results=1)
     store.is_new = is_new
     return store
+
+
+def load_mlflow() -> None:
+    """Import MLflow, which takes seconds; its own words, bars and beacons stay out of our output.
+
+    Errors: UsageError for a variable that it cannot read.
+    """
+    set_variables()
+    check_variables()
+    level = os.environ[LOGGING_LEVEL].upper()
+    from mlflow.environment_variables import MLFLOW_TRACKING_INSECURE_TLS
+
+    if MLFLOW_TRACKING_INSECURE_TLS.get():
+        _tell_of_unchecked_tls()
+    for name in ("mlflow", "alembic", "psycopg", "urllib3"):
+        logging.getLogger(name).setLevel(level)
+    if level == "ERROR":
+        logging.getLogger("mlflow.store.db.utils").setLevel("CRITICAL")  # a traceback for each error, and raises it too
 
 
 @contextmanager
@@ -81,7 +97,7 @@ def open_existing_store(tracking_uri: str | None = None, *, required: bool = Fal
 
     Errors: StoreError when it cannot be opened, or is `required` and not there; UsageError as open_store.
     """
-    _prepare_mlflow()
+    load_mlflow()
     import mlflow
 
     with failures("opening the tracking store"):
@@ -108,25 +124,6 @@ def _impatient() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def _prepare_mlflow() -> None:
-    """MLflow's own words, bars and beacons stay out of our output, and it can read its variables."""
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    os.environ.setdefault("MLFLOW_HTTP_POOL_MAXSIZE", str(HTTP_CONNECTIONS))
-    level = os.environ.setdefault(LOGGING_LEVEL, "ERROR").upper()
-    check_variables()
-    from mlflow.environment_variables import MLFLOW_TRACKING_INSECURE_TLS
-
-    if MLFLOW_TRACKING_INSECURE_TLS.get():
-        _tell_of_unchecked_tls()
-    for name in ("mlflow", "alembic", "psycopg", "urllib3"):
-        logging.getLogger(name).setLevel(level)
-    if level == "ERROR":
-        logging.getLogger("mlflow.store.db.utils").setLevel("CRITICAL")  # a traceback for each error, and raises it too
 
 
 @cache

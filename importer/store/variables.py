@@ -9,6 +9,20 @@ from importer.errors import UsageError
 
 WANTED = {int: "a whole number", float: "a number", bool: "true or false"}
 LOGGING_LEVEL = "MLFLOW_LOGGING_LEVEL"
+OURS = {  # MLflow's own words, bars and beacons stay out of our output
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_HTTP_POOL_MAXSIZE": "64",  # connections kept open; MLflow's 10 are fewer than an import's threads use
+    LOGGING_LEVEL: "ERROR",
+}
+
+
+def set_variables() -> None:
+    """Set what MLflow reads as it is imported, where the environment has not."""
+    for name, value in OURS.items():
+        os.environ.setdefault(name, value)
 
 
 def check_variables() -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from importer.errors import StoreError, YmlfError
-from importer.identity import COMPLETE, FINGERPRINT, RECORD, STATE, search_key
+from importer.identity import RECORD, search_key, unchanged
 from importer.model import ImportOptions
 from importer.outcome import Kind, Outcome
 from importer.record import load_record, not_applied
@@ -69,10 +69,8 @@ def verify_one(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
 
 def _there_already(told: Survey, runs: list[Run], options: ImportOptions) -> Outcome | None:
     """The outcome for a training that is there, whole and unchanged: nothing more needs to be read."""
-    if len(runs) != 1:
-        return None
-    run = runs[0]
-    if run.data.tags.get(STATE) != COMPLETE or run.data.tags.get(FINGERPRINT) != told.fingerprint:
+    run = unchanged(runs, told.fingerprint)
+    if run is None:
         return None
     missed = not_applied(options, load_record(run.data.tags.get(RECORD)))
     if missed is not None and options.on_change == "replace":

@@ -11,7 +11,11 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from importer.store.variables import set_variables
+
 SERVER_THREADS = 4  # a server is the limit; more threads than this gain nothing
+LOADED = ("importer.workers.jobs",)  # once, before processes are made
+LOADED_FOR_A_DATABASE = ("mlflow", "mlflow.store.tracking.sqlalchemy_store")
 FEW_RUNS = 8  # below this, starting processes costs more than they save
 
 
@@ -25,15 +29,16 @@ def default_jobs(*, is_server: bool, is_sqlite: bool, runs: int) -> int:
 
 
 @contextmanager
-def local_executor(jobs: int, *, threads: bool) -> Iterator[Executor]:
+def local_executor(jobs: int, *, threads: bool, with_mlflow: bool = True) -> Iterator[Executor]:
     """Workers of this host. They leave Ctrl-C to the parent, which lets them finish the run in hand."""
     if threads or jobs == 1:
         pool: Executor = ThreadPoolExecutor(jobs, thread_name_prefix="ymlf")
     else:
+        set_variables()  # which processes get as they start
         methods = multiprocessing.get_all_start_methods()
         context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
-            context.set_forkserver_preload(["importer.workers.jobs", "mlflow"])
+            context.set_forkserver_preload([*LOADED, *(LOADED_FOR_A_DATABASE if with_mlflow else ())])
         pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=begin_worker)
     try:
         if isinstance(pool, ProcessPoolExecutor):
