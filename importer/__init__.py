@@ -31,6 +31,7 @@ _HOMES = {
     "Note": "importer.model",
     "TrainingRun": "importer.model",
     "Selection": "importer.selection",
+    "Looking": "importer.survey",
     "Workers": "importer.work",
     "Outcome": "importer.outcome",
     "Kind": "importer.outcome",
@@ -44,6 +45,7 @@ __all__ = [
     "ImportOptions",
     "ImportPlan",
     "Kind",
+    "Looking",
     "MetricPoint",
     "Note",
     "Outcome",
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from importer.replay import plan_import
     from importer.selection import Selection
     from importer.store.opening import open_existing_store, open_store
+    from importer.survey import Looking
     from importer.undo import carry_out_undo, plan_undo
     from importer.work import Workers, gather, import_work, verify_work
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from importer.model import ImportPlan
     from importer.terminal.output import Terminal
+    from importer.work import Work
 
 
 @click.group(
@@ -80,13 +81,12 @@ def show(path: str | None, as_json: bool, **given: Any) -> None:
 @always_closed
 def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given: Any) -> None:
     """Import the run directories at or below each PATH. Safe to stop at any moment and to start again."""
-    from importer import Workers, gather, import_work, open_store
+    from importer import Workers, import_work, open_store
     from importer.terminal.dry_run import dry_run_all
     from importer.workers.own_process import settle_in
 
     terminal = _terminal(given, as_json)
-    options = build_options(given)
-    work = gather(all_paths(paths, given["lists"]), options, build_selection(given), jobs=given["jobs"] or 2)
+    work = _gather(terminal, paths, given, given["jobs"], store_follows=True)
     if dry_run:
         sys.exit(dry_run_all(terminal, work, given["tracking_uri"]))
     if not work.surveys:
@@ -116,12 +116,10 @@ def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given
 @always_closed
 def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: Any) -> None:
     """Compare the run directories at or below each PATH with what the store holds, point by point."""
-    from importer import Workers, gather, open_existing_store, verify_work
+    from importer import Workers, open_existing_store, verify_work
 
     terminal = _terminal(given, as_json)
-    work = gather(
-        all_paths(paths, given["lists"]), build_options(given), build_selection(given), jobs=given["jobs"] or 2
-    )
+    work = _gather(terminal, paths, given, given["jobs"], store_follows=True)
     if not work.surveys:
         sys.exit(terminal.conclude(work.settled, work, None, given["report"]))
     store = open_existing_store(given["tracking_uri"], required=True)
@@ -138,11 +136,11 @@ def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: An
 @output_options
 def scan(paths: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """List the run directories at or below each PATH, and what is imported already where a store is named."""
-    from importer import gather, open_existing_store
+    from importer import open_existing_store
     from importer.terminal.listing import list_runs
 
     terminal = _terminal(given, as_json)
-    work = gather(all_paths(paths, given["lists"]), build_options(given), build_selection(given), jobs=2)
+    work = _gather(terminal, paths, given)
     asked = given["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
     store = open_existing_store(asked, required=True) if asked else None
     sys.exit(list_runs(terminal, work, store))
@@ -191,6 +189,24 @@ def completion(shell: str) -> None:
     complete = get_completion_class(shell)
     assert complete is not None  # noqa: S101  for mypy: click has all three
     click.echo(complete(cli, {}, "ymlf", "_YMLF_COMPLETE").source())
+
+
+def _gather(
+    terminal: Terminal,
+    paths: tuple[str, ...],
+    given: dict[str, Any],
+    jobs: int | None = None,
+    *,
+    store_follows: bool = False,
+) -> Work:
+    """What is at or below the paths; the terminal tells how far the look at it is."""
+    from importer import Looking, gather
+    from importer.terminal.progress import looked, show_words
+
+    looking = Looking()
+    chosen = all_paths(paths, given["lists"]), build_options(given), build_selection(given)
+    with show_words(terminal.err, lambda: looked(looking), quiet=terminal.quiet, beside_json=terminal.mixes_json):
+        return gather(*chosen, jobs=jobs or 2, looking=looking, store_follows=store_follows)
 
 
 def _tell_plan(

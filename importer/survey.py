@@ -44,6 +44,15 @@ class Survey:
     hint: str | None = None
 
 
+@dataclass
+class Looking:
+    """How far the look at a tree is, for whoever shows it meanwhile."""
+
+    found: int = 0
+    surveyed: int = 0
+    is_searching: bool = True  # for more directories
+
+
 def survey(save_dir: Path, root: Path, options: ImportOptions) -> list[Survey]:
     """The training of a directory, or each of its trainings with `--segments all`; a refusal is a finding, too."""
     try:
@@ -101,11 +110,25 @@ def _describe(run: TrainingRun, save_dir: Path, root: Path, options: ImportOptio
     )
 
 
-def survey_all(found: Iterable[FoundRun], options: ImportOptions, executor: Executor) -> list[Survey]:
+def survey_all(
+    found: Iterable[FoundRun], options: ImportOptions, executor: Executor, looking: Looking | None = None
+) -> list[Survey]:
     """The surveys of all directories in their order, less those that a tune imports as its children."""
     found = list(found)
     chunks = [found[at : at + CHUNK] for at in range(0, len(found), CHUNK)]
-    surveys = [told for part in executor.map(_survey_chunk, chunks, [options] * len(chunks)) for told in part]
+    looking = looking or Looking()
+    looking.found, looking.is_searching = len(found), False
+    jobs = [executor.submit(_survey_chunk, chunk, options) for chunk in chunks]
+    here: dict[int, list[Survey]] = {}
+    for at in reversed(range(len(chunks))):  # this process takes from the end what the others, as they start, leave
+        if not jobs[at].cancel():
+            break
+        here[at] = _survey_chunk(chunks[at], options)
+        looking.surveyed += len(chunks[at])
+    surveys: list[Survey] = []
+    for at, job in enumerate(jobs):
+        surveys += here[at] if at in here else job.result()
+        looking.surveyed += 0 if at in here else len(chunks[at])
     owned = {str(Path(path).resolve()) for told in surveys for path in told.children}
     return [told for told in surveys if not owned or str(Path(told.save_dir).resolve()) not in owned]
 

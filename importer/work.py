@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,11 +24,14 @@ from importer.selection import Selection, by_content, by_path, why_none
 from importer.sources.opening import PathLike, identity_of, open_source
 from importer.store.client import Store
 from importer.store.failures import twice
-from importer.survey import Survey, anywhere, set_aside, survey_all
+from importer.store.opening import load_mlflow
+from importer.survey import Looking, Survey, anywhere, set_aside, survey_all
 from importer.templates import check_template, is_template
 from importer.workers.dask_cluster import check_address, dask_executor
 from importer.workers.jobs import import_one, verify_one
 from importer.workers.local import absolute_uri, default_jobs, local_executor
+
+FEW_DIRECTORIES = 64  # up to this many are surveyed before a process has started
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +66,13 @@ def gather(
     selection: Selection | None = None,
     *,
     jobs: int = 1,
+    looking: Looking | None = None,
+    store_follows: bool = False,
 ) -> Work:
     """Every run directory at or below the paths that is selected, surveyed.
+
+    Many are surveyed by `jobs` processes. Meanwhile `looking` is kept up to date and, with `store_follows`, MLflow is
+    loaded, which takes seconds.
 
     A path that does not exist, is a file or has no run below it is settled as refused.
 
@@ -74,13 +83,17 @@ def gather(
     check_template(options.experiment)
     check_template(options.run_name)
     check_options(options)
+    looking = looking or Looking()
     settled = []
-    found = []
+    found: list[FoundRun] = []
     roots = []
     for path in paths:
         try:
             root = open_source(path)
-            runs = list(find_runs([root], follow_symlinks=options.follow_symlinks))
+            runs = []
+            for run in find_runs([root], follow_symlinks=options.follow_symlinks):
+                runs.append(run)
+                looking.found += 1
         except RunDirError as error:  # a path that is wrong or an archive that is damaged stops no other
             settled.append(Outcome(Kind.REFUSED, redact(str(path)), error.message, error.hint))
             continue
@@ -92,8 +105,13 @@ def gather(
     for run in found:
         first.setdefault(identity_of(run.save_dir), run)
     chosen = by_path(first.values(), selection)
-    with local_executor(jobs if len(chosen) > 64 else 1, threads=False) as executor:
-        surveyed = survey_all(chosen, options, executor)
+    jobs = jobs if len(chosen) > FEW_DIRECTORIES else 1
+    with ThreadPoolExecutor(1) as beside:  # while processes start and read
+        loaded = beside.submit(load_mlflow) if jobs > 1 and store_follows else None
+        with local_executor(jobs, threads=False, with_mlflow=store_follows) as executor:
+            surveyed = survey_all(chosen, options, executor, looking)
+    if loaded is not None:
+        loaded.result()
     surveys = by_content(surveyed, selection)
     kept, aside = set_aside(surveys)
     is_narrowed = len(chosen) < len(first) or len(surveys) < len(surveyed)

@@ -16,6 +16,7 @@ import pytest
 from directories import copy_fixture, fixture_names, touch_all
 from documents import PAGES, ROOT, Block, answer, blocks, code, commands, examples, rows, set_up, shows
 
+import importer
 from importer.cli import cli
 from importer.outcome import Kind, Outcome
 from importer.record import CLOCKS, SHAPING
@@ -98,6 +99,12 @@ def test_options_that_shape_a_run_are_said_to_be_kept_in_the_record() -> None:
     kept = {max(option.opts, key=len) for option in cli.commands["import"].params if option.name in shaping}
     told = {code(row[0]) for row in rows("docs/options.md", "What is logged") if row[2].startswith("record")}
     assert told == kept
+
+
+def test_the_library_reference_has_every_public_name() -> None:
+    page = (ROOT / "docs/library.md").read_text()
+    named = set(re.findall(r"^::: importer\.[\w.]+\.(\w+)$", page, re.MULTILINE))
+    assert named - {"Work", "Undo"} == set(importer.__all__) - {"__version__"}
 
 
 def test_every_note_has_a_row_and_every_row_a_note() -> None:

@@ -18,8 +18,10 @@ from trees import training
 
 from importer.batch import Stop
 from importer.outcome import Kind, Outcome
-from importer.terminal.progress import show_progress
+from importer.survey import Looking
+from importer.terminal.progress import looked, show_progress, show_words
 from importer.terminal.tally import Tally
+from importer.work import gather
 
 
 def on_a_terminal(*words: object) -> str:
@@ -63,6 +65,42 @@ def test_a_log_is_told_every_few_seconds_also_while_one_run_takes_long(monkeypat
         time.sleep(0.5)
     lines = log.getvalue().splitlines()
     assert len(lines) > 2 and set(lines) == {"0/2 runs"}
+
+
+def test_a_log_is_told_how_far_the_look_at_a_tree_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importer.terminal.progress.LINE_SECONDS", 0.05)
+    log = io.StringIO()
+    looking = Looking()
+    with show_words(Console(file=log), lambda: looked(looking), quiet=False):
+        looking.found = 1200
+        time.sleep(0.3)
+        looking.is_searching, looking.surveyed = False, 640
+        time.sleep(0.3)
+    assert list(dict.fromkeys(log.getvalue().splitlines())) == [
+        "searching: 1,200 run directories found",
+        "reading: 640 of 1,200 run directories",
+    ]
+
+
+def test_gather_tells_what_it_found_and_read(tmp_path: Path) -> None:
+    for seed in range(20):
+        training(seed).write(tmp_path / f"train{seed}")
+    looking = Looking()
+    gather([tmp_path], looking=looking)
+    assert looking == Looking(found=20, surveyed=20, is_searching=False)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.5], ids=["short", "long"])
+def test_a_look_that_takes_long_is_told_on_a_terminal_and_leaves_nothing(
+    seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importer.terminal.progress.SHORT_SECONDS", 0.1)
+    screen = io.StringIO()
+    with show_words(Console(file=screen, force_terminal=True), lambda: "12 found", quiet=False):
+        time.sleep(seconds)
+    told, _, after = screen.getvalue().rpartition("12 found")
+    assert bool(told) == bool(seconds)
+    assert not told or "\x1b[1A\x1b[2K" in after  # one up, and that line erased
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from importer.errors import StoreError, YmlfError
-from importer.identity import Presence, look_up
+from importer.identity import Presence, look_up, search_key, unchanged
 from importer.ledger import UNDONE, Import
 from importer.outcome import Kind, exit_status
 from importer.redaction import redact
@@ -16,6 +16,7 @@ from importer.replay import plan_import
 from importer.report import outcome_line, size, utc
 from importer.store.client import Store
 from importer.survey import Survey, read_surveyed
+from importer.terminal.progress import show_words
 from importer.terminal.screen import print_rows
 from importer.undo import ImportedRun, Undo
 from importer.work import Work
@@ -30,10 +31,17 @@ def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
     """One line per run directory; the exit status: 1 when one cannot be read."""
     header = ["generator", "task", "epochs", "size", "newest file", "state", *(["store"] if store else []), "directory"]
     rows = []
-    for told in work.surveys:
-        there = _presence(told, work, store)
-        if terminal.as_json:
-            terminal.write_json(_as_json(told, there))
+    looked_up: list[str] = []
+
+    def words() -> str:
+        return f"looking up: {len(looked_up):,} of {len(work.surveys):,} run directories"
+
+    with show_words(terminal.err, words, quiet=terminal.quiet or store is None, beside_json=terminal.mixes_json):
+        for told in work.surveys:
+            looked_up.append(_presence(told, work, store))
+            if terminal.as_json:
+                terminal.write_json(_as_json(told, looked_up[-1]))
+    for told, there in zip(work.surveys, looked_up, strict=True):
         planned = f"/{told.planned_epochs}" if told.planned_epochs else ""
         cells = [told.generator, told.task or "", f"{told.epochs}{planned}", size(told.bytes),
                  utc(told.modified_ms) if told.modified_ms else "", _state(told)]  # fmt: skip
@@ -67,6 +75,9 @@ def _presence(told: Survey, work: Work, store: Store | None) -> str:
     if store is None:
         return ""
     try:
+        experiment_id = store.experiment_id(told.experiment, create=False)
+        if experiment_id is not None and unchanged(search_key(store, experiment_id, told.key), told.fingerprint):
+            return Presence.SAME.value
         plan = plan_import(read_surveyed(told, work.options), replace(work.options, root=told.root))
         found = look_up(store, plan, store.experiment_id(plan.experiment_name, create=False))
     except StoreError:

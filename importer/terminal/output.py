@@ -47,6 +47,11 @@ class Terminal:
         logging.basicConfig(handlers=[handler])
         logging.getLogger("importer").setLevel(level)
 
+    @property
+    def mixes_json(self) -> bool:
+        """Whether lines of JSON go to the same terminal as progress."""
+        return self.as_json and self.err is self.out
+
     def write_json(self, told: dict[str, object]) -> None:
         """A line of JSON on stdout."""
         from importer.report import dumps
@@ -109,8 +114,7 @@ class Terminal:
             target: IO[str] | None = None
             if report:
                 target = stack.enter_context(_open_report(report))
-            beside_json = self.as_json and self.err is self.out
-            with show_progress(self.err, tally, quiet=self.quiet, beside_json=beside_json) as progress:
+            with show_progress(self.err, tally, quiet=self.quiet, beside_json=self.mixes_json) as progress:
                 for outcome in outcomes:
                     tally.add(outcome)
                     line = outcome_json(outcome)

@@ -1,9 +1,9 @@
-"""How far a batch is: a bar on a terminal, a plain line every few seconds in a log."""
+"""How far a look at a tree and a batch are: a bar on a terminal, a plain line every few seconds in a log."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,7 +12,10 @@ from importer.terminal.tally import Tally
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from importer.survey import Looking
+
 LINE_SECONDS = 5.0
+SHORT_SECONDS = 1.0  # a look that takes no longer is not worth a word
 
 
 class Progress(Protocol):
@@ -24,13 +27,50 @@ class Progress(Protocol):
 
 
 @contextmanager
+def show_words(console: Console, words: Callable[[], str], *, quiet: bool, beside_json: bool = False) -> Iterator[None]:
+    """How far it is, in words that are asked for again and again, where it takes long."""
+    if quiet:
+        yield
+    elif not console.is_terminal or beside_json:
+        with _lines(console, words):
+            yield
+    else:
+        from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task
+        from rich.text import Text
+
+        class Words(ProgressColumn):
+            """Told anew at each turn of the spinner."""
+
+            def render(self, task: Task) -> Text:
+                return Text(words())
+
+        bar = Progress(SpinnerColumn(), Words(), console=console, transient=True)
+        bar.add_task("")
+        starter = threading.Timer(SHORT_SECONDS, bar.start)
+        starter.start()
+        try:
+            yield
+        finally:
+            starter.cancel()
+            starter.join()
+            bar.stop()
+
+
+def looked(looking: Looking) -> str:
+    """How many run directories are found and read."""
+    if looking.is_searching:
+        return f"searching: {looking.found:,} run directories found"
+    return f"reading: {looking.surveyed:,} of {looking.found:,} run directories"
+
+
+@contextmanager
 def show_progress(console: Console, tally: Tally, *, quiet: bool, beside_json: bool = False) -> Iterator[Progress]:
     """A progress that suits where `console` writes; none for a single run, no bar amid lines of JSON."""
     if quiet or tally.total < 2:
         yield lambda tally: None
         return
     if not console.is_terminal or beside_json:
-        with _lines(console, tally):
+        with _lines(console, tally.progress):
             yield lambda tally: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task
@@ -53,13 +93,13 @@ def show_progress(console: Console, tally: Tally, *, quiet: bool, beside_json: b
 
 
 @contextmanager
-def _lines(console: Console, tally: Tally) -> Iterator[None]:
+def _lines(console: Console, words: Callable[[], str]) -> Iterator[None]:
     """A line every few seconds, also while one run takes long."""
     ended = threading.Event()
 
     def tell() -> None:
         while not ended.wait(LINE_SECONDS):
-            console.print(tally.progress(), soft_wrap=True, highlight=False)
+            console.print(words(), soft_wrap=True, highlight=False)
 
     teller = threading.Thread(target=tell, name="ymlf-progress", daemon=True)
     teller.start()
