@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import PurePath
 
 from importer.model import ImportPlan
-from importer.outcome import Kind, Outcome
+from importer.outcome import WROTE, Kind, Outcome
 from importer.redaction import redact
 
 
@@ -71,9 +71,16 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
 
 
-def outcome_line(outcome: Outcome) -> str:
+def kind_words(kind: Kind, *, would: bool = False) -> str:
+    """A kind of outcome for people; `would` for one that is foreseen."""
+    if would and kind in WROTE:
+        return f"would be {kind.value}"
+    return "duplicate" if kind is Kind.DUPLICATE else kind.value
+
+
+def outcome_line(outcome: Outcome, *, would: bool = False) -> str:
     """One outcome for people: what, which, why."""
-    kind = "duplicate" if outcome.kind is Kind.DUPLICATE else outcome.kind.value
+    kind = kind_words(outcome.kind, would=would)
     reason = f"is a copy of {outcome.reason}" if outcome.kind is Kind.DUPLICATE else outcome.reason
     if reason and reason.startswith(outcome.source):
         return redact(f"{kind}: {reason}")

@@ -164,15 +164,25 @@ def import_read_run(
     parent = outcomes[0]
     if parent.run_id is None:
         return outcomes
-    below = replace(options, experiment=parent.experiment_name, run_name=None)
+    below = _of_children(options, parent.experiment_name)
     for child in run.children:
-        below_child = replace(below, empty=True)
-        outcomes.append(
-            carry_out(
-                child, decide(child, store, below_child), store, below_child, import_id, parent_run_id=parent.run_id
-            )
-        )
+        decision = decide(child, store, below)
+        outcomes.append(carry_out(child, decision, store, below, import_id, parent_run_id=parent.run_id))
     return outcomes
+
+
+def decide_all(run: TrainingRun, store: Store, options: ImportOptions) -> list[Decision]:
+    """What an import would do with a run and each of its children, without doing it. Errors: as decide."""
+    decision = decide(run, store, options)
+    if decision.kind not in WROTE and decision.found.run is None:
+        return [decision]
+    below = _of_children(options, decision.plan.experiment_name)
+    return [decision, *(decide(child, store, below) for child in run.children)]
+
+
+def _of_children(options: ImportOptions, experiment_name: str | None) -> ImportOptions:
+    """The options for the iterations of a tune, which are in its experiment even where one ended before an epoch."""
+    return replace(options, experiment=experiment_name, run_name=None, empty=True)
 
 
 def verify_read_run(run: TrainingRun, store: Store, options: ImportOptions, deep: bool | None) -> list[Outcome]:
@@ -203,5 +213,5 @@ def verify_read_run(run: TrainingRun, store: Store, options: ImportOptions, deep
         reason=f"{len(faults)} {'mismatch' if len(faults) == 1 else 'mismatches'}" if faults else None,
         seconds=time.monotonic() - began,
     )
-    below = replace(options, experiment=plan.experiment_name, run_name=None, empty=True)
+    below = _of_children(options, plan.experiment_name)
     return [first, *(outcome for child in run.children for outcome in verify_read_run(child, store, below, deep))]

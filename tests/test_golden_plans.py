@@ -21,7 +21,8 @@ def planned(name: str, here: Path) -> dict[str, object]:
     copy_fixture(name, here / "fixtures")
     answer = ymlf("import", "--dry-run", "--json", f"fixtures/{name}", cwd=here, zone="UTC")
     assert answer.status == 0, answer.err
-    [plan] = answer.told
+    plan, closing = answer.told
+    assert closing["summary"] == {"imported": 1}
     return plan
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from importer.outcome import SOURCE_FAULTS, Kind, Outcome
-from importer.report import outcome_line, size
+from importer.report import kind_words, outcome_line, size
 from importer.terminal.screen import print_table
 
 if TYPE_CHECKING:
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 OF_A_KIND = 5  # directories that were passed over for one reason and are told each; of more, how many
 
 
-def close(terminal: Terminal, tally: Tally, *, few: bool) -> None:
-    """Say what came of a batch, unless quiet or JSON is asked for; `few` were told each already, and whole."""
+def close(terminal: Terminal, tally: Tally, *, few: bool, would: bool = False) -> None:
+    """Say what came, or `would` come, of a batch, unless quiet or JSON is asked for; `few` were told each already."""
     if terminal.as_json or terminal.quiet:
         return
     if not few and not terminal.verbose:
         _tell_passed(terminal, [told for told in tally.told if told.kind not in SOURCE_FAULTS | {Kind.FAILED}])
     if tally.counts.total() > 1:
-        _print_counts(terminal, tally)
+        _print_counts(terminal, tally, would=would)
 
 
 def _tell_passed(terminal: Terminal, passed: Iterable[Outcome]) -> None:
@@ -48,14 +48,16 @@ def _number(outcomes: list[Outcome]) -> str:
     return f"{len(outcomes)} run {'directory' if len(outcomes) == 1 else 'directories'}"
 
 
-def _print_counts(terminal: Terminal, tally: Tally) -> None:
+def _print_counts(terminal: Terminal, tally: Tally, *, would: bool) -> None:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
     for kind, count in sorted(tally.counts.items()):
-        table.add_row(f"{count:>6}", kind.value if kind is not Kind.DUPLICATE else "duplicate")
+        table.add_row(f"{count:>6}", kind_words(kind, would=would))
     print_table(terminal.out, table)
     if tally.points or tally.bytes:
-        terminal.say(f"{tally.points:,} points and {size(tally.bytes)} of artifacts written")
+        written = "would be written" if would else "written"
+        terminal.say(f"{tally.points:,} points and {size(tally.bytes)} of artifacts {written}")
     if tally.undated:
-        terminal.warn(f"note: time-unknown: {tally.undated} of these runs are dated at the import; -v tells which")
+        dated = "would be" if would else "are"
+        terminal.warn(f"note: time-unknown: {tally.undated} of these runs {dated} dated at the import; -v tells which")

@@ -2,43 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from importer.errors import StoreError, YmlfError
-from importer.outcome import Kind, exit_status
+from importer.model import ImportPlan
+from importer.outcome import WROTE, Kind, Outcome, exit_status, of_plan
 from importer.report import plan_as_json
-from importer.single import decide
+from importer.single import decide_all
+from importer.store.client import Store
 from importer.store.opening import open_existing_store
 from importer.survey import read_surveyed
+from importer.terminal.closing import close
 from importer.terminal.facts import print_plan
-from importer.terminal.output import Terminal
+from importer.terminal.output import FEW, Terminal
+from importer.terminal.progress import show_words
+from importer.terminal.tally import Tally
 from importer.work import Work
 
 
 def dry_run_all(terminal: Terminal, work: Work, tracking_uri: str | None) -> int:
     """Plan and look up each run, and say what an import would do; the exit status that it would have now."""
     store = open_existing_store(tracking_uri)
-    kinds = []
-    for settled in work.settled:
-        terminal.tell(settled, 1, None)
-        kinds.append(settled.kind)
+    tally = terminal.tally = Tally.of(work)
+    directories = len(work.surveys) + len(work.settled)
+    few = directories <= FEW
+
+    def words() -> str:
+        return f"looking up: {tally.done:,} of {tally.known:,} runs"
+
+    with show_words(terminal.err, words, quiet=terminal.quiet, beside_json=terminal.mixes_json):
+        for outcome, plan, is_child in _outcomes(work, store):
+            tally.add(outcome)
+            if plan is None or not (few or terminal.as_json):
+                terminal.tell(outcome, directories, None, would=True)
+            elif is_child:  # its plan is in that of the tune
+                continue
+            elif terminal.as_json:
+                terminal.write_json({"would_be": outcome.kind.value, **plan_as_json(plan)})
+            elif not terminal.quiet:
+                print_plan(terminal.out, plan)
+                reason = f" ({outcome.reason})" if outcome.reason else ""
+                terminal.say(f"would be {outcome.kind.value}{reason}")
+    status = exit_status(tally.counts)
+    if terminal.as_json:
+        terminal.write_json(tally.as_json(exit_status=status))
+    close(terminal, tally, few=few, would=True)
+    terminal.tell_none_selected(work)
+    return status
+
+
+def _outcomes(work: Work, store: Store) -> Iterator[tuple[Outcome, ImportPlan | None, bool]]:
+    """What would come of each run, its plan where it has one, and whether it is an iteration of a tune."""
+    yield from ((settled, None, False) for settled in work.settled)
     for told in work.surveys:
         options = replace(work.options, root=told.root)
         try:
-            decision = decide(read_surveyed(told, options), store, options)
+            for at, decision in enumerate(decide_all(read_surveyed(told, options), store, options)):
+                kind, plan = decision.kind, decision.plan
+                outcome = of_plan(kind, plan, wrote=kind in WROTE, reason=decision.reason, hint=decision.hint)
+                yield outcome, plan, at > 0
         except StoreError:
             raise
         except YmlfError as error:
-            terminal.warn(f"error: {error.message}", "red")
-            kinds.append(Kind.REFUSED)
-            continue
-        kinds.append(decision.kind)
-        if terminal.as_json:
-            terminal.write_json({"would_be": decision.kind.value, **plan_as_json(decision.plan)})
-            continue
-        if not terminal.quiet:
-            print_plan(terminal.out, decision.plan)
-        reason = f" ({decision.reason})" if decision.reason else ""
-        terminal.say(f"would be {decision.kind.value}{reason}")
-    terminal.tell_none_selected(work)
-    return exit_status(kinds)
+            yield Outcome(Kind.REFUSED, told.save_dir, error.message, error.hint, key=told.key), None, False

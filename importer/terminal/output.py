@@ -143,7 +143,7 @@ class Terminal:
             if hint:
                 self.warn(f"  hint: {hint}", None)
 
-    def tell(self, outcome: Outcome, total: int, store: Store | None) -> None:
+    def tell(self, outcome: Outcome, total: int, store: Store | None, *, would: bool = False) -> None:
         """One outcome in words: whole for a few, for many only what went wrong or was asked for."""
         from importer.outcome import SOURCE_FAULTS, Kind
         from importer.report import outcome_line
@@ -159,7 +159,7 @@ class Terminal:
             if outcome.hint:
                 self.warn(f"  hint: {outcome.hint}", None)
         elif total <= FEW or self.verbose:
-            self.say(outcome_line(outcome))
+            self.say(outcome_line(outcome, would=would))
         if self.quiet or self.as_json or (total > FEW and not self.verbose) or bad:
             return
         print_notes(self.err, outcome.notes)
