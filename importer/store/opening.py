@@ -57,11 +57,16 @@ def load_mlflow() -> None:
     """
     set_variables()
     check_variables()
-    level = os.environ[LOGGING_LEVEL].upper()
     from mlflow.environment_variables import MLFLOW_TRACKING_INSECURE_TLS
 
     if MLFLOW_TRACKING_INSECURE_TLS.get():
         _tell_of_unchecked_tls()
+    quiet_loggers()
+
+
+def quiet_loggers() -> None:
+    """What MLflow and its libraries log is told as loud as MLFLOW_LOGGING_LEVEL says, errors only by default."""
+    level = os.environ[LOGGING_LEVEL].upper()
     for name in ("mlflow", "alembic", "psycopg", "urllib3"):
         logging.getLogger(name).setLevel(level)
     if level == "ERROR":

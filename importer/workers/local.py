@@ -15,7 +15,7 @@ from importer.store.variables import set_variables
 
 SERVER_THREADS = 4  # a server is the limit; more threads than this gain nothing
 LOADED = ("importer.workers.jobs",)  # once, before processes are made
-LOADED_FOR_A_DATABASE = ("mlflow", "mlflow.store.tracking.sqlalchemy_store")
+LOADED_WITH_MLFLOW = (*LOADED, "importer.workers.loaded")
 FEW_RUNS = 8  # below this, starting processes costs more than they save
 
 
@@ -38,7 +38,7 @@ def local_executor(jobs: int, *, threads: bool, with_mlflow: bool = True) -> Ite
         methods = multiprocessing.get_all_start_methods()
         context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
-            context.set_forkserver_preload([*LOADED, *(LOADED_FOR_A_DATABASE if with_mlflow else ())])
+            context.set_forkserver_preload(list(LOADED_WITH_MLFLOW if with_mlflow else LOADED))
         pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=begin_worker)
     try:
         if isinstance(pool, ProcessPoolExecutor):
