@@ -13,7 +13,7 @@ from importer.ledger import new_import_id
 from importer.model import ImportOptions, TrainingRun
 from importer.outcome import Kind, Outcome
 from importer.selection import Selection
-from importer.single import import_read_run, verify_read_run
+from importer.single import import_with_children, verify_with_children
 from importer.sources.archives import UnpackedPath
 from importer.sources.opening import PathLike, open_source
 from importer.store.opening import open_store
@@ -53,7 +53,7 @@ def import_run(save_dir: PathLike, *, tracking_uri: str | None = None, options: 
     options = replace(options, keep_active=options.keep_active or keep_run_active())
     run = read_run(save_dir, follow_symlinks=options.follow_symlinks)
     store = open_store(tracking_uri)
-    return import_read_run(run, store, options, options.import_id or new_import_id())[0]
+    return import_with_children(run, store, options, options.import_id or new_import_id())[0]
 
 
 def import_many(
@@ -90,7 +90,7 @@ def verify_run(
     run = save_dir
     if not isinstance(run, TrainingRun):
         run = read_run(run, follow_symlinks=options.follow_symlinks)
-    outcomes = verify_read_run(run, open_store(tracking_uri), options, deep)
+    outcomes = verify_with_children(run, open_store(tracking_uri), options, deep)
     missing = [f"run: {told.reason}" for told in outcomes if told.kind is Kind.MISSING]
     return [*missing, *(mismatch for told in outcomes for mismatch in told.mismatches)]
 

@@ -16,7 +16,7 @@ from importer.errors import StoreError, UsageError
 from importer.model import ImportOptions
 from importer.outcome import SOURCE_FAULTS, Kind, Outcome
 from importer.store.opening import open_store
-from importer.survey import Survey
+from importer.survey import Survey, iterations_of
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ STORE_FAILURES = 3  # in a row, before one probe decides whether the batch goes 
 BUSY_SECONDS = 1.0  # before looking again at what another import was writing
 PATIENCE = 20  # looks
 
-Job = Callable[[Survey, str, ImportOptions], list[Outcome]]
+Job = Callable[[Survey, str, ImportOptions], Outcome]
 Engine = Callable[[], AbstractContextManager[Executor]]
 
 
@@ -108,7 +108,7 @@ class Batch:
 
     def _drain(self, executor: Executor, jobs: int, fail_fast: bool) -> Iterator[Outcome]:
         """Keep the workers busy until nothing waits, or until nothing new may begin and the last run is done."""
-        running: dict[Future[list[Outcome]], Survey] = {}
+        running: dict[Future[Outcome], Survey] = {}
         while True:
             jobs = getattr(executor, "jobs", jobs)  # a cluster grows and shrinks
             while self.waiting and len(running) < 2 * jobs and not self._ending() and not self.lost:
@@ -124,30 +124,36 @@ class Batch:
             done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
             for future in done:
                 told = running.pop(future)
-                outcomes = self._result(future, told)
-                if outcomes and outcomes[0].kind is Kind.BUSY:
+                outcome = self._result(future, told)
+                if outcome is None:
+                    continue
+                if outcome.kind is Kind.BUSY:
                     self._put_off(told)
                     continue
-                yield from outcomes
-                self._judge({outcome.kind for outcome in outcomes}, fail_fast)
+                yield outcome
+                self._judge(outcome.kind, fail_fast)
+                if told.runs > 1 and outcome.run_id is not None:
+                    below = iterations_of(told, outcome.run_id, outcome.experiment_name or told.experiment)
+                    self.waiting.extendleft(reversed(below))
 
-    def _result(self, future: Future[list[Outcome]], told: Survey) -> list[Outcome]:
+    def _result(self, future: Future[Outcome], told: Survey) -> Outcome | None:
+        """The outcome; None where the worker died."""
         try:
             return future.result()
         except BrokenProcessPool:
             self.lost.append(told)
-            return []
+            return None
         except Exception as error:
             log.exception("%s: unexpected error", told.save_dir)
-            return [_outcome(Kind.FAILED, told, f"a bug in ymlf: {type(error).__name__}: {error}", "please report it")]
+            return _outcome(Kind.FAILED, told, f"a bug in ymlf: {type(error).__name__}: {error}", "please report it")
 
-    def _judge(self, kinds: set[Kind], fail_fast: bool) -> None:
-        self.failed_in_a_row = self.failed_in_a_row + 1 if Kind.FAILED in kinds else 0
+    def _judge(self, kind: Kind, fail_fast: bool) -> None:
+        self.failed_in_a_row = self.failed_in_a_row + 1 if kind is Kind.FAILED else 0
         if self.failed_in_a_row >= STORE_FAILURES:
             self.failed_in_a_row = 0
             if not _answers(self.uri):
                 self.ended = "the store does not answer"
-        if fail_fast and kinds & (SOURCE_FAULTS | {Kind.FAILED}):
+        if fail_fast and kind in SOURCE_FAULTS | {Kind.FAILED}:
             self.ended = "--fail-fast"
 
 

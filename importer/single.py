@@ -156,19 +156,29 @@ def carry_out(
 
 
 def import_read_run(
-    run: TrainingRun, store: Store, options: ImportOptions, import_id: str, runs: list[Run] | None = None
-) -> list[Outcome]:
-    """The outcomes of a run and of its children, a tune's iterations, which become nested runs of one experiment."""
+    run: TrainingRun,
+    store: Store,
+    options: ImportOptions,
+    import_id: str,
+    runs: list[Run] | None = None,
+    *,
+    parent_run_id: str | None = None,
+) -> Outcome:
+    """The outcome of importing one run, without the iterations of a tune; `runs` as in decide. Errors: StoreError."""
     decision = decide(run, store, options, runs)
-    outcomes = [carry_out(run, decision, store, options, import_id)]
-    parent = outcomes[0]
+    return carry_out(run, decision, store, options, import_id, parent_run_id=parent_run_id)
+
+
+def import_with_children(run: TrainingRun, store: Store, options: ImportOptions, import_id: str) -> list[Outcome]:
+    """The outcomes of a run and of its children, a tune's iterations, which become nested runs of one experiment."""
+    parent = import_read_run(run, store, options, import_id)
     if parent.run_id is None:
-        return outcomes
-    below = _of_children(options, parent.experiment_name)
-    for child in run.children:
-        decision = decide(child, store, below)
-        outcomes.append(carry_out(child, decision, store, below, import_id, parent_run_id=parent.run_id))
-    return outcomes
+        return [parent]
+    below = of_children(options, parent.experiment_name)
+    return [
+        parent,
+        *(import_read_run(child, store, below, import_id, parent_run_id=parent.run_id) for child in run.children),
+    ]
 
 
 def decide_all(run: TrainingRun, store: Store, options: ImportOptions) -> list[Decision]:
@@ -176,34 +186,43 @@ def decide_all(run: TrainingRun, store: Store, options: ImportOptions) -> list[D
     decision = decide(run, store, options)
     if decision.kind not in WROTE and decision.found.run is None:
         return [decision]
-    below = _of_children(options, decision.plan.experiment_name)
+    below = of_children(options, decision.plan.experiment_name)
     return [decision, *(decide(child, store, below) for child in run.children)]
 
 
-def _of_children(options: ImportOptions, experiment_name: str | None) -> ImportOptions:
+def of_children(options: ImportOptions, experiment_name: str | None) -> ImportOptions:
     """The options for the iterations of a tune, which are in its experiment even where one ended before an epoch."""
     return replace(options, experiment=experiment_name, run_name=None, empty=True)
 
 
-def verify_read_run(run: TrainingRun, store: Store, options: ImportOptions, deep: bool | None) -> list[Outcome]:
+def verify_with_children(run: TrainingRun, store: Store, options: ImportOptions, deep: bool | None) -> list[Outcome]:
     """How a run and its children compare with what the store holds. Errors: StoreError, PlanError."""
+    parent = verify_read_run(run, store, options, deep)
+    if parent.run_id is None:
+        return [parent]
+    below = of_children(options, parent.experiment_name)
+    return [parent, *(verify_read_run(child, store, below, deep) for child in run.children)]
+
+
+def verify_read_run(run: TrainingRun, store: Store, options: ImportOptions, deep: bool | None) -> Outcome:
+    """How one run compares with what the store holds. Errors: StoreError, PlanError."""
     began = time.monotonic()
     plan = plan_import(run, options)
     experiment_id = store.experiment_id(plan.experiment_name, create=False)
     with failures("looking the run up"):
         runs = search_key(store, experiment_id, plan.key) if experiment_id else []
     if not len(run.epochs) and not runs:
-        return [of_plan(Kind.NO_EPOCHS, plan, reason=_no_epochs(run))]
+        return of_plan(Kind.NO_EPOCHS, plan, reason=_no_epochs(run))
     if not runs:
         where = f"experiment {plan.experiment_name!r} of {store.shown_uri} has no run of it"
-        return [of_plan(Kind.MISSING, plan, reason=where, hint="import it first, or name its --experiment")]
+        return of_plan(Kind.MISSING, plan, reason=where, hint="import it first, or name its --experiment")
     found = look_up(store, plan, experiment_id, with_live=True)
     assert found.run is not None  # noqa: S101  the search above had one
     others = [other.info.run_id for other in runs if other.info.run_id != found.run.info.run_id]
     faults = [f"run {run_id}: a second run of this training" for run_id in others]
     plan = plan_import(run, options, recorded=found.record)
     faults += [str(mismatch) for mismatch in compare(store, plan, found.run, deep=deep)]
-    first = of_plan(
+    return of_plan(
         Kind.MISMATCH if faults else Kind.VERIFIED,
         plan,
         wrote=True,
@@ -213,5 +232,3 @@ def verify_read_run(run: TrainingRun, store: Store, options: ImportOptions, deep
         reason=f"{len(faults)} {'mismatch' if len(faults) == 1 else 'mismatches'}" if faults else None,
         seconds=time.monotonic() - began,
     )
-    below = _of_children(options, plan.experiment_name)
-    return [first, *(outcome for child in run.children for outcome in verify_read_run(child, store, below, deep))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -39,6 +40,9 @@ class Survey:
     location: Path | None = None  # where to read it: `save_dir` is what people are shown
     children: tuple[str, ...] = ()  # directories that are imported as its children
     runs: int = 1  # that an import makes of it: a tune's iterations are runs of their own
+    child: int | None = None  # of a tune: which of its iterations is meant
+    parent_run_id: str | None = None
+    reading: str = ""  # names what the iterations of a tune share: it is read once by each worker
     segment: int | None = None
     refused: str | None = None
     hint: str | None = None
@@ -77,6 +81,19 @@ def read_surveyed(found: Survey, options: ImportOptions) -> TrainingRun:
     """The whole of a training that was surveyed. Errors: RunDirError."""
     location = fresh(found.location or Path(found.save_dir))
     return read_run(location, follow_symlinks=options.follow_symlinks, segment=found.segment)
+
+
+def iterations_of(tune: Survey, parent_run_id: str, experiment: str) -> list[Survey]:
+    """Each iteration of a tune that was imported, to be gone on with by itself."""
+    below = replace(
+        tune,
+        parent_run_id=parent_run_id,
+        experiment=experiment,
+        runs=1,
+        children=(),
+        reading=secrets.token_hex(8),
+    )
+    return [replace(below, child=at) for at in range(tune.runs - 1)]
 
 
 def anywhere(found: Survey) -> Survey:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from importer.batch import Batch, Engine, Stop, not_tried
+from importer.batch import Batch, Engine, Job, Stop, not_tried
 from importer.callbacks import keep_run_active
 from importer.discover import FoundRun, find_runs
 from importer.errors import RunDirError, StoreError, UsageError
@@ -203,7 +203,7 @@ def verify_work(
 
 
 def _run(
-    job: Callable[[Survey, str, ImportOptions], list[Outcome]],
+    job: Job,
     surveys: Sequence[Survey],
     store: Store,
     options: ImportOptions,
@@ -212,7 +212,8 @@ def _run(
     fail_fast: bool,
 ) -> Iterator[Outcome]:
     workers = workers or Workers()
-    jobs = workers.jobs or default_jobs(is_server=store.is_server, is_sqlite=store.is_sqlite, runs=len(surveys))
+    runs = sum(told.runs for told in surveys)
+    jobs = workers.jobs or default_jobs(is_server=store.is_server, is_sqlite=store.is_sqlite, runs=runs)
     uri = store.uri
     engine: Engine = partial(local_executor, jobs, threads=store.is_server)
     if workers.dask is not None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from command import ymlf
+from directories import tune_table
 from services.process import wait_until
 from trees import active, assert_whole, small_tree
 
@@ -197,11 +198,30 @@ def test_the_run_of_a_worker_that_is_killed_is_tried_again(tree: Path, empty_sto
     assert_whole(empty_store, tree, RUNS)
 
 
-def dies_of_poison(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
+def test_a_signal_amid_a_tune_lets_its_iterations_in_hand_finish_and_leaves_the_rest(
+    tmp_path: Path, empty_store: str
+) -> None:
+    runs = 1 + MANY_RUNS
+    tune_table(tmp_path / "tune", [number / 100 for number in range(MANY_RUNS)])
+    with begin(tmp_path / "tune", uri=empty_store) as begun:
+        begun.wait_for(5)
+        begun.process.send_signal(signal.SIGTERM)
+        assert begun.end() == 143
+    counted = begun.told[-1]["summary"]
+    assert isinstance(counted, dict) and counted["not tried"] > 10 and sum(counted.values()) == runs
+    assert {run.data.tags["ymlf.state"] for run in active(empty_store)} == {"complete"}
+    again = ymlf("import", tmp_path / "tune", "--tracking-uri", empty_store, "--json")
+    assert again.told[-1]["summary"] == {"already there": counted["imported"], "imported": runs - counted["imported"]}
+    [parent] = [run for run in active(empty_store) if "mlflow.parentRunId" not in run.data.tags]
+    below = {run.data.tags.get("mlflow.parentRunId") for run in active(empty_store)} - {None}
+    assert (len(active(empty_store)), below) == (runs, {parent.info.run_id})
+
+
+def dies_of_poison(told: Survey, uri: str, options: ImportOptions) -> Outcome:
     """A job, done by a worker."""
     if told.save_dir == "poison":
         os._exit(9)
-    return [Outcome(Kind.IMPORTED, told.save_dir)]
+    return Outcome(Kind.IMPORTED, told.save_dir)
 
 
 def test_a_run_that_kills_its_workers_fails_alone() -> None:

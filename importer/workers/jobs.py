@@ -5,15 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from importer.errors import StoreError, YmlfError
+from importer.errors import RunDirError, StoreError, YmlfError
 from importer.identity import RECORD, search_key, unchanged
-from importer.model import ImportOptions
+from importer.model import ImportOptions, TrainingRun
 from importer.outcome import Kind, Outcome
 from importer.record import load_record, not_applied
-from importer.single import import_read_run, imported_without, verify_read_run
+from importer.single import import_read_run, imported_without, of_children, verify_read_run
 from importer.store.client import Store
 from importer.store.failures import failures, twice
 from importer.store.opening import open_store
@@ -28,43 +29,66 @@ _stores: dict[str, Store] = {}
 
 _stores_lock = threading.Lock()
 
+_tune: dict[str, TrainingRun] = {}  # the one whose iterations are in hand, by the name of its reading
 
-def import_one(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
-    """The outcome of importing one surveyed directory, and its children's. Nothing is raised but bugs."""
-    options = replace(options, root=told.root)
-    try:
-        return twice(lambda: _import_or_pass(told, uri, options))  # identity finds what the first try left
-    except StoreError as error:
-        return [Outcome(Kind.FAILED, told.save_dir, error.message, error.hint, key=told.key)]
-    except YmlfError as error:
-        return [Outcome(Kind.REFUSED, told.save_dir, error.message, error.hint, key=told.key)]
+_tune_lock = threading.Lock()
 
 
-def _import_or_pass(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
+def import_one(told: Survey, uri: str, options: ImportOptions) -> Outcome:
+    """The outcome of importing one surveyed directory, or one iteration of a tune. Nothing is raised but bugs."""
+    return _settled(told, lambda: _import_or_pass(told, uri, replace(options, root=told.root)))
+
+
+def _import_or_pass(told: Survey, uri: str, options: ImportOptions) -> Outcome:
     began = time.monotonic()
     store = worker_store(uri)
-    runs = None
-    if told.family != "tune":  # whose children are to be looked at, too
-        experiment_id = store.experiment_id(told.experiment, create=False)
-        with failures("looking the run up"):
-            runs = search_key(store, experiment_id, told.key) if experiment_id is not None else []
-        if (there := _there_already(told, runs, options)) is not None:
-            return [replace(there, seconds=time.monotonic() - began)]
-    run = read_surveyed(told, options)
+    import_id = options.import_id or ""
+    if told.child is not None:
+        child, below = _iteration(told, options)
+        return import_read_run(child, store, below, import_id, parent_run_id=told.parent_run_id)
+    experiment_id = store.experiment_id(told.experiment, create=False)
+    runs: list[Run] | None
+    with failures("looking the run up"):
+        runs = search_key(store, experiment_id, told.key) if experiment_id is not None else []
+    if (there := _there_already(told, runs, options)) is not None:
+        return replace(there, seconds=time.monotonic() - began)
     if needs_date(options.experiment):
         runs = None  # the survey could not tell the experiment
-    return import_read_run(run, store, options, options.import_id or "", runs)
+    return import_read_run(read_surveyed(told, options), store, options, import_id, runs)
 
 
-def verify_one(told: Survey, uri: str, options: ImportOptions) -> list[Outcome]:
-    """How one surveyed directory compares with the store. Nothing is raised but bugs."""
-    options = replace(options, root=told.root)
+def verify_one(told: Survey, uri: str, options: ImportOptions) -> Outcome:
+    """How one surveyed directory, or iteration of a tune, compares with the store. Nothing is raised but bugs."""
+    return _settled(told, lambda: _verify(told, uri, replace(options, root=told.root)))
+
+
+def _verify(told: Survey, uri: str, options: ImportOptions) -> Outcome:
+    if told.child is not None:
+        child, below = _iteration(told, options)
+        return verify_read_run(child, worker_store(uri), below, options.deep)
+    return verify_read_run(read_surveyed(told, options), worker_store(uri), options, options.deep)
+
+
+def _settled(told: Survey, work: Callable[[], Outcome]) -> Outcome:
     try:
-        return twice(lambda: verify_read_run(read_surveyed(told, options), worker_store(uri), options, options.deep))
+        return twice(work)  # identity finds what the first try left
     except StoreError as error:
-        return [Outcome(Kind.FAILED, told.save_dir, error.message, error.hint)]
+        return Outcome(Kind.FAILED, told.save_dir, error.message, error.hint, key=told.key)
     except YmlfError as error:
-        return [Outcome(Kind.REFUSED, told.save_dir, error.message, error.hint)]
+        return Outcome(Kind.REFUSED, told.save_dir, error.message, error.hint, key=told.key)
+
+
+def _iteration(told: Survey, options: ImportOptions) -> tuple[TrainingRun, ImportOptions]:
+    """An iteration of a tune, which is read once for all of them, and the options for it."""
+    assert told.child is not None  # noqa: S101  for mypy
+    with _tune_lock:
+        if told.reading not in _tune:
+            _tune.clear()
+            _tune[told.reading] = read_surveyed(told, options)
+        children = _tune[told.reading].children
+    if told.child >= len(children):
+        raise RunDirError(f"{told.save_dir}: has fewer iterations than when it was looked at", hint="import it again")
+    return children[told.child], of_children(options, told.experiment)
 
 
 def _there_already(told: Survey, runs: list[Run], options: ImportOptions) -> Outcome | None:
