@@ -142,7 +142,7 @@ def scan(paths: tuple[str, ...], as_json: bool, **given: Any) -> None:
     terminal = _terminal(given, as_json)
     work = _gather(terminal, paths, given)
     asked = given["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
-    store = open_existing_store(asked, required=True) if asked else None
+    store = open_existing_store(asked, required=given["tracking_uri"] is not None) if asked else None
     sys.exit(list_runs(terminal, work, store))
 
 

@@ -116,10 +116,11 @@ def is_being_written(run: Run) -> bool:
         return False
 
 
-def search_key(store: Store, experiment_id: str, key: str, *, but: str | None = None) -> list[Run]:
-    """The active runs of an experiment that carry a key, but for the run of the id `but`."""
+def search_key(store: Store, experiment_id: str | list[str], key: str, *, but: str | None = None) -> list[Run]:
+    """The active runs of an experiment, or of several, that carry a key, but for the run of the id `but`."""
+    experiment_ids = [experiment_id] if isinstance(experiment_id, str) else experiment_id
     condition = f"tags.`{KEY}` = '{key}'" + (f" and attributes.run_id != '{but}'" if but else "")
-    return list(store.client.search_runs([experiment_id], condition, max_results=50))
+    return list(store.client.search_runs(experiment_ids, condition, max_results=50))
 
 
 def unchanged(runs: list[Run], fingerprint: str) -> Run | None:

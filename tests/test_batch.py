@@ -432,6 +432,23 @@ def test_scan_makes_no_store(tree: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "new.db").exists()
 
 
+def test_scan_names_the_experiment_to_which_a_training_was_imported(tree: Path, empty_store: str) -> None:
+    imported(tree / "train2", "--experiment", "archive", uri=empty_store)
+    told = by_name(ymlf("scan", tree, "--json", "--tracking-uri", empty_store))
+    assert (told["train2"]["store"], told["train3"]["store"]) == ("not there, but in archive", "not there")
+    told = by_name(ymlf("scan", tree, "--json", "--tracking-uri", empty_store, "--experiment", "archive"))
+    assert (told["train2"]["store"], told["train3"]["store"]) == ("already there", "not there")
+
+
+def test_scan_before_the_first_import_takes_a_store_of_the_environment_for_empty(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/new.db")
+    answer = ymlf("scan", tree, "--json")
+    assert (answer.status, {told["store"] for told in answer.told}) == (0, {"not there"})
+    assert not (tmp_path / "new.db").exists()
+
+
 # Imports and undo
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from importer.errors import StoreError, YmlfError
 from importer.identity import Presence, look_up, search_key, unchanged
-from importer.ledger import UNDONE, Import
+from importer.ledger import UNDONE, Import, all_experiments
 from importer.outcome import Kind, exit_status
 from importer.redaction import redact
 from importer.replay import plan_import
 from importer.report import outcome_line, size, utc
-from importer.store.client import Store
+from importer.store.client import EmptyStore, Store
+from importer.store.failures import failures
 from importer.survey import Survey, read_surveyed
 from importer.terminal.progress import show_words
 from importer.terminal.screen import print_rows
@@ -32,13 +33,14 @@ def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
     header = ["generator", "task", "epochs", "size", "newest file", "state", *(["store"] if store else []), "directory"]
     rows = []
     looked_up: list[str] = []
+    experiments = _experiments(store)
 
     def words() -> str:
         return f"looking up: {len(looked_up):,} of {len(work.surveys):,} run directories"
 
     with show_words(terminal.err, words, quiet=terminal.quiet or store is None, beside_json=terminal.mixes_json):
         for told in work.surveys:
-            looked_up.append(_presence(told, work, store))
+            looked_up.append(_presence(told, work, store, experiments))
             if terminal.as_json:
                 terminal.write_json(_as_json(told, looked_up[-1]))
     for told, there in zip(work.surveys, looked_up, strict=True):
@@ -71,20 +73,35 @@ def _state(told: Survey) -> str:
     return "all epochs" if told.planned_epochs is not None and told.epochs >= told.planned_epochs else "ended early"
 
 
-def _presence(told: Survey, work: Work, store: Store | None) -> str:
+def _experiments(store: Store | None) -> dict[str, str]:
+    """The names of a store's experiments by their ids."""
+    if store is None or isinstance(store, EmptyStore):
+        return {}
+    with failures("looking for experiments"):
+        return {str(found.experiment_id): str(found.name) for found in all_experiments(store)}
+
+
+def _presence(told: Survey, work: Work, store: Store | None, experiments: Mapping[str, str]) -> str:
     if store is None:
         return ""
     try:
         experiment_id = store.experiment_id(told.experiment, create=False)
-        if experiment_id is not None and unchanged(search_key(store, experiment_id, told.key), told.fingerprint):
-            return Presence.SAME.value
+        if experiment_id is not None:
+            with failures("looking the run up"):
+                if unchanged(search_key(store, experiment_id, told.key), told.fingerprint) is not None:
+                    return Presence.SAME.value
         plan = plan_import(read_surveyed(told, work.options), replace(work.options, root=told.root))
         found = look_up(store, plan, store.experiment_id(plan.experiment_name, create=False))
+        if found.presence is not Presence.ABSENT:
+            return str(found.presence.value)
+        with failures("looking the run up"):
+            elsewhere = search_key(store, list(experiments), plan.key) if experiments else []
     except StoreError:
         raise
     except YmlfError as error:
         return f"cannot be imported: {error.message}"
-    return found.presence.value if found.presence is not Presence.ABSENT else "not there"
+    names = sorted({experiments[run.info.experiment_id] for run in elsewhere})
+    return f"not there, but in {', '.join(names)}" if names else "not there"
 
 
 def _as_json(told: Survey, there: str) -> dict[str, object]:
