@@ -231,7 +231,8 @@ def test_a_run_is_not_thinned_out_by_a_network_that_keeps_its_checkpoint_back(
         proxy.script = lambda method, path, index: "500" if path.endswith("last.pt") else None
         answer = ymlf_process("import", url, "--tracking-uri", sqlite_uri, env=through(proxy))
     assert answer.status == 3
-    assert answer.err.startswith("error: s3://kept-back/train/weights/last.pt: ")
+    [error] = [line for line in answer.err.splitlines() if line.startswith("error: ")]  # after lines of progress
+    assert error.startswith("error: s3://kept-back/train/weights/last.pt: ")
     assert untouched(sqlite_uri)
 
 

@@ -54,6 +54,8 @@ def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
             facts = {name: value for name, value in outcome.as_json().items() if name not in ("outcome", "seconds")}
             terminal.write_json({**facts, "state": state})
         rows.append(["", "", "", "", "", state, *([""] if store else []), outcome_line(outcome).partition(": ")[2]])
+    if isinstance(store, EmptyStore) and not terminal.quiet:
+        terminal.warn(f"note: {store.shown_uri} is not there yet", None)
     if not terminal.as_json and not terminal.quiet:
         if rows:
             print_rows(terminal.out, header, rows, folded=len(header) - 1, title=len(header) - 1)
