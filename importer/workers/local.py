@@ -13,7 +13,7 @@ from pathlib import Path
 
 from importer.store.variables import set_variables
 
-SERVER_THREADS = 4  # a server is the limit; more threads than this gain nothing
+SERVER_THREADS = 4  # a server is the limit: eight threads gain a fifth, and leave others less of it
 LOADED = ("importer.workers.jobs",)  # once, before processes are made
 LOADED_WITH_MLFLOW = (*LOADED, "importer.workers.loaded")
 FEW_RUNS = 8  # below this, starting processes costs more than they save
