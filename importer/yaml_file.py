@@ -15,6 +15,7 @@ MAX_BYTES = 1_000_000  # the largest args.yaml seen has 5 kB
 LFS_POINTER = b"version https://git-lfs"  # how it begins
 MAX_DEPTH = 40
 MAX_NODES = 20_000
+TOO_DEEP = "exceeded maximum nesting depth"  # what libyaml 0.2.6 and later says of a depth that it refuses
 MAX_DIGITS = 400  # of a number; PyYAML takes 1:1:1... for base 60, in time that grows with the square
 
 _NUMBER = re.compile(r"[-+]?[0-9][-+0-9_.:eE]*")
@@ -40,9 +41,13 @@ def read_yaml(path: Path) -> tuple[dict[str, object], list[Note]]:
     try:
         _check_shape(text, path)
         loaded = yaml.load(text, Loader=_Loader)  # noqa: S506  a safe loader, C or Python
+    except RecursionError as error:
+        raise _beyond(path) from error
     except yaml.YAMLError as error:
+        if getattr(error, "problem", None) == TOO_DEEP:
+            raise _beyond(path) from error
         raise RunDirError(f"{path}: {_sentence(error)}", hint=_yaml_hint(text)) from error
-    except (ValueError, OverflowError, RecursionError, TypeError, AttributeError) as error:
+    except (ValueError, OverflowError, TypeError, AttributeError) as error:
         # A timestamp of month 13, an integer of 5,000 digits: the resolver matches, the constructor fails.
         raise RunDirError(f"{path}: a value cannot be read: {error}", hint="mend the value or quote it") from error
     if loaded is None:
