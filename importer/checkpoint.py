@@ -111,14 +111,14 @@ def _results(plain: Plain, value: object) -> dict[str, tuple[float, ...]]:
     if sum(len(cells) for cells in value.values() if isinstance(cells, list)) > MAX_CELLS:
         raise PickleHostileError(f"train_results has more than {MAX_CELLS:,} values")
     for name, cells in value.items():
-        if isinstance(cells, list):
-            if all(type(cell) is float for cell in cells):
-                columns[str(plain(name)).strip()] = tuple(cells)
-                continue
-            numbers = tuple([_cell(plain, cell) for cell in cells])
-            if None not in numbers:
-                columns[str(plain(name)).strip()] = tuple([cell for cell in numbers if cell is not None])
+        if isinstance(cells, list) and (numbers := _column(plain, cells)) is not None:
+            columns[str(plain(name)).strip()] = numbers
     return columns
+
+
+def _column(plain: Plain, cells: list[object]) -> tuple[float, ...] | None:
+    numbers = [cell if type(cell) is float else _cell(plain, cell) for cell in cells]
+    return None if None in numbers else tuple([cell for cell in numbers if cell is not None])
 
 
 def _cell(plain: Plain, cell: object) -> float | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from itertools import chain
 
 from importer.pt.inert_pickle import (
     LONG_STRING,
@@ -77,6 +78,16 @@ def _number(layout: str) -> _Handler:
         machine.pos += size
 
     return handler
+
+
+def _floats(machine: Machine) -> None:
+    """A number and those that follow it at once, for a checkpoint holds its whole table of results."""
+    data, start = machine.data, machine.pos - 1  # of its opcode
+    end = start + 9
+    while data[end : end + 1] == b"G":
+        end += 9
+    machine.stack.extend(chain.from_iterable(struct.iter_unpack(">xd", data[start:end])))
+    machine.pos = end
 
 
 def _read_size(machine: Machine, layout: str) -> int:
@@ -242,7 +253,7 @@ def _table() -> list[_Handler]:
         b"}": lambda machine: machine.stack.append({}),
         b"]": lambda machine: machine.stack.append([]),
         b"\x8f": lambda machine: machine.stack.append([]),
-        b"K": _number("B"), b"M": _number("<H"), b"J": _number("<i"), b"G": _number(">d"),
+        b"K": _number("B"), b"M": _number("<H"), b"J": _number("<i"), b"G": _floats,
         b"\x8a": _long("B"), b"\x8b": _long("<i"), b"I": _int_line, b"L": _int_line, b"F": _float_line,
         b"X": _string("<I", "utf-8"), b"\x8c": _string("B", "utf-8"), b"\x8d": _string("<Q", "utf-8"),
         b"U": _string("B", "latin-1"), b"T": _string("<i", "latin-1"), b"S": _text_line, b"V": _text_line,
