@@ -35,9 +35,10 @@ from services.mlflow_server import mlflow_server
 from services.postgres import postgres
 
 from importer import plan_import, read_run
+from importer.gathering import gather
 from importer.model import Artifact, ImportOptions, ImportPlan
 from importer.store.opening import open_store
-from importer.work import Workers, gather, import_work
+from importer.work import Workers, import_work
 from importer.workers.own_process import LOOKED_FOR, settle_in
 
 EXPERIMENT = "bench"

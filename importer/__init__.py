@@ -18,7 +18,8 @@ _HOMES = {
     "verify_run": "importer.api",
     "undo_import": "importer.api",
     "carry_out_undo": "importer.undo",
-    "gather": "importer.work",
+    "gather": "importer.gathering",
+    "check_import": "importer.work",
     "import_work": "importer.work",
     "verify_work": "importer.work",
     "list_imports": "importer.ledger",
@@ -59,6 +60,7 @@ __all__ = [
     "YmlfError",
     "__version__",
     "carry_out_undo",
+    "check_import",
     "find_runs",
     "gather",
     "import_many",
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
     from importer.api import import_many, import_run, read_run, undo_import, verify_run
     from importer.discover import find_runs
     from importer.errors import PlanError, RunDirError, StoreError, UsageError, YmlfError
+    from importer.gathering import gather
     from importer.ledger import list_imports
     from importer.model import ImportOptions, ImportPlan, MetricPoint, Note, TrainingRun
     from importer.outcome import Kind, Outcome
@@ -87,7 +90,7 @@ if TYPE_CHECKING:
     from importer.store.opening import open_existing_store, open_store
     from importer.survey import Looking
     from importer.undo import carry_out_undo, plan_undo
-    from importer.work import Workers, gather, import_work, verify_work
+    from importer.work import Workers, check_import, import_work, verify_work
 
 
 def __getattr__(name: str) -> object:

@@ -9,7 +9,8 @@ from importer import readers
 from importer.callbacks import keep_run_active
 from importer.discover import find_runs
 from importer.errors import RunDirError
-from importer.ledger import new_import_id
+from importer.gathering import gather
+from importer.ledger import check_import_id, new_import_id
 from importer.model import ImportOptions, TrainingRun
 from importer.outcome import Kind, Outcome
 from importer.selection import Selection
@@ -17,9 +18,9 @@ from importer.single import import_with_children, verify_with_children
 from importer.sources.archives import UnpackedPath
 from importer.sources.opening import PathLike, open_source
 from importer.store.opening import open_store
-from importer.templates import check_template
+from importer.templates import check_templates
 from importer.undo import Undo, carry_out_undo, plan_undo
-from importer.work import Workers, gather, import_work
+from importer.work import Workers, import_work
 
 
 def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | None = None) -> TrainingRun:
@@ -30,14 +31,14 @@ def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | N
     Errors: RunDirError when there is no run directory, which names those below, or it cannot be read as one.
     """
     root = open_source(place)
-    below = find_runs([root], follow_symlinks=follow_symlinks)
-    found = next(below, None)
-    if found is not None and (found.save_dir == root or (isinstance(root, UnpackedPath) and next(below, None) is None)):
-        return readers.read_run(found.save_dir, follow_symlinks=follow_symlinks, segment=segment)
+    found = find_runs([root], follow_symlinks=follow_symlinks)
+    first = next(found, None)
+    others = list(found) if first is not None and first.save_dir != root else []
+    if first is not None and (first.save_dir == root or (isinstance(root, UnpackedPath) and not others)):
+        return readers.read_run(first.save_dir, follow_symlinks=follow_symlinks, segment=segment)
     hint = readers.why_not(root)
-    if found is not None:
-        count = sum(1 for _ in find_runs([root], follow_symlinks=follow_symlinks))
-        hint += f"; {count} {'lies' if count == 1 else 'lie'} below, such as {found.save_dir}"
+    if first is not None:
+        hint += f"; {1 + len(others)} {'lie' if others else 'lies'} below, such as {first.save_dir}"
     raise RunDirError(f"{place}: no run directory here", hint=hint)
 
 
@@ -48,12 +49,12 @@ def import_run(save_dir: PathLike, *, tracking_uri: str | None = None, options: 
         UsageError.
     """
     options = replace(options or ImportOptions(), alone=True, patient=False)
-    check_template(options.experiment)
-    check_template(options.run_name)
+    check_templates(options)
+    import_id = check_import_id(options.import_id) if options.import_id else new_import_id()
     options = replace(options, keep_active=options.keep_active or keep_run_active())
     run = read_run(save_dir, follow_symlinks=options.follow_symlinks)
     store = open_store(tracking_uri)
-    return import_with_children(run, store, options, options.import_id or new_import_id())[0]
+    return import_with_children(run, store, options, import_id)[0]
 
 
 def import_many(
@@ -68,7 +69,7 @@ def import_many(
 ) -> Iterator[Outcome]:
     """Import every run at or below the paths, each outcome as it comes; one bad run stops no other.
 
-    Errors: RunDirError when a path does not exist; StoreError when the store cannot be opened; UsageError.
+    Errors: StoreError when the store cannot be opened; UsageError. A path that does not exist is an outcome.
     """
     work = gather(paths, options, selection)
     store = open_store(tracking_uri, probe=True)
@@ -90,7 +91,7 @@ def verify_run(
     run = save_dir
     if not isinstance(run, TrainingRun):
         run = read_run(run, follow_symlinks=options.follow_symlinks)
-    outcomes = verify_with_children(run, open_store(tracking_uri), options, deep)
+    outcomes = verify_with_children(run, open_store(tracking_uri), options, options.deep if deep is None else deep)
     missing = [f"run: {told.reason}" for told in outcomes if told.kind is Kind.MISSING]
     return [*missing, *(mismatch for told in outcomes for mismatch in told.mismatches)]
 

@@ -54,7 +54,7 @@ class Batch:
         """
         retried = False
         patience = PATIENCE
-        while self.waiting and not self._ending():
+        while (self.waiting or self.busy) and not self._ending():
             with ExitStack() as stack:
                 try:
                     executor = stack.enter_context(engine())
@@ -70,13 +70,13 @@ class Batch:
                     yield from self._drain(executor, jobs, fail_fast)
             lost, self.lost = self.lost, []
             retried = retried or bool(lost)
-            for told in lost:
-                yield from self._once_more(told, engine, fail_fast)
+            for survey in lost:
+                yield from self._once_more(survey, engine, fail_fast)
         yield from not_tried((*self.waiting, *self.busy), self.ended or "interrupted")
 
-    def _once_more(self, told: Survey, engine: Engine, fail_fast: bool) -> Iterator[Outcome]:
+    def _once_more(self, survey: Survey, engine: Engine, fail_fast: bool) -> Iterator[Outcome]:
         """The outcomes of a run whose worker died, by itself: if the run is what kills workers, no other dies of it."""
-        rest, self.waiting = self.waiting, deque([told])
+        rest, self.waiting = self.waiting, deque([survey])
         if not self._ending():
             try:
                 with engine() as executor:
@@ -85,15 +85,16 @@ class Batch:
                 self.ended = error.message
         if self.lost:
             self.lost.clear()
-            yield _outcome(Kind.FAILED, told, "its worker died twice", "is there enough memory?")
+            yield _outcome(Kind.FAILED, survey, "its worker died twice", "is there enough memory?")
+            self._judge(Kind.FAILED, fail_fast)
         self.waiting.extend(rest)
 
-    def _put_off(self, told: Survey) -> None:
+    def _put_off(self, survey: Survey) -> None:
         """Another import is at the same tree: keep this run for later, and part ways by taking the rest at random."""
         if not self.parted:
             self.parted = True
             random.shuffle(self.waiting)
-        self.busy.append(told)
+        self.busy.append(survey)
 
     def _come_back(self, patience: int) -> None:
         """Look again at what another import was writing; when patience ends, finish it ourselves, which is safe."""
@@ -112,40 +113,40 @@ class Batch:
         while True:
             jobs = getattr(executor, "jobs", jobs)  # a cluster grows and shrinks
             while self.waiting and len(running) < 2 * jobs and not self._ending() and not self.lost:
-                told = self.waiting.popleft()
+                survey = self.waiting.popleft()
                 try:
-                    running[executor.submit(self.job, told, self.uri, self.options)] = told
+                    running[executor.submit(self.job, survey, self.uri, self.options)] = survey
                 except BrokenProcessPool:
-                    self.lost.append(told)
+                    self.lost.append(survey)
             if self._ending():
                 self.waiting.extendleft(running.pop(future) for future in list(running) if future.cancel())
             if not running:
                 return
             done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
             for future in done:
-                told = running.pop(future)
-                outcome = self._result(future, told)
+                survey = running.pop(future)
+                outcome = self._result(future, survey)
                 if outcome is None:
                     continue
                 if outcome.kind is Kind.BUSY:
-                    self._put_off(told)
+                    self._put_off(survey)
                     continue
                 yield outcome
                 self._judge(outcome.kind, fail_fast)
-                if told.runs > 1 and outcome.run_id is not None:
-                    below = iterations_of(told, outcome.run_id, outcome.experiment_name or told.experiment)
+                if survey.runs > 1 and outcome.run_id is not None:
+                    below = iterations_of(survey, outcome.run_id, outcome.experiment_name or survey.experiment)
                     self.waiting.extendleft(reversed(below))
 
-    def _result(self, future: Future[Outcome], told: Survey) -> Outcome | None:
+    def _result(self, future: Future[Outcome], survey: Survey) -> Outcome | None:
         """The outcome; None where the worker died."""
         try:
             return future.result()
         except BrokenProcessPool:
-            self.lost.append(told)
+            self.lost.append(survey)
             return None
         except Exception as error:
-            log.exception("%s: unexpected error", told.save_dir)
-            return _outcome(Kind.FAILED, told, f"a bug in ymlf: {type(error).__name__}: {error}", "please report it")
+            log.exception("%s: unexpected error", survey.save_dir)
+            return _outcome(Kind.FAILED, survey, f"a bug in ymlf: {type(error).__name__}: {error}", "please report it")
 
     def _judge(self, kind: Kind, fail_fast: bool) -> None:
         self.failed_in_a_row = self.failed_in_a_row + 1 if kind is Kind.FAILED else 0
@@ -159,11 +160,11 @@ class Batch:
 
 def not_tried(surveys: Iterable[Survey], reason: str) -> Iterator[Outcome]:
     """The outcomes of what a batch that was ended early leaves."""
-    return (_outcome(Kind.NOT_TRIED, told, reason, "run the same command again") for told in surveys)
+    return (_outcome(Kind.NOT_TRIED, survey, reason, "run the same command again") for survey in surveys)
 
 
-def _outcome(kind: Kind, told: Survey, reason: str, hint: str) -> Outcome:
-    return Outcome(kind, told.save_dir, reason, hint, key=told.key)
+def _outcome(kind: Kind, survey: Survey, reason: str, hint: str) -> Outcome:
+    return Outcome(kind, survey.save_dir, reason, hint, key=survey.key)
 
 
 def _answers(uri: str) -> bool:

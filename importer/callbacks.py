@@ -25,9 +25,14 @@ class RunStart(NamedTuple):
     params: dict[str, str]
 
 
+def sanitize_key(name: str) -> str:
+    """The name of a metric without parentheses: metrics/mAP50(B) is logged as metrics/mAP50B."""
+    return name.replace("(", "").replace(")", "")
+
+
 def sanitize_dict(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics with parentheses taken out of their names and values as floats."""
-    return {key.replace("(", "").replace(")", ""): float(value) for key, value in metrics.items()}
+    """The metrics by their sanitized names, and values as floats."""
+    return {sanitize_key(name): float(value) for name, value in metrics.items()}
 
 
 def on_pretrain_routine_end(args: Mapping[str, object], name: str) -> RunStart:

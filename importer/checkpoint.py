@@ -9,7 +9,7 @@ from pathlib import Path
 from importer.errors import CheckpointError
 from importer.pt.inert_pickle import Inert, PickleError, PickleHostileError
 from importer.pt.inert_values import Plain, number
-from importer.pt.torch_file import TorchFile, hostile, read_torch_file
+from importer.pt.torch_file import hostile, read_torch_file
 
 MAX_COLUMNS = 2_000  # of train_results, as of a results.csv
 MAX_CELLS = 500_000
@@ -34,8 +34,6 @@ class CheckpointFacts:
     train_results: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # results.csv, a column by its name
     best_fitness: float | None = None
     git: Mapping[str, str] = field(default_factory=dict)
-    crcs: tuple[tuple[str, int], ...] = ()  # (member without its top folder, CRC-32); none in a legacy file
-    legacy: bool = False
 
 
 def read_checkpoint(path: Path) -> CheckpointFacts:
@@ -48,8 +46,8 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
     """
     try:
         with path.open("rb") as handle:
-            found = read_torch_file(handle, str(path))
-        return _facts(found)
+            saved = read_torch_file(handle, str(path))
+        return _facts(saved)
     except OSError as error:
         hint = "check that it is a file and its permissions"
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}", hint=hint) from error
@@ -60,10 +58,9 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
         raise CheckpointError(f"{path}: its pickle cannot be read: {error}", hint=hint) from error
 
 
-def _facts(found: TorchFile) -> CheckpointFacts:
-    saved = found.saved
+def _facts(saved: object) -> CheckpointFacts:
     if not isinstance(saved, dict):
-        return CheckpointFacts(crcs=found.crcs, legacy=found.legacy)
+        return CheckpointFacts()
     plain = Plain()
     return CheckpointFacts(
         version=_text(plain, saved.get("version")),
@@ -75,8 +72,6 @@ def _facts(found: TorchFile) -> CheckpointFacts:
         train_results=_results(plain, saved.get("train_results")),
         best_fitness=number(plain(saved.get("best_fitness"))),
         git=_git(plain.mapping(saved.get("git"))),
-        crcs=found.crcs,
-        legacy=found.legacy,
     )
 
 

@@ -9,7 +9,9 @@ from fnmatch import fnmatch
 from importer.callbacks import on_train_end
 from importer.errors import RunDirError
 from importer.model import Artifact, ImportOptions, Note, RunFile, TrainingRun
+from importer.yaml_file import LFS_POINTER_HEAD
 
+LFS_POINTER = "is a git-LFS pointer"
 LFS_POINTER_BYTES = 200
 
 
@@ -26,9 +28,8 @@ def choose_files(
         found += [file for file in run.files if file.path == run.results_file]  # YOLOv7's results.txt
     for file in found:
         reason = _why_left_out(file, options)
-        told = any(note.code == "lfs-pointer" and file.path in note.text for note in notes)
-        if reason == "is a git-LFS pointer" and not told:
-            notes.append(Note("lfs-pointer", f"{file.path} is a git-LFS pointer, not the file; left out"))
+        if reason == LFS_POINTER and not any(_is_of(note, file) for note in notes):
+            notes.append(Note("lfs-pointer", f"{file.path} {LFS_POINTER}, not the file; left out"))
         if reason:
             left_out.append((file.path, reason))
             continue
@@ -44,6 +45,11 @@ def choose_files(
     return tuple(chosen), tuple(left_out)
 
 
+def _is_of(note: Note, file: RunFile) -> bool:
+    """Whether it was noted already, as its facts were wanted, that a file is an LFS pointer."""
+    return note.code == "lfs-pointer" and any(f"/{file.path}{end}" in f"/{note.text}" for end in (":", " "))
+
+
 def _why_left_out(file: RunFile, options: ImportOptions) -> str | None:
     if options.artifacts == "best" and file.path.startswith("weights/") and file.path != "weights/best.pt":
         return "--artifacts best"
@@ -54,7 +60,7 @@ def _why_left_out(file: RunFile, options: ImportOptions) -> str | None:
     if file.size <= LFS_POINTER_BYTES and not file.path.endswith((".csv", ".yaml", ".txt")):
         try:
             with file.location.open("rb") as handle:
-                return "is a git-LFS pointer" if handle.read(40).startswith(b"version https://git-lfs") else None
+                return LFS_POINTER if handle.read(40).startswith(LFS_POINTER_HEAD) else None
         except OSError:
             return None
     return None

@@ -30,9 +30,9 @@ from importer.terminal.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from importer.gathering import Work
     from importer.model import ImportPlan
     from importer.terminal.output import Terminal
-    from importer.work import Work
 
 
 @click.group(
@@ -81,19 +81,20 @@ def show(path: str | None, as_json: bool, **given: Any) -> None:
 @always_closed
 def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given: Any) -> None:
     """Import the run directories at or below each PATH. Safe to stop at any moment and to start again."""
-    from importer import Workers, import_work, open_store
+    from importer import Workers, check_import, import_work, open_store
     from importer.terminal.dry_run import dry_run_all
     from importer.workers.own_process import settle_in
 
     terminal = _terminal(given, as_json)
     work = _gather(terminal, paths, given, given["jobs"], store_follows=True)
+    workers = Workers(given["jobs"], given["dask"])
+    check_import(work, import_id=given["import_id"], workers=workers)
     if dry_run:
-        sys.exit(dry_run_all(terminal, work, given["tracking_uri"]))
+        sys.exit(dry_run_all(terminal, work, given["tracking_uri"], given["report"]))
     if not work.surveys:
         sys.exit(terminal.conclude(work.settled, work, None, given["report"]))
     store = open_store(given["tracking_uri"], probe=True)
     settle_in()
-    workers = Workers(given["jobs"], given["dask"])
     stop = terminal.catch_signals()
     outcomes = import_work(
         work, store, import_id=given["import_id"], workers=workers, stop=stop, fail_fast=given["fail_fast"]
@@ -214,12 +215,11 @@ def _tell_plan(
 ) -> None:
     from importer import plan_import, read_run
     from importer.report import plan_as_json
-    from importer.templates import check_template
+    from importer.templates import check_templates
 
     terminal = _terminal(given, as_json)
     options = build_options(given)
-    check_template(options.experiment)
-    check_template(options.run_name)
+    check_templates(options)
     planned = plan_import(read_run(one_path(path), follow_symlinks=options.follow_symlinks), options)
     if as_json:
         terminal.write_json(plan_as_json(planned))

@@ -27,27 +27,31 @@ class FoundRun(NamedTuple):
     root: Path
 
 
-def find_runs(paths: Iterable[str | os.PathLike[str]], *, follow_symlinks: bool = False) -> Iterator[FoundRun]:
+def find_runs(
+    paths: Iterable[str | os.PathLike[str]], *, follow_symlinks: bool = False, passed_by: list[Path] | None = None
+) -> Iterator[FoundRun]:
     """Every run directory at or below the paths, URLs and archives, each once, in natural order.
+
+    Folders with files that are called as a trainer's are, and are none, are added to `passed_by`; the log says why.
 
     Errors: as open_source; RunDirError when a path does not exist. A path without a run below it gives none.
     """
     seen: set[str] = set()
     for root in map(open_source, paths):
-        for save_dir in _below(root, follow_symlinks):
+        for save_dir in _below(root, follow_symlinks, passed_by if passed_by is not None else []):
             identity = identity_of(save_dir)
             if identity not in seen:
                 seen.add(identity)
                 yield FoundRun(save_dir, root)
 
 
-def _below(root: Path, follow_symlinks: bool) -> Iterator[Path]:
+def _below(root: Path, follow_symlinks: bool, passed_by: list[Path]) -> Iterator[Path]:
     try:
         if isinstance(root, RemotePath):
-            return _walk_listed(cast(Path, root.with_tree()))
+            return _walk_listed(cast(Path, root.with_tree()), passed_by)
         if root.is_dir():
             os.scandir(root).close()  # what cannot be listed is told, not passed over
-            return _walk(root, follow_symlinks)
+            return _walk(root, follow_symlinks, passed_by)
         if root.exists():
             holds = root.parent.parent if root.parent.name == "weights" else root.parent
             raise RunDirError(f"{root}: is a file", hint=f"give the run directory that holds it, such as {holds}")
@@ -63,7 +67,7 @@ def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdigit() else (1, part.casefold()) for part in re.findall(r"\d+|\D+", name))
 
 
-def _walk(root: Path, follow: bool) -> Iterator[Path]:
+def _walk(root: Path, follow: bool, passed_by: list[Path]) -> Iterator[Path]:
     """The run directories from the root down; a stack of its own, for a tree may be deeper than Python's."""
     waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(root, frozenset())]
     while waiting:
@@ -78,31 +82,32 @@ def _walk(root: Path, follow: bool) -> Iterator[Path]:
         identity = (here.st_dev, here.st_ino)
         if identity in above:  # a link back to a folder that we came through
             continue
-        is_run = _is_run(folder, inside.keys())
+        is_run = _is_run(folder, inside.keys(), passed_by)
         if is_run:
             yield folder
         folders = _to_search((name for name, is_folder in inside.items() if is_folder), inside.keys(), is_run)
         waiting += [(folder / name, above | {identity} if follow else above) for name in reversed(folders)]
 
 
-def _walk_listed(root: Path) -> Iterator[Path]:
+def _walk_listed(root: Path, passed_by: list[Path]) -> Iterator[Path]:
     """As `_walk`, over what one listing has told of an object store."""
     waiting = [root] if root.is_dir() else []
     while waiting:
         folder = waiting.pop()
         inside = {entry.name: entry for entry in folder.iterdir()}
-        is_run = _is_run(folder, inside.keys())
+        is_run = _is_run(folder, inside.keys(), passed_by)
         if is_run:
             yield folder
         folders = _to_search((name for name, entry in inside.items() if entry.is_dir()), inside.keys(), is_run)
         waiting += [folder / name for name in reversed(folders)]
 
 
-def _is_run(folder: Path, names: Set[str]) -> bool:
+def _is_run(folder: Path, names: Set[str], passed_by: list[Path]) -> bool:
     if recognise(folder, names) is not None:
         return True
-    for why in look_alikes(names):
-        log.info("%s: passed by: %s", folder, why)
+    if alike := look_alikes(names):
+        passed_by.append(folder)
+        log.info("%s: passed by: %s", folder, "; ".join(alike))
     return False
 
 

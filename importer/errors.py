@@ -56,10 +56,6 @@ class StoreError(YmlfError):
         return _rebuild_store, (self.message, self.hint, self.passing)
 
 
-class VerifyError(YmlfError):
-    """What the store holds could not be compared with the directory."""
-
-
 def _rebuild(kind: type[YmlfError], message: str, hint: str | None) -> YmlfError:
     return kind(message, hint=hint)
 

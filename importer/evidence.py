@@ -10,12 +10,12 @@ from importer.checkpoint import CheckpointFacts, read_checkpoint
 from importer.errors import CheckpointError, RunDirError
 from importer.event_file import Scalar, read_event_file
 from importer.model import Epochs, EventSession, EventTimes, FinalValidation, RunFile
+from importer.naming import last_part
 from importer.readers import RunDirectory
 from importer.table import Table
 
 CSV_REL = 1e-4  # results.csv keeps five digits, so a rounded value is off by 5e-5 at most
 EVENT_REL = 6e-4  # of a results.txt, which keeps four digits; 90% of the values have to agree
-FIT_PREFIXES = ("metrics/", "val/")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _foreign(facts: CheckpointFacts, table: Table | None, args: Mapping[str, obj
 
 
 def _stem(path: str) -> str:
-    return path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1].split(".")[0]
+    return last_part(path).split(".")[0]
 
 
 def _near(a: float | None, b: float | None, rel: float) -> bool:

@@ -11,10 +11,15 @@ def results_mtime(run: TrainingRun) -> int | None:
     return found.mtime_ms if found else None
 
 
+def options_mtimes(run: TrainingRun, *more: str) -> list[int]:
+    """When the files were written that a trainer begins with, in ms, and `more` of them."""
+    return [found.mtime_ms for path in ("args.yaml", "opt.yaml", *more) if (found := run.file(path))]
+
+
 def file_times_believed(run: TrainingRun) -> bool:
     """Whether file times are the trainer's own: they span what `time` spans, as those of a copy do not."""
     mtime = results_mtime(run)
-    before = [found.mtime_ms for path in ("args.yaml", "opt.yaml") if (found := run.file(path))]
+    before = options_mtimes(run)
     if mtime is None or not before or not len(run.epochs):
         return False
     # Archives keep whole seconds, FAT and zip even ones.
@@ -34,7 +39,7 @@ def start_by_files(run: TrainingRun, end_ms: int) -> int:
 
     Between the last file of the set-up and the picture of the first batch: the middle is off by the least.
     """
-    before = [found.mtime_ms for path in ("args.yaml", "opt.yaml", "labels.jpg") if (found := run.file(path))]
+    before = options_mtimes(run, "labels.jpg")
     first_batch = run.file("train_batch0.jpg")
     earliest = max((at for at in before if at <= end_ms), default=end_ms)
     if first_batch is not None and earliest <= first_batch.mtime_ms <= end_ms:

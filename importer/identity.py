@@ -25,6 +25,7 @@ KEY, FINGERPRINT, STATE = "ymlf.key", "ymlf.fingerprint", "ymlf.state"
 RECORD, IMPORT_ID, SOURCE = "ymlf.record", "ymlf.import_id", "ymlf.source"
 UPDATE_ID, REPLACES = "ymlf.update_id", "ymlf.replaces"
 IMPORTED_AT = "ymlf.imported_at"
+PARENT = "mlflow.parentRunId"
 WRITER = "ymlf.writer"  # host:pid:random of a create_run call; a call that was sent twice has it twice
 ALONE = "ymlf.alone"  # the run of an import of one directory, which needs no entry in the experiment's ledger
 OURS = {"mlflow.source.name": "ymlf", "mlflow.source.type": "LOCAL"}  # as the fluent API sets them

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,6 +108,11 @@ class TrainingRun:
     trainings: int = 1  # how many that file holds
     children: tuple[TrainingRun, ...] = ()  # the iterations of a tune
 
+    @property
+    def facts(self) -> CheckpointFacts | None:
+        """What last.pt says, else best.pt."""
+        return self.last or self.best
+
     def file(self, path: str) -> RunFile | None:
         """The file at `path` below the directory, or None."""
         return next((found for found in self.files if found.path == path), None)
@@ -175,6 +180,11 @@ class ImportOptions:
     alone: bool = False  # the import of one directory: its run is its own ledger
     deep: bool | None = None  # verify: hash artifacts; None where they lie on this host
     root: str | None = None  # the path that was given and below which the directory was found
+    is_child: bool = False  # of an iteration of a tune, which the options that name one run do not name
+
+    def of_children(self, experiment_name: str | None) -> ImportOptions:
+        """Those for the iterations of a tune, which are in its experiment even where one ended before an epoch."""
+        return replace(self, experiment=experiment_name, run_name=None, empty=True, is_child=True)
 
 
 @dataclass(frozen=True)

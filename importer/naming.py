@@ -1,4 +1,4 @@
-"""What MLflow accepts as the name of a param or a metric, and what becomes of other names."""
+"""Names: what MLflow accepts, what becomes of others, and what a recorded path calls its last part."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def storable(text: str) -> str:
         return text.encode(errors="surrogateescape").decode()
     except UnicodeError:
         return text.encode(errors="backslashreplace").decode()
+
+
+def last_part(path: str) -> str:
+    """The name that a path of whichever system ends in, which may have been recorded on another."""
+    return path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
 def accepted_key(key: str) -> str:

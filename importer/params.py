@@ -22,7 +22,7 @@ def live_args(run: TrainingRun, notes: list[Note]) -> dict[str, object]:
     train_args are written after, and so after close_mosaic, `time=` and an out-of-memory retry have changed some again.
     Source: ultralytics/engine/trainer.py, BaseTrainer.__init__, _setup_train, _close_dataloader_mosaic.
     """
-    facts = run.last or run.best
+    facts = run.facts
     if facts is None or not facts.train_args or run.family != "ultralytics":
         return dict(run.args)
     kept = {"save_dir", *_closed_after_logging(run, facts.version)}

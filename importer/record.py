@@ -31,7 +31,7 @@ def build_record(
 ) -> dict[str, object]:
     """The facts that resume, update and verify need to make the same plan again, and where they came from."""
     row, rule = best
-    facts = run.last or run.best
+    facts = run.facts
     return {
         "importer": f"ymlf {__version__}",
         "generator": run.generator,

@@ -16,7 +16,7 @@ SHORTEST = 4  # signs of a secret; a shorter one would take words apart
 _ANY_SLASH = r"[^/\s:@'\"<>]*:(?!\d*(?:[/?#\s'\"<>)]|$))[^\s'\"<>]*@"  # a password with a slash, which no URL may have
 _USER_INFO = re.compile(rf"(?<=://)(?:[^/\s'\"<>]*@|{_ANY_SLASH})")
 _SECRET_QUERY = re.compile(r"([?&][\w.-]*(?:password|passwd|pwd|token|secret|signature|key)=)[^&\s'\"<>)]+", re.I)
-_LOGIN = re.compile(r"://(.*)@", re.S)
+_LOGIN = re.compile(r"(?:^|://)([^:/]*:.*)@", re.S)
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # with an escape, a name could write to the terminal as it likes
 
 _logins: set[str] = set()

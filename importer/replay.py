@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterable, Mapping
 
 from importer.best import best_key, best_row
-from importer.callbacks import on_fit_epoch_end, on_pretrain_routine_end, on_train_epoch_end
+from importer.callbacks import on_fit_epoch_end, on_pretrain_routine_end, on_train_epoch_end, sanitize_key
 from importer.chosen_files import choose_files
+from importer.ending import status
 from importer.errors import PlanError
 from importer.identity_key import content_fingerprint, training_key
 from importer.model import (
@@ -22,7 +23,7 @@ from importer.model import (
     Timeline,
     TrainingRun,
 )
-from importer.naming import MAX_EXPERIMENT_NAME, MAX_RUN_NAME, accepted_key, storable
+from importer.naming import MAX_EXPERIMENT_NAME, MAX_RUN_NAME, accepted_key, last_part, storable
 from importer.params import accepted_params, live_args
 from importer.record import build_record, check_options, describe, recorded_options
 from importer.templates import render
@@ -61,11 +62,13 @@ def plan_import(
     _note_values(points, notes)
     artifacts, left_out = choose_files(run, options, notes)
     name = _run_name(run, options, timeline, start.run_name, recorded)
+    experiment = experiment_name(run, options, timeline)
+    children = run.children if recorded is None else ()  # an import has them plan themselves
     record = {**build_record(run, timeline, options, best, tuple(notes)), "run_name": name}
     return ImportPlan(
         source=run.save_dir,
         name=run.name,
-        experiment_name=experiment_name(run, options, timeline),
+        experiment_name=experiment,
         run_name=name,
         key=training_key(run),
         fingerprint=content_fingerprint(run),
@@ -88,7 +91,7 @@ def plan_import(
         recorded_name=_text(run.args.get("name")),
         notes=tuple(notes),
         left_out=left_out,
-        children=tuple(plan_import(child, options, now_ms=now) for child in run.children) if recorded is None else (),
+        children=tuple(plan_import(child, options.of_children(experiment), now_ms=now) for child in children),
     )
 
 
@@ -120,26 +123,16 @@ def check_names(run: TrainingRun) -> None:
 def _run_name(
     run: TrainingRun, options: ImportOptions, timeline: Timeline, live: str, recorded: Mapping[str, object] | None
 ) -> str:
-    """As it was imported, though the directory may have another name by now; else as asked for; else as live."""
-    told = recorded.get("run_name") if recorded else None
-    if isinstance(told, str) and told:
-        return told
-    name = render(options.run_name, run, timeline, options.root) if options.run_name else live
+    """As it was imported, though the directory may have another name by now; else as asked for; else as live.
+
+    MLFLOW_RUN may be a template, too, and names no iteration of a tune.
+    """
+    kept = recorded.get("run_name") if recorded else None
+    if isinstance(kept, str) and kept:
+        return kept
+    asked = options.run_name or (live if live != run.name and not options.is_child else None)
+    name = render(asked, run, timeline, options.root) if asked else run.name
     return _not_too_long("run name", name, MAX_RUN_NAME, run)
-
-
-def status(run: TrainingRun) -> str:
-    """FINISHED or FAILED: a checkpoint is stripped when training ends, else the plots or the row count tell."""
-    if run.fixed_status is not None:
-        return run.fixed_status
-    facts = run.last or run.best
-    if facts is not None and facts.epoch is not None:
-        return "FINISHED" if facts.epoch == -1 else "FAILED"
-    has_plots = run.segment is None and run.file("results.png") is not None
-    if len(run.epochs) and (has_plots or run.final_validation is not None):  # both come after the last epoch
-        return "FINISHED"
-    last_step = run.epochs.steps[-1] if len(run.epochs) else -1
-    return "FINISHED" if run.planned_epochs is not None and last_step + 1 >= run.planned_epochs else "FAILED"
 
 
 def _metric_keys(run: TrainingRun, notes: list[Note]) -> dict[str, str]:
@@ -147,7 +140,7 @@ def _metric_keys(run: TrainingRun, notes: list[Note]) -> dict[str, str]:
     keys: dict[str, str] = {}
     taken: dict[str, str] = {}
     for column in run.epochs.columns:
-        plain = column.replace("(", "").replace(")", "")
+        plain = sanitize_key(column)
         key = accepted_key(plain)
         if key in taken:
             raise PlanError(
@@ -156,13 +149,16 @@ def _metric_keys(run: TrainingRun, notes: list[Note]) -> dict[str, str]:
             )
         if key != plain:
             notes.append(Note("refused-characters", f"column {column!r} is logged as {key!r}"))
-        keys[column] = taken[key] = key
+        keys[column] = key
         taken[key] = column
     return keys
 
 
 def _points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str]) -> Iterable[MetricPoint]:
-    """Epoch after epoch: on_train_epoch_end, on_fit_epoch_end; and the latter once more for the final validation."""
+    """Epoch after epoch: on_train_epoch_end, on_fit_epoch_end; and the latter once more for the final validation.
+
+    Every epoch has the same columns, so that the callbacks are asked once, with the index of each in its value's place.
+    """
     epochs = run.epochs
     at = {keys[column]: index for index, column in enumerate(epochs.columns)}
     trained = on_train_epoch_end(
@@ -215,7 +211,7 @@ def _dataset(param: str | None, given: object) -> DatasetInput | None:
         return None
     source = json.dumps(given, default=str, sort_keys=True) if isinstance(given, dict) else str(param)
     path = str(given.get("path") or "data") if isinstance(given, dict) else source
-    name = path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    name = last_part(path)
     stem = name.rsplit(".", 1)[0] if name.endswith((".yaml", ".yml", ".ndjson")) else name
     return DatasetInput((stem or "data")[:500], hashlib.sha256(source.encode()).hexdigest()[:32], source)
 

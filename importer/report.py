@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import PurePath
 
 from importer.model import ImportPlan
@@ -48,7 +49,7 @@ def _series(plan: ImportPlan) -> dict[str, list[list[object]]]:
     """Each metric's points as [step, value, timestamp]; nan and inf as text, which JSON lacks."""
     series: dict[str, list[list[object]]] = {}
     for point in plan.points:
-        value = point.value if abs(point.value) <= 1.8e308 and abs(point.value) != float("inf") else str(point.value)
+        value = point.value if math.isfinite(point.value) else str(point.value)
         series.setdefault(point.key, []).append([point.step, value, point.timestamp])
     return series
 
@@ -100,6 +101,6 @@ def dumps(told: Mapping[str, object]) -> str:
     return json.dumps(told, ensure_ascii=False, allow_nan=False)
 
 
-def utc(ms: int) -> str:
-    """A time in ms for a list: 2024-03-01 12:30."""
-    return datetime.fromtimestamp(ms / 1000, timezone.utc).strftime("%Y-%m-%d %H:%M")
+def local_time(ms: int) -> str:
+    """A time in ms for a list, in local time as `--since` reads it: 2024-03-01 12:30."""
+    return datetime.fromtimestamp(ms / 1000).strftime("%Y-%m-%d %H:%M")

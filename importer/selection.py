@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from importer.discover import FoundRun
 from importer.errors import UsageError
 from importer.naming import accepted_key
-from importer.report import utc
+from importer.report import local_time
 from importer.sources.opening import below
 from importer.survey import Survey
 
@@ -111,8 +111,8 @@ def _other_tasks(surveys: Sequence[Survey], selection: Selection) -> tuple[str, 
 def _other_dates(surveys: Sequence[Survey], selection: Selection) -> tuple[str, str | None]:
     times = [told.modified_ms for told in surveys]
     if selection.since_ms is not None:
-        return f"no run is as young as --since asks for; the newest file is of {utc(max(times))} UTC", None
-    return f"no run is as old as --until asks for; the oldest is of {utc(min(times))} UTC", None
+        return f"no run is as young as --since asks for; the newest file is of {local_time(max(times))}", None
+    return f"no run is as old as --until asks for; the oldest is of {local_time(min(times))}", None
 
 
 def _other_parts(surveys: Sequence[Survey], selection: Selection) -> tuple[str, str | None]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from importer.ending import still_training
 from importer.identity import RECORD, Found, Presence, is_being_written, look_up, search_key, still_holds, stored_points
 from importer.model import ImportOptions, ImportPlan, TrainingRun
 from importer.outcome import WROTE, Kind, Outcome, of_plan
@@ -13,15 +14,16 @@ from importer.record import load_record, not_applied
 from importer.replay import plan_import
 from importer.store.client import Store
 from importer.store.failures import failures
-from importer.timeline import still_training
 from importer.verify import compare
-from importer.write import create_run, delete_run, fill_run
+from importer.write import create_run, delete_run, fill_run, put_below
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
+OURS_BY_NOW = WROTE | {Kind.ALREADY_THERE, Kind.CHANGED, Kind.SKIPPED}
 NO_EPOCHS = "it ended before its first epoch was over"
+NOTHING_TOLD = "its args.yaml is empty and there are no results"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Decision:
 
 
 def _no_epochs(run: TrainingRun) -> str:
+    if not run.args and run.results_file is None and any(note.code == "empty-args" for note in run.notes):
+        return NOTHING_TOLD
     return next((note.text for note in run.notes if note.code == "results-ignored"), NO_EPOCHS)
 
 
@@ -65,7 +69,7 @@ def _judge(run: TrainingRun, store: Store, options: ImportOptions, plan: ImportP
             Kind.TRACKED_LIVE, plan, found, "a run that the live callback logged", "--with-live imports it too"
         )
     if found.presence is Presence.SAME:
-        return _same(run, options, plan, found)
+        return _same(options, plan, found)
     if found.presence is Presence.BUSY and options.patient:
         return Decision(Kind.BUSY, plan, found, "another import is writing it")
     plan = plan_import(run, options, recorded=found.record)
@@ -87,7 +91,7 @@ def _judge(run: TrainingRun, store: Store, options: ImportOptions, plan: ImportP
     )
 
 
-def _same(run: TrainingRun, options: ImportOptions, plan: ImportPlan, found: Found) -> Decision:
+def _same(options: ImportOptions, plan: ImportPlan, found: Found) -> Decision:
     missed = not_applied(options, found.record)
     if missed is None:
         return Decision(Kind.ALREADY_THERE, plan, found)
@@ -111,37 +115,19 @@ def carry_out(
     parent_run_id: str | None = None,
 ) -> Outcome:
     """The outcome of doing what was decided. Errors: StoreError, RunDirError; nothing is lost, a retry goes on."""
-    plan, found, kind = decision.plan, decision.found, decision.kind
+    plan, kind, reason = decision.plan, decision.kind, decision.reason
     began = time.monotonic()
-    target, reason = found.run, decision.reason
-    done = True
-    if kind in (Kind.IMPORTED, Kind.REPLACED):
-        experiment_id = store.experiment_id(plan.experiment_name, options.artifact_location)
-        assert experiment_id is not None  # noqa: S101  it was created
-        replaces = found.run.info.run_id if found.run is not None else None
-        target, done = create_run(
-            store,
-            plan,
-            experiment_id,
-            import_id=import_id,
-            alone=options.alone,
-            parent_run_id=parent_run_id,
-            replaces=replaces,
-        )
-        if done:
-            target, done = fill_run(store, plan, target, new=True, replaces=replaces)
-        if done and replaces is not None:
-            delete_run(store, replaces)
-    elif kind in (Kind.FINISHED, Kind.UPDATED) and target is not None:
-        update_id = import_id if kind is Kind.UPDATED else None
-        target, done = fill_run(store, plan, target, new=False, update_id=update_id)
+    target, done = _write(decision, store, options, import_id, parent_run_id)
     if not done and target is not None and options.patient and is_being_written(target):
         return of_plan(Kind.BUSY, plan, reason="another import is writing it")
     if not done and target is not None:  # another importer's run stands for it: go on with that, and with its anchors
         kind, reason = Kind.FINISHED, "another import had begun it"
         plan = plan_import(run, options, recorded=load_record(target.data.tags.get(RECORD)))
         target, _ = fill_run(store, plan, target, new=False)
-    for left in found.surplus if kind is not Kind.BUSY else ():
+    if parent_run_id is not None and target is not None and kind in OURS_BY_NOW:
+        moved = put_below(store, target, parent_run_id)
+        reason = reason or ("put below the run of its tune" if moved and kind not in WROTE else None)
+    for left in decision.found.surplus if kind is not Kind.BUSY else ():
         delete_run(store, left)
     return of_plan(
         kind,
@@ -153,6 +139,35 @@ def carry_out(
         hint=decision.hint,
         seconds=time.monotonic() - began,
     )
+
+
+def _write(
+    decision: Decision, store: Store, options: ImportOptions, import_id: str, parent_run_id: str | None
+) -> tuple[Run | None, bool]:
+    """The run of the training, and whether it is ours and whole by now, where something was to be written."""
+    plan, there = decision.plan, decision.found.run
+    if decision.kind in (Kind.IMPORTED, Kind.REPLACED):
+        experiment_id = store.experiment_id(plan.experiment_name, options.artifact_location)
+        assert experiment_id is not None  # noqa: S101  it was created
+        replaces = there.info.run_id if there is not None else None
+        run, done = create_run(
+            store,
+            plan,
+            experiment_id,
+            import_id=import_id,
+            alone=options.alone,
+            parent_run_id=parent_run_id,
+            replaces=replaces,
+        )
+        if done:
+            run, done = fill_run(store, plan, run, new=True, replaces=replaces)
+        if done and replaces is not None:
+            delete_run(store, replaces)
+        return run, done
+    if decision.kind in (Kind.FINISHED, Kind.UPDATED) and there is not None:
+        update_id = import_id if decision.kind is Kind.UPDATED else None
+        return fill_run(store, plan, there, new=False, update_id=update_id)
+    return there, True
 
 
 def import_read_run(
@@ -174,7 +189,7 @@ def import_with_children(run: TrainingRun, store: Store, options: ImportOptions,
     parent = import_read_run(run, store, options, import_id)
     if parent.run_id is None:
         return [parent]
-    below = of_children(options, parent.experiment_name)
+    below = options.of_children(parent.experiment_name)
     return [
         parent,
         *(import_read_run(child, store, below, import_id, parent_run_id=parent.run_id) for child in run.children),
@@ -186,13 +201,8 @@ def decide_all(run: TrainingRun, store: Store, options: ImportOptions) -> list[D
     decision = decide(run, store, options)
     if decision.kind not in WROTE and decision.found.run is None:
         return [decision]
-    below = of_children(options, decision.plan.experiment_name)
+    below = options.of_children(decision.plan.experiment_name)
     return [decision, *(decide(child, store, below) for child in run.children)]
-
-
-def of_children(options: ImportOptions, experiment_name: str | None) -> ImportOptions:
-    """The options for the iterations of a tune, which are in its experiment even where one ended before an epoch."""
-    return replace(options, experiment=experiment_name, run_name=None, empty=True)
 
 
 def verify_with_children(run: TrainingRun, store: Store, options: ImportOptions, deep: bool | None) -> list[Outcome]:
@@ -200,11 +210,16 @@ def verify_with_children(run: TrainingRun, store: Store, options: ImportOptions,
     parent = verify_read_run(run, store, options, deep)
     if parent.run_id is None:
         return [parent]
-    below = of_children(options, parent.experiment_name)
-    return [parent, *(verify_read_run(child, store, below, deep) for child in run.children)]
+    below = options.of_children(parent.experiment_name)
+    return [
+        parent,
+        *(verify_read_run(child, store, below, deep, parent_run_id=parent.run_id) for child in run.children),
+    ]
 
 
-def verify_read_run(run: TrainingRun, store: Store, options: ImportOptions, deep: bool | None) -> Outcome:
+def verify_read_run(
+    run: TrainingRun, store: Store, options: ImportOptions, deep: bool | None, *, parent_run_id: str | None = None
+) -> Outcome:
     """How one run compares with what the store holds. Errors: StoreError, PlanError."""
     began = time.monotonic()
     plan = plan_import(run, options)
@@ -221,7 +236,8 @@ def verify_read_run(run: TrainingRun, store: Store, options: ImportOptions, deep
     others = [other.info.run_id for other in runs if other.info.run_id != found.run.info.run_id]
     faults = [f"run {run_id}: a second run of this training" for run_id in others]
     plan = plan_import(run, options, recorded=found.record)
-    faults += [str(mismatch) for mismatch in compare(store, plan, found.run, deep=deep)]
+    mismatches = compare(store, plan, found.run, deep=deep, parent_run_id=parent_run_id)
+    faults += [str(mismatch) for mismatch in mismatches]
     return of_plan(
         Kind.MISMATCH if faults else Kind.VERIFIED,
         plan,

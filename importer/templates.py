@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import string
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
 from importer.errors import UsageError
-from importer.model import Timeline, TrainingRun
-from importer.naming import storable
+from importer.model import ImportOptions, Timeline, TrainingRun
+from importer.naming import last_part, storable
 from importer.sources.opening import below
 
 FIELDS = ("project", "task", "model", "name", "parent", "relpath", "dataset", "date")
+
+
+def check_templates(options: ImportOptions) -> None:
+    """Errors: UsageError when a name that is asked for, or MLFLOW_RUN, is no template as below."""
+    for template in (options.experiment, options.run_name, os.environ.get("MLFLOW_RUN")):
+        check_template(template)
 
 
 def check_template(template: str | None) -> None:
@@ -56,21 +63,21 @@ def _facts(run: TrainingRun, timeline: Timeline | None, root: str | None) -> Map
     save_dir = Path(root or "", relpath) if run.save_dir.startswith(f"{root}!") else Path(run.save_dir)
     started = datetime.fromtimestamp(timeline.started_ms / 1000, timezone.utc) if timeline else None
     return {
-        "project": _last_part(run.args.get("project")),
+        "project": _last_name(run.args.get("project")),
         "task": run.task or "unknown",
-        "model": _last_part(run.args.get("model") or run.args.get("weights") or run.args.get("cfg")),
+        "model": _last_name(run.args.get("model") or run.args.get("weights") or run.args.get("cfg")),
         "name": run.name,
         "parent": (save_dir if save_dir.is_absolute() else Path.cwd() / save_dir).parent.name or "unknown",
         "relpath": run.name if relpath == "." else relpath,
-        "dataset": _last_part(run.args.get("data")),
+        "dataset": _last_name(run.args.get("data")),
         "date": started.strftime("%Y-%m-%d") if started else "unknown",
     }
 
 
-def _last_part(value: object) -> str:
+def _last_name(value: object) -> str:
     """A path's last part without the suffix of a file: yolov8n of models/yolov8n.pt."""
     if not isinstance(value, str) or not value:
         return "unknown"
-    name = value.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    name = last_part(value)
     stem, _, suffix = name.rpartition(".")
     return stem if stem and suffix in ("pt", "yaml", "yml", "ndjson") else name or "unknown"

@@ -20,11 +20,10 @@ from importer.clocks import (
     time_note,
 )
 from importer.errors import UsageError
-from importer.file_times import file_times_believed, results_mtime
+from importer.file_times import results_mtime
 from importer.model import Timeline, TrainingRun
 
 FINAL_LIMIT_MS = 3_600_000  # a results.png later than this was drawn again
-STILL_MS = 5 * 60 * 1000  # or three epochs, if they take longer
 
 
 def build_timeline(
@@ -121,7 +120,8 @@ def _complete(run: TrainingRun, clock: Clock, recorded: Mapping[str, object] | N
         }
         started = told.get("started_ms", started)
         if same:
-            ended, final = told.get("ended_ms", ended), told.get("final_ms", final)
+            final = told.get("final_ms", final)
+            ended = max(told.get("ended_ms", ended), final or 0)  # which may have come since
     return Timeline(
         clock=clock.name,
         started_ms=max(1, started),  # MLflow takes 0 for now
@@ -181,29 +181,3 @@ def _shifted(timeline: Timeline, by: int) -> Timeline:
         anchors=tuple((row, at + by) for row, at in timeline.anchors),
         notes=tuple(note for note in timeline.notes if note.code not in ("time-unknown", "zone-assumed")),
     )
-
-
-def still_training(run: TrainingRun, now_ms: int) -> bool:
-    """Whether a training seems to go on: nothing says that it ended, and results.csv was touched a moment ago."""
-    mtime = results_mtime(run)
-    if mtime is None or run.fixed_status is not None or _seems_over(run):
-        return False
-    # A host whose clock is ahead of ours writes files from the future.
-    return -STILL_MS <= now_ms - mtime <= max(STILL_MS, 3 * _epoch_ms(run, mtime)) and file_times_believed(run)
-
-
-def _seems_over(run: TrainingRun) -> bool:
-    """By a checkpoint, which is stripped when all is over; where there is none, by plots or the last epoch."""
-    facts = run.last or run.best
-    if facts is not None and facts.epoch is not None:
-        return facts.epoch == -1
-    return run.file("results.png") is not None or run.planned_epochs == len(run.epochs)
-
-
-def _epoch_ms(run: TrainingRun, mtime_ms: int) -> float:
-    """How long an epoch takes, by `time`, else since args.yaml was written, which a resume does again."""
-    seconds = run.epochs.seconds
-    if seconds:
-        return 1000 * max(later - earlier for earlier, later in zip((0.0, *seconds), seconds, strict=False))
-    before = [found.mtime_ms for path in ("args.yaml", "opt.yaml") if (found := run.file(path))]
-    return (mtime_ms - max(before)) / max(1, len(run.epochs)) if before else 0

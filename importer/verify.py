@@ -17,6 +17,7 @@ from importer.identity import (
     IMPORT_ID,
     KEY,
     OURS,
+    PARENT,
     RECORD,
     SOURCE,
     STATE,
@@ -40,7 +41,7 @@ NOTE = "mlflow.note.content"
 class Mismatch(NamedTuple):
     """One thing that the store does not hold as the directory says."""
 
-    what: str  # param, metric, status, start_time, end_time, tag, artifact, run
+    what: str  # param, metric, status, start_time, end_time, run_name, tag, artifact
     name: str
     expected: str
     found: str
@@ -49,21 +50,23 @@ class Mismatch(NamedTuple):
         return f"{f'{self.what} {self.name}'.rstrip()}: expected {self.expected}, found {self.found}"
 
 
-def compare(store: Store, plan: ImportPlan, run: Run, *, deep: bool | None = None) -> list[Mismatch]:
+def compare(
+    store: Store, plan: ImportPlan, run: Run, *, deep: bool | None = None, parent_run_id: str | None = None
+) -> list[Mismatch]:
     """Every difference between a plan and the run that it was written to; `deep` hashes each artifact's bytes.
 
     Errors: StoreError when the store cannot be read.
     """
     deep = is_local(run.info.artifact_uri) if deep is None else deep
     return [
-        *_compare_facts(plan, run),
+        *_compare_facts(plan, run, parent_run_id),
         *_compare_params(plan, run),
         *_compare_metrics(store, plan, run),
         *_compare_artifacts(store, plan, run, deep),
     ]
 
 
-def _compare_facts(plan: ImportPlan, run: Run) -> Iterator[Mismatch]:
+def _compare_facts(plan: ImportPlan, run: Run, parent_run_id: str | None) -> Iterator[Mismatch]:
     facts = [
         ("status", "", "RUNNING" if plan.keep_active else plan.status, run.info.status),
         ("start_time", "", plan.timeline.started_ms, run.info.start_time),
@@ -73,6 +76,8 @@ def _compare_facts(plan: ImportPlan, run: Run) -> Iterator[Mismatch]:
         facts.append(("end_time", "", plan.timeline.ended_ms, run.info.end_time))
     tags = {**OURS, **plan.tags, KEY: plan.key, FINGERPRINT: plan.fingerprint, STATE: COMPLETE}
     del tags[NOTE]  # the UI lets people write on in it
+    if parent_run_id is not None:
+        tags[PARENT] = parent_run_id
     facts += [("tag", key, value[:MAX_TAG_VALUE], run.data.tags.get(key)) for key, value in tags.items()]
     for what, name, expected, found in facts:
         if expected != found:
@@ -85,10 +90,11 @@ def _compare_facts(plan: ImportPlan, run: Run) -> Iterator[Mismatch]:
 
 
 def _compare_params(plan: ImportPlan, run: Run) -> Iterator[Mismatch]:
-    kept = run.data.tags.get("ymlf.record", "")
+    record = load_record(run.data.tags.get(RECORD)) or {}
+    kept = record.get("params_kept")
     for key, value in plan.params.items():
         found = run.data.params.get(key)
-        if found != value and f'"{key}"' not in kept.partition('"params_kept":')[2]:
+        if found != value and not (isinstance(kept, list) and key in kept):
             yield Mismatch("param", key, _short(value), _short(found))
 
 

@@ -1,4 +1,4 @@
-"""ImportPlan -> MLflow: the only module that changes anything."""
+"""ImportPlan -> MLflow: a run is created, filled, settled with other importers, ended, deleted."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from importer.identity import (
     IMPORTED_AT,
     KEY,
     OURS,
+    PARENT,
     RECORD,
     REPLACES,
     SOURCE,
@@ -72,7 +73,7 @@ def create_run(
     if alone:
         tags[ALONE] = "true"
     if parent_run_id is not None:
-        tags["mlflow.parentRunId"] = parent_run_id
+        tags[PARENT] = parent_run_id
     if replaces is not None:
         tags[REPLACES] = replaces
     with failures("creating the run"):
@@ -119,6 +120,15 @@ def fill_run(
             run = store.client.get_run(run.info.run_id)  # complete by now: of two complete runs, both sides see one
         return _settle(store, plan.key, run, ignored=replaces)
     return run, True
+
+
+def put_below(store: Store, run: Run, parent_run_id: str) -> bool:
+    """Whether a run had to be put below that of its tune, which was imported anew since, or later than the run."""
+    if run.data.tags.get(PARENT) == parent_run_id:
+        return False
+    with failures("putting the run below that of its tune"):
+        store.client.set_tag(run.info.run_id, PARENT, parent_run_id)
+    return True
 
 
 def delete_run(store: Store, run_id: str) -> None:

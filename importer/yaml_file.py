@@ -12,7 +12,7 @@ from importer.errors import RunDirError
 from importer.model import Note
 
 MAX_BYTES = 1_000_000  # the largest args.yaml seen has 5 kB
-LFS_POINTER = b"version https://git-lfs"  # how it begins
+LFS_POINTER_HEAD = b"version https://git-lfs"  # how it begins
 MAX_DEPTH = 40
 MAX_NODES = 20_000
 TOO_DEEP = "exceeded maximum nesting depth"  # what libyaml 0.2.6 and later says of a depth that it refuses
@@ -87,7 +87,7 @@ def read_text(path: Path, limit: int) -> tuple[str, list[Note]]:
     if raw.startswith(b"\xef\xbb\xbf"):
         raw = raw[3:]
         notes.append(Note("bom", f"{path.name} begins with a byte order mark"))
-    if raw.startswith(LFS_POINTER):
+    if raw.startswith(LFS_POINTER_HEAD):
         raise RunDirError(f"{path}: is a git-LFS pointer, not the file itself", hint="`git lfs pull` fetches it")
     if b"\0" in raw:
         raise RunDirError(f"{path}: holds NUL bytes, expected text", hint="the file is damaged; restore it from a copy")

@@ -73,3 +73,23 @@ def s3_server() -> Iterator[S3Server]:
     """An S3 endpoint; a test creates buckets of its own on it."""
     with s3() as server:
         yield server
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Four trainings: runs/train, train2, train3 and train10."""
+    from trees import training
+
+    for seed, name in enumerate(("train", "train2", "train3", "train10")):
+        training(seed).write(tmp_path / "runs" / name)
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def grown(tree: Path, empty_store: str) -> Path:
+    """The tree, imported; since then train2 has grown by two epochs."""
+    from trees import grow, imported
+
+    imported(tree, uri=empty_store)
+    grow(tree / "train2", 1, 5)
+    return tree

@@ -192,7 +192,8 @@ def test_a_path_that_is_no_run_directory_is_refused_and_the_others_go_on(
     (tmp_path / "decoys/args.yaml").write_text("port: 80\n")
     alone = ymlf("import", path, "--tracking-uri", empty_store)
     assert (alone.status, alone.out) == (1, "")
-    assert alone.err == f"error: {message}\n  hint: {hint}\n"
+    more = "note: 1 folder looks like a run and is none; -v says why\n" if path == "decoys" else ""  # decoys/scores
+    assert alone.err == f"error: {message}\n  hint: {hint}\n{more}"
     assert untouched(empty_store)
     answer = ymlf("import", path, "run", "--tracking-uri", empty_store)
     assert answer.status == 1
@@ -346,6 +347,14 @@ def test_a_run_without_an_epoch_is_passed_over_until_asked_for(empty_store: str,
     assert len(runs_in(empty_store)) == 1
 
 
+def test_an_empty_args_yaml_alone_tells_nothing_of_how_a_training_ended(empty_store: str, tmp_path: Path) -> None:
+    (tmp_path / "runs/train").mkdir(parents=True)
+    (tmp_path / "runs/train/args.yaml").touch()
+    answer = ymlf("import", "runs/train", "--tracking-uri", empty_store)
+    assert answer.status == 0
+    assert answer.out.startswith("no epochs: runs/train: its args.yaml is empty and there are no results\n")
+
+
 def test_two_trainings_without_an_epoch_are_two_though_each_was_called_train(empty_store: str, tmp_path: Path) -> None:
     for data in ("birds.yaml", "fish.yaml"):
         damaged_run(tmp_path / data / "train", training=PLAIN.with_(args={"data": data}), results=LINES[0] + "\n")
@@ -370,3 +379,11 @@ def test_a_directory_whose_name_is_no_utf8_is_imported(empty_store: str, tmp_pat
     assert ymlf("verify", name, "--tracking-uri", empty_store).status == 0
     assert len(runs_in(empty_store)) == 1
     assert experiments_in(empty_store) == ["/Shared/Ultralytics"]
+
+
+def test_a_pointer_is_noted_though_the_name_of_another_ends_in_its_name(empty_store: str, tmp_path: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"
+    damaged_run(tmp_path / "runs/train", files={"BoxF1_curve.png": pointer, "F1_curve.png": pointer})
+    answer = ymlf("import", "runs/train", "--tracking-uri", empty_store)
+    for name in ("BoxF1_curve.png", "F1_curve.png"):
+        assert f"note: lfs-pointer: {name} is a git-LFS pointer, not the file; left out\n" in answer.err

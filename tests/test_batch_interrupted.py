@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -233,3 +234,30 @@ def test_a_run_that_kills_its_workers_fails_alone() -> None:
     assert {name: outcome.kind for name, outcome in told.items() if name != "poison"} == dict.fromkeys(
         "abcde", Kind.IMPORTED
     )
+
+
+def dies_once_then_finds_another_import_at_it(survey: Survey, uri: str, options: ImportOptions) -> Outcome:
+    """A job, done by a worker whose deaths and looks are files beside the run."""
+    done = Path(survey.save_dir)
+    for step, kind in (("died", None), ("was busy", Kind.BUSY)):
+        if not (done / step).exists():
+            (done / step).touch()
+            if kind is None:
+                raise BrokenProcessPool
+            return Outcome(kind, survey.save_dir)
+    return Outcome(Kind.FINISHED, survey.save_dir)
+
+
+def test_a_run_that_is_put_off_after_its_worker_died_is_gone_back_to(tmp_path: Path) -> None:
+    batch = Batch([Survey(str(tmp_path), ".")], dies_once_then_finds_another_import_at_it, "", ImportOptions(), Stop())
+    told = list(batch.outcomes(lambda: local_executor(1, threads=True), 1))
+    assert [outcome.kind for outcome in told] == [Kind.FINISHED]
+
+
+def test_fail_fast_stops_at_a_run_that_kills_its_workers() -> None:
+    surveys = [Survey(name, ".") for name in ("a", "poison", "b", "c")]
+    batch = Batch(surveys, dies_of_poison, "", ImportOptions(), Stop())
+    told = list(batch.outcomes(lambda: local_executor(2, threads=False), 1, fail_fast=True))
+    kinds = {outcome.source: outcome.kind for outcome in told}
+    assert kinds["poison"] is Kind.FAILED and kinds["c"] is Kind.NOT_TRIED
+    assert {outcome.reason for outcome in told if outcome.kind is Kind.NOT_TRIED} == {"--fail-fast"}

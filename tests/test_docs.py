@@ -187,3 +187,17 @@ def test_every_field_of_the_json_has_a_row(folder: Path) -> None:
 
 def _fields(page: str, heading: str) -> set[str]:
     return {name for row in rows(page, heading) for name in re.findall(r"`(\w+)`", row[0])}
+
+
+def test_every_module_of_the_package_is_in_how_it_works() -> None:
+    page = (ROOT / "docs/how-it-works.md").read_text()
+    named = set(re.findall(r"`([a-z_]+)/?`", page))
+    there = {path.stem for path in (ROOT / "importer").iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert there - named <= {"__init__", "__main__", "__pycache__"}
+
+
+def test_how_to_write_a_reader_names_all_that_one_offers() -> None:
+    for page in ("docs/contributing.md", "docs/how-it-works.md"):
+        text = (ROOT / page).read_text()
+        for name in ("PRIORITY", "LOOKS_FOR", "recognise(save_dir, names)", "read(directory)"):
+            assert f"`{name}`" in text, page

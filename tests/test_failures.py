@@ -7,7 +7,7 @@ from mlflow.exceptions import MlflowException, RestException
 from requests.exceptions import ConnectionError, HTTPError
 
 from importer.errors import StoreError
-from importer.store.failures import LOGIN, failures
+from importer.store.failures import NO_LOGIN, NOT_KNOWN, WRONG_LOGIN, failures
 
 ADDRESS = "http://127.0.0.1:14401/api/2.0/mlflow/runs/get?run_id=4034010d"
 
@@ -15,9 +15,9 @@ ADDRESS = "http://127.0.0.1:14401/api/2.0/mlflow/runs/get?run_id=4034010d"
 @pytest.mark.parametrize(
     ("error", "hint"),
     [
-        pytest.param(MlflowException("failed with error code 401 != 200. Response body: ''"), LOGIN, id="401"),
-        pytest.param(RestException({"error_code": "UNAUTHENTICATED", "message": "no"}), LOGIN, id="401 as JSON"),
-        pytest.param(RestException({"message": "Unauthorized"}), LOGIN, id="401 of a gate, as JSON"),
+        pytest.param(MlflowException("failed with error code 401 != 200. Response body: ''"), NO_LOGIN, id="401"),
+        pytest.param(RestException({"error_code": "UNAUTHENTICATED", "message": "no"}), NO_LOGIN, id="401 as JSON"),
+        pytest.param(RestException({"message": "Unauthorized"}), NO_LOGIN, id="401 of a gate, as JSON"),
         pytest.param(HTTPError(f"403 Client Error: Forbidden for url: {ADDRESS}"), "this login may not", id="403"),
         pytest.param(RestException({"error_code": "PERMISSION_DENIED"}), "this login may not", id="403 as JSON"),
         pytest.param(OSError("An error occurred (AccessDenied) when calling PutObject"), "this login may", id="bucket"),
@@ -32,3 +32,22 @@ def test_the_hint_is_of_what_went_wrong(error: Exception, hint: str) -> None:
         raise error
     assert caught.value.message.startswith("asking: ")
     assert caught.value.hint is not None and caught.value.hint.startswith(hint), caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("names", "hint"),
+    [
+        pytest.param((), NO_LOGIN, id="none"),
+        pytest.param(("USERNAME", "PASSWORD"), WRONG_LOGIN, id="a name and a password"),
+        pytest.param(("USERNAME", "PASSWORD", "TOKEN"), WRONG_LOGIN, id="both, of which MLflow sends the password"),
+        pytest.param(("TOKEN",), NOT_KNOWN, id="a token"),
+    ],
+)
+def test_a_401_tells_a_login_that_is_missing_from_one_that_is_wrong(
+    names: tuple[str, ...], hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in names:
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", "secret")
+    with pytest.raises(StoreError) as caught, failures("asking"):
+        raise MlflowException("failed with error code 401 != 200. Response body: ''")
+    assert caught.value.hint == hint

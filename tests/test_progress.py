@@ -17,11 +17,11 @@ from rich.console import Console
 from trees import training
 
 from importer.batch import Stop
+from importer.gathering import gather
 from importer.outcome import Kind, Outcome
 from importer.survey import Looking
 from importer.terminal.progress import looked, show_progress, show_words
 from importer.terminal.tally import Tally
-from importer.work import gather
 
 
 def on_a_terminal(*words: object) -> str:

@@ -135,3 +135,17 @@ def test_why_a_directory_is_no_run_directory_is_told(files: dict[str, str], told
         assert answer.status == 1 and told in answer.out + answer.err, command
     tree = ymlf_process("scan", tmp_path, "-v")
     assert (f"{save_dir}: passed by: " in tree.err) == (told != "a run directory holds args.yaml or results.csv")
+
+
+def test_folders_that_only_look_like_a_run_are_counted(tmp_path: Path, empty_store: str) -> None:
+    written(tmp_path / "tree/train", {"args.yaml": ARGS})
+    for name in ("lightning", "keras"):
+        written(tmp_path / "tree" / name, {"results.csv": "epoch,step,loss\n0,1,2\n"})
+    told = "note: 2 folders look like runs, not one is; -v says why\n"
+    for words in (["scan"], ["import", "--empty", "--tracking-uri", empty_store], ["import", "--dry-run"]):
+        assert ymlf(words[0], tmp_path / "tree", *words[1:]).err.endswith(told), words
+        assert told not in ymlf(words[0], tmp_path / "tree", *words[1:], "-q").err
+    alone = ymlf("scan", tmp_path / "tree/keras")
+    assert "note: " not in alone.err and "results.csv is not a YOLO trainer's" in alone.out + alone.err
+    below = written(tmp_path / "other/keras", {"results.csv": "epoch,step,loss\n0,1,2\n"}).parent
+    assert ymlf("scan", below).err.endswith("note: 1 folder looks like a run and is none; -v says why\n")

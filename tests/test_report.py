@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,10 @@ def test_a_report_that_cannot_be_written_is_told_besides(tmp_path: Path, empty_s
     answer = ymlf("import", save_dir, "--tracking-uri", empty_store, "--json", "--report", tmp_path / "no" / "report")
     assert (answer.status, len(answer.told), answer.told[0]["exit_status"]) == (2, 1, 2)
     assert "No such file or directory" in answer.err
+
+
+def test_an_error_with_a_name_that_is_no_text_closes_the_report(tmp_path: Path, empty_store: str) -> None:
+    save_dir, report = training(1).write(tmp_path / "train"), tmp_path / "report.jsonl"
+    name = os.fsdecode(b"{\xff}")
+    answer = ymlf("import", save_dir, "--experiment", name, "--tracking-uri", empty_store, "--report", report)
+    assert (answer.status, closing(report)["exit_status"]) == (2, 2)

@@ -23,9 +23,9 @@ from trees import active, assert_whole, by_name, small_tree, summary, training
 
 import importer
 from importer.errors import RunDirError
+from importer.gathering import gather
 from importer.sources.opening import fresh, open_source
 from importer.survey import read_surveyed
-from importer.work import gather
 
 MIB = 1024 * 1024
 

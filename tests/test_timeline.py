@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from command import in_zone
 from directories import SETUP_MS, STARTED_MS, Training, copy_fixture, move_times, place, round_times, touch_all
 from test_event_file import block, event, framed, opening, scalar
 
+from importer.ending import status, still_training
 from importer.errors import UsageError
 from importer.model import ImportOptions, Timeline
 from importer.readers import read_run
 from importer.replay import plan_import
-from importer.timeline import build_timeline, parse_zone, still_training
+from importer.timeline import build_timeline, parse_zone
 
 NOW_MS = 1_760_000_000_000
 CLONED_MS = STARTED_MS + 40 * 86_400_000 + 7 * 60_000 + 11
@@ -366,4 +368,15 @@ def test_a_training_that_seems_to_go_on_is_told_from_one_that_is_over(
     save_dir = training.write(tmp_path / "train")
     if after is not None:
         after(save_dir)
-    assert still_training(read_run(save_dir), training.fit_ms(2) + later_ms) is expected
+    run = read_run(save_dir)
+    assert still_training(run, training.fit_ms(2) + later_ms) is expected
+    assert not (expected and status(run) == "FINISHED")
+
+
+def test_a_final_validation_that_came_after_the_import_is_no_later_than_the_end(tmp_path: Path) -> None:
+    run = read_run(copy_fixture("event-file", tmp_path))
+    assert run.final_validation is not None
+    first = plan_import(replace(run, final_validation=None, files=()))
+    later = plan_import(run, recorded=first.record)
+    assert later.timeline.final_ms is not None and first.timeline.ended_ms < later.timeline.final_ms
+    assert later.timeline.ended_ms == later.timeline.final_ms

@@ -8,6 +8,8 @@ import pytest
 from command import ymlf
 from directories import Training
 
+from importer.store.client import EmptyStore
+
 
 @pytest.mark.parametrize(
     ("uri", "what", "meant"),
@@ -17,6 +19,7 @@ from directories import Training
         pytest.param("sqlite://x.db", "names a host, which SQLite has not", "sqlite:///x.db", id="two slashes"),
         pytest.param("postgres://me@host/x", "is called postgresql by now", "postgresql://", id="postgres"),
         pytest.param("localhost:5066", "has no scheme", "http://localhost:5066", id="host and port"),
+        pytest.param("me:secret@host:5066", "***@host:5066: has no scheme", "http://***@host:5066", id="a login, too"),
     ],
 )
 @pytest.mark.parametrize("command", ["import", "verify", "imports"])
@@ -32,7 +35,7 @@ def test_a_uri_that_cannot_be_meant_is_a_misuse(
     assert answer.status == 2, answer.err
     error, hint = answer.err.splitlines()
     assert error.startswith("error: --tracking-uri ") and error.endswith(what)
-    assert meant in hint
+    assert meant in hint and "secret" not in answer.err
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -48,3 +51,12 @@ def test_scan_looks_into_the_store_that_the_environment_names(
     missing = ymlf("scan", save_dir)
     assert missing.status == 0 and "not there" in missing.out
     assert missing.err == f"note: sqlite:///{tmp_path}/none.db is not there yet\n"
+
+
+@pytest.mark.parametrize(
+    ("uri", "is_database"),
+    [("sqlite:///a.db", True), ("postgresql+psycopg://host/db", True), ("databricks://profile", False),
+     ("http://host", False)],
+)  # fmt: skip
+def test_a_store_of_databricks_is_no_database(uri: str, is_database: bool) -> None:
+    assert EmptyStore(uri).is_database is is_database

@@ -56,3 +56,24 @@ def assert_whole(uri: str, tree: Path, runs: int) -> None:
     assert {run.info.status for run in found} == {"FINISHED"}
     verified = ymlf("verify", tree, "--tracking-uri", uri, "--json", "-j", "1")
     assert (verified.status, summary(verified)) == (0, {"verified": runs}), verified.out
+
+
+def imported(*words: object, uri: str) -> Answer:
+    """The answer of `ymlf import --json` with one worker."""
+    return ymlf("import", *map(str, words), "--tracking-uri", uri, "--json", "-j", "1")
+
+
+def names(answer: Answer) -> list[str]:
+    """The names of the directories, in the order in which they were told."""
+    return list(by_name(answer))
+
+
+def grow(save_dir: Path, seed: int, epochs: int) -> None:
+    """The same training, seen when it had gone on for longer."""
+    training(seed, epochs=epochs).write(save_dir)
+
+
+def listed(uri: str) -> dict[str, tuple[str, str, str]]:
+    """The host, experiment and runs that `ymlf imports` tells of each import, by its id."""
+    lines = [line.split(maxsplit=4) for line in ymlf("imports", "--tracking-uri", uri).out.splitlines()[1:]]
+    return {told[0]: (told[2], told[3], told[4]) for told in lines}

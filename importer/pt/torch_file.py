@@ -28,14 +28,6 @@ _ENTRY = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 
 
-class TorchFile(NamedTuple):
-    """The object that was saved, and the CRC-32 of every member of the zip by its name without the top folder."""
-
-    saved: object
-    crcs: tuple[tuple[str, int], ...]
-    legacy: bool
-
-
 class _Entry(NamedTuple):
     name: str
     flags: int
@@ -81,7 +73,7 @@ def cut_short(path: str, size: int) -> CheckpointError:
     )
 
 
-def read_torch_file(handle: BinaryIO, path: str) -> TorchFile:
+def read_torch_file(handle: BinaryIO, path: str) -> object:
     """What torch.save was given, with stand-ins for all classes; `path` is for the messages only.
 
     Errors: CheckpointError when it is cut short, an LFS pointer, or no such file; PickleError for the pickle itself.
@@ -108,13 +100,12 @@ def zip_directory(handle: BinaryIO, path: str) -> bytes:
         return b""
 
 
-def _read_zip(source: _Source) -> TorchFile:
+def _read_zip(source: _Source) -> object:
     entries = _entries(source, _directory(source))
     pickled = next((entry for entry in entries if _below_top(entry.name) == "data.pkl"), None)
     if pickled is None:
         raise source.unreadable("is a zip without data.pkl, so no checkpoint")
-    crcs = tuple((_below_top(entry.name), entry.crc) for entry in entries)
-    return TorchFile(load(Machine(_member(source, pickled))), crcs, legacy=False)
+    return load(Machine(_member(source, pickled)))
 
 
 def _below_top(name: str) -> str:
@@ -201,11 +192,11 @@ def _inflated(source: _Source, content: bytes) -> bytes:
     return inflated
 
 
-def _read_legacy(source: _Source) -> TorchFile:
+def _read_legacy(source: _Source) -> object:
     for limit in (_HEAD, MAX_BYTES):
         content = source.read(0, min(limit, source.size))
         try:
-            return TorchFile(_legacy_object(source, content), (), legacy=True)
+            return _legacy_object(source, content)
         except PickleCutError as error:
             if len(content) == source.size:
                 raise cut_short(source.path, source.size) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from importer.evidence import Weights, believed, read_events, read_weights, row_of_metrics, saved_at
 from importer.head import column_names, option_names, read_head
 from importer.model import Epochs, FinalValidation, RunFile, TrainingRun
+from importer.naming import last_part
 from importer.readers import RunDirectory
 from importer.results import build_epochs, epoch_base, epoch_numbers, split_trainings
 from importer.table import Table, read_results
@@ -147,7 +148,7 @@ def _note_renamed(args: Mapping[str, object], directory: RunDirectory) -> None:
     recorded = args.get("save_dir") or args.get("name")
     if not isinstance(recorded, str):
         return
-    name = recorded.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    name = last_part(recorded)
     if name and name != directory.name:
         directory.note("renamed", f"was {name} when it was trained; the run is called {directory.name}")
 

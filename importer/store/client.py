@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # mlflow/store/db/db_types.py
+
+
 class Store:
     """A tracking store that answers. Errors of every call made under `failures` are StoreErrors."""
 
@@ -24,7 +27,7 @@ class Store:
         self.is_server = uri.startswith(("http://", "https://"))
         self.client: MlflowClient = cast("MlflowClient", Patient(client)) if self.is_server else client
         self.is_sqlite = uri.startswith("sqlite")
-        self.is_database = not self.is_server and "://" in uri and not uri.startswith("file:")
+        self.is_database = uri.startswith(DATABASES)
         self.is_new = False  # a SQLite file that was made just now
         self._experiments: dict[str, str] = {}
         self._foreign: dict[str, bool] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import time
@@ -17,7 +18,10 @@ Result = TypeVar("Result")
 REFUSALS = (400, 401, 403, 404, 413)  # statuses of an artifact that come again
 GIVEN_UP = re.compile(r"(API request to \S+) failed with exception .*too many (\d{3}) error responses.*")
 STATUS = r"(?<![\w=/:.-]){}\b"  # not a port, nor an id in an address
-LOGIN = "are MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, set and right?"
+NO_LOGIN = "no login is set: give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+WRONG_LOGIN = "the server does not know this login: are MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD right?"
+NOT_KNOWN = "the server does not know this token: is MLFLOW_TRACKING_TOKEN right?"
+FREE_SPACE = "free some space, then run the same command again: it goes on where it stopped"
 LONGEST = 400  # signs of what MLflow said
 
 PAUSE_SECONDS = (0.5, 2.0)  # before a call is made once more: at random, so that not all come back at once
@@ -86,15 +90,19 @@ def _first_words(error: Exception) -> str:
     return text if len(text) <= LONGEST else text[:LONGEST] + " ..."
 
 
+def _login_hint() -> str:
+    if os.environ.get("MLFLOW_TRACKING_USERNAME") or os.environ.get("MLFLOW_TRACKING_PASSWORD"):
+        return WRONG_LOGIN
+    return NOT_KNOWN if os.environ.get("MLFLOW_TRACKING_TOKEN") else NO_LOGIN
+
+
 def _hint(text: str) -> str | None:
     lowered = text.lower()
     for sign, hint in (
         ("unable to open database file", "does the folder exist, and may you write to it?"),
         ("readonly database", "the database file may not be written to; check its permissions"),
-        ("no space left", "free some space, then run the same command again: it goes on where it stopped"),
-        ("disk full", "free some space, then run the same command again: it goes on where it stopped"),
-        ("disk is full", "free some space, then run the same command again: it goes on where it stopped"),
-        (STATUS.format(401) + "|unauthenticated|unauthorized", LOGIN),
+        ("no space left|disk (is )?full", FREE_SPACE),
+        (STATUS.format(401) + "|unauthenticated|unauthorized", _login_hint()),
         (STATUS.format(403) + "|permission_denied|accessdenied|forbidden",
          "this login may not do that; ask for the permission"),
         ("certificate", "set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's certificate"),

@@ -107,6 +107,7 @@ def open_existing_store(tracking_uri: str | None = None, *, required: bool = Fal
 
     with failures("opening the tracking store"):
         uri = tracking_uri or mlflow.get_tracking_uri()
+    remember_login(uri)
     check_uri(uri)
     file = database_file(uri)
     if file is not None and not file.exists():

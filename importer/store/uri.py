@@ -9,6 +9,7 @@ from pathlib import Path
 from importer.errors import UsageError
 from importer.redaction import redact
 
+LOGIN = "better http://HOST, and the login in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 EXAMPLES = "write such as sqlite:///mlflow.db or http://host:5000"
 _HOST_AND_PORT = re.compile(r"[\w.-]+:[0-9]{1,5}(/.*)?")
 
@@ -25,6 +26,9 @@ def check_uri(uri: str) -> None:
         raise _misuse(uri, "is called postgresql by now", f"write postgresql://{uri.removeprefix('postgres://')}")
     if "://" in uri or _is_known_without_slashes(uri):
         return
+    login, at, host = uri.rpartition("@")
+    if at and ":" in login:
+        raise UsageError(f"--tracking-uri ***@{host}: has no scheme", hint=f"write http://***@{host}, or {LOGIN}")
     if _HOST_AND_PORT.fullmatch(uri):
         raise _misuse(uri, "has no scheme", f"write http://{uri}")
     path = Path(uri)

@@ -3,53 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 
 from importer.errors import StoreError, YmlfError
+from importer.gathering import Work
 from importer.model import ImportPlan
 from importer.outcome import WROTE, Kind, Outcome, exit_status, of_plan
-from importer.report import plan_as_json
+from importer.redaction import redact
+from importer.report import dumps, kind_words, plan_as_json
 from importer.single import decide_all
 from importer.store.client import Store
 from importer.store.opening import open_existing_store
 from importer.survey import read_surveyed
 from importer.terminal.closing import close
 from importer.terminal.facts import print_plan
-from importer.terminal.output import FEW, Terminal
+from importer.terminal.output import FEW, Terminal, open_report
 from importer.terminal.progress import show_words
 from importer.terminal.tally import Tally
-from importer.work import Work
 
 
-def dry_run_all(terminal: Terminal, work: Work, tracking_uri: str | None) -> int:
+def dry_run_all(terminal: Terminal, work: Work, tracking_uri: str | None, report: str | None) -> int:
     """Plan and look up each run, and say what an import would do; the exit status that it would have now."""
     store = open_existing_store(tracking_uri)
-    tally = terminal.tally = Tally.of(work)
+    tally = terminal.tally = Tally(work.total, len(work.settled))
     directories = len(work.surveys) + len(work.settled)
     few = directories <= FEW
 
     def words() -> str:
         return f"looking up: {tally.done:,} of {tally.known:,} runs"
 
-    with show_words(terminal.err, words, quiet=terminal.quiet, beside_json=terminal.mixes_json):
+    with ExitStack() as stack:
+        target = stack.enter_context(open_report(report)) if report else None
+        stack.enter_context(show_words(terminal.err, words, quiet=terminal.quiet, beside_json=terminal.mixes_json))
         for outcome, plan, is_child in _outcomes(work, store):
             tally.add(outcome)
+            if target is not None:
+                target.write(redact(dumps(_foreseen(outcome))) + "\n")
             if plan is None or not (few or terminal.as_json):
                 terminal.tell(outcome, directories, None, would=True)
+                if terminal.as_json:
+                    terminal.echo_json(redact(dumps(_foreseen(outcome))))
             elif is_child:  # its plan is in that of the tune
                 continue
             elif terminal.as_json:
                 terminal.write_json({"would_be": outcome.kind.value, **plan_as_json(plan)})
             elif not terminal.quiet:
                 print_plan(terminal.out, plan)
-                reason = f" ({outcome.reason})" if outcome.reason else ""
-                terminal.say(f"would be {outcome.kind.value}{reason}")
-    status = exit_status(tally.counts)
+                terminal.say(
+                    f"{kind_words(outcome.kind, would=True)}{f' ({outcome.reason})' if outcome.reason else ''}"
+                )
+        status = exit_status(tally.counts)
+        closing = dumps(tally.as_json(exit_status=status))
+        if target is not None:
+            target.write(closing + "\n")
     if terminal.as_json:
-        terminal.write_json(tally.as_json(exit_status=status))
+        terminal.echo_json(closing)
     close(terminal, tally, few=few, would=True)
-    terminal.tell_none_selected(work)
+    terminal.tell_left_out(work)
     return status
+
+
+def _foreseen(outcome: Outcome) -> dict[str, object]:
+    """The line of JSON of an outcome that is foreseen."""
+    facts = {name: value for name, value in outcome.as_json().items() if name not in ("outcome", "seconds")}
+    return {"would_be": outcome.kind.value, **facts}
 
 
 def _outcomes(work: Work, store: Store) -> Iterator[tuple[Outcome, ImportPlan | None, bool]]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from importer.errors import YmlfError
+from importer.errors import UsageError, YmlfError
 from importer.terminal.process import Interrupted, status_of
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ def always_closed(command: Command) -> Command:
 def _close(terminal: Terminal, error: YmlfError | Interrupted, report: str | None) -> None:
     from importer.redaction import redact
     from importer.report import dumps
+    from importer.terminal.output import open_report
     from importer.terminal.tally import Tally
 
     told = {"reason": "interrupted"}
@@ -48,8 +48,8 @@ def _close(terminal: Terminal, error: YmlfError | Interrupted, report: str | Non
         terminal.echo_json(line)
     if report is not None:
         try:
-            with Path(report).open("w" if terminal.tally is None else "a", encoding="utf-8") as target:
+            with open_report(report, "w" if terminal.tally is None else "a") as target:
                 target.write(line + "\n")
-        except OSError as refused:
-            if f"--report {report}" not in str(error):  # which is told anyway
-                terminal.warn(f"--report {report}: {refused.strerror}")
+        except UsageError as refused:
+            if str(refused) not in str(error):  # which is told anyway
+                terminal.warn(refused.message)

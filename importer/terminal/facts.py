@@ -11,7 +11,6 @@ from importer.record import CLOCKS
 from importer.redaction import redact
 from importer.report import duration, size
 from importer.terminal.screen import print_table
-from importer.verify import Mismatch
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,7 +80,7 @@ def print_notes(console: Console, notes: Iterable[Note]) -> None:
         )
 
 
-def print_mismatches(console: Console, mismatches: Iterable[Mismatch | str]) -> None:
+def print_mismatches(console: Console, mismatches: Iterable[str]) -> None:
     """One line per difference."""
     for mismatch in mismatches:
-        console.print(f"mismatch: {redact(str(mismatch))}", style="red", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"mismatch: {redact(mismatch)}", style="red", soft_wrap=True, markup=False, highlight=False)

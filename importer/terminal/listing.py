@@ -8,19 +8,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from importer.errors import StoreError, YmlfError
+from importer.gathering import Work
 from importer.identity import Presence, look_up, search_key, unchanged
 from importer.ledger import UNDONE, Import, all_experiments
 from importer.outcome import Kind, exit_status
 from importer.redaction import redact
 from importer.replay import plan_import
-from importer.report import outcome_line, size, utc
+from importer.report import kind_words, local_time, outcome_line, size
 from importer.store.client import EmptyStore, Store
 from importer.store.failures import failures
 from importer.survey import Survey, read_surveyed
 from importer.terminal.progress import show_words
 from importer.terminal.screen import print_rows
 from importer.undo import ImportedRun, Undo
-from importer.work import Work
 
 if TYPE_CHECKING:
     from importer.terminal.output import Terminal
@@ -46,14 +46,25 @@ def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
     for told, there in zip(work.surveys, looked_up, strict=True):
         planned = f"/{told.planned_epochs}" if told.planned_epochs else ""
         cells = [told.generator, told.task or "", f"{told.epochs}{planned}", size(told.bytes),
-                 utc(told.modified_ms) if told.modified_ms else "", _state(told)]  # fmt: skip
+                 local_time(told.modified_ms) if told.modified_ms else "", _state(told)]  # fmt: skip
         rows.append([*cells, *([there] if store else []), redact(told.save_dir)])
     for outcome in work.settled:
-        state = "duplicate" if outcome.kind is Kind.DUPLICATE else outcome.kind.value
+        state = kind_words(outcome.kind)
         if terminal.as_json:
             facts = {name: value for name, value in outcome.as_json().items() if name not in ("outcome", "seconds")}
             terminal.write_json({**facts, "state": state})
-        rows.append(["", "", "", "", "", state, *([""] if store else []), outcome_line(outcome).partition(": ")[2]])
+        rows.append(
+            [
+                "",
+                "",
+                "",
+                "",
+                "",
+                state,
+                *([""] if store else []),
+                outcome_line(outcome).partition(": ")[2],
+            ]
+        )
     if isinstance(store, EmptyStore) and not terminal.quiet:
         terminal.warn(f"note: {store.shown_uri} is not there yet", None)
     if not terminal.as_json and not terminal.quiet:
@@ -63,7 +74,7 @@ def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
         terminal.say(f"{how_many(count)}, {size(sum(told.bytes for told in work.surveys))}")
         for hint in dict.fromkeys(outcome.hint for outcome in work.settled if outcome.hint):
             terminal.warn(f"  hint: {hint}", None)
-    terminal.tell_none_selected(work)
+    terminal.tell_left_out(work)
     return exit_status(outcome.kind for outcome in work.settled)
 
 
@@ -72,7 +83,9 @@ def _state(told: Survey) -> str:
         return f"tune, {told.epochs} iterations"
     if not told.epochs:
         return Kind.NO_EPOCHS.value
-    return "all epochs" if told.planned_epochs is not None and told.epochs >= told.planned_epochs else "ended early"
+    if told.planned_epochs is None:
+        return ""
+    return "all epochs" if told.epochs >= told.planned_epochs else "ended early"
 
 
 def _experiments(store: Store | None) -> dict[str, str]:

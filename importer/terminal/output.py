@@ -16,14 +16,14 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from importer.errors import UsageError
-from importer.redaction import RedactingFormatter
+from importer.redaction import RedactingFormatter, redact
 
 if TYPE_CHECKING:
     from importer.batch import Stop
+    from importer.gathering import Work
     from importer.outcome import Outcome
     from importer.store.client import Store
     from importer.terminal.tally import Tally
-    from importer.work import Work
 
 PIPE_WIDTH = 1000  # a table that goes to a file or a pipe is not cut to a screen
 FEW = 3  # outcomes up to this many are told in full, more in a table
@@ -67,11 +67,11 @@ class Terminal:
     def say(self, text: str, style: str | None = None) -> None:
         """A line of words on stdout, unless quiet or JSON is asked for."""
         if not self.quiet and not self.as_json:
-            self.out.print(_shown(text), style=style, soft_wrap=True, markup=False, highlight=False)
+            self.out.print(redact(text), style=style, soft_wrap=True, markup=False, highlight=False)
 
     def warn(self, text: str, style: str | None = "yellow") -> None:
         """A line on stderr."""
-        self.err.print(_shown(text), style=style, soft_wrap=True, markup=False, highlight=False)
+        self.err.print(redact(text), style=style, soft_wrap=True, markup=False, highlight=False)
 
     def explain_new_store(self, store: Store, *, is_default: bool) -> None:
         """Say on stderr where a database is that was made just now, and how to look."""
@@ -113,7 +113,7 @@ class Terminal:
         with ExitStack() as stack:
             target: IO[str] | None = None
             if report:
-                target = stack.enter_context(_open_report(report))
+                target = stack.enter_context(open_report(report))
             with show_progress(self.err, tally, quiet=self.quiet, beside_json=self.mixes_json) as progress:
                 for outcome in outcomes:
                     tally.add(outcome)
@@ -132,12 +132,22 @@ class Terminal:
             if target is not None:
                 target.write(closing + "\n")
         close(self, tally, few=total <= FEW)
-        self.tell_none_selected(work)
+        self.tell_left_out(work)
         return status
 
-    def tell_none_selected(self, work: Work) -> None:
-        """Say what was asked for that no run is, where that is so."""
-        if work.none_selected is not None and not self.quiet:
+    def tell_left_out(self, work: Work) -> None:
+        """Say how many folders only look like a run, and what was asked for that no run is."""
+        if self.quiet:
+            return
+        alike = len(set(work.passed_by) - set(work.roots))  # a root is refused, with the reason
+        if alike and not self.verbose:
+            told = (
+                "1 folder looks like a run and is none"
+                if alike == 1
+                else f"{alike:,} folders look like runs, not one is"
+            )
+            self.warn(f"note: {told}; -v says why", None)
+        if work.none_selected is not None:
             why, hint = work.none_selected
             self.warn(f"nothing to do: {why}")
             if hint:
@@ -171,15 +181,10 @@ class Terminal:
             self.say(f"  hint: {outcome.hint}")
 
 
-def _shown(text: str) -> str:
-    from importer.redaction import redact
-
-    return redact(text)
-
-
-def _open_report(path: str) -> IO[str]:
+def open_report(path: str, mode: str = "w") -> IO[str]:
+    """The file of --report. Errors: UsageError."""
     try:
-        return Path(path).open("w", encoding="utf-8", errors="backslashreplace")
+        return Path(path).open(mode, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UsageError(f"--report {path}: {error.strerror}", hint="choose a file that may be written") from error
 

@@ -12,7 +12,7 @@ from importer.report import duration, size
 
 if TYPE_CHECKING:
     from importer.batch import Stop
-    from importer.work import Work
+    from importer.gathering import Work
 
 
 class Tally:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from importer import __version__
 from importer.errors import UsageError
 from importer.workers.local import ignore_signals
+from importer.workers.own_process import begin_own
 
 if TYPE_CHECKING:
     from dask.distributed import Client
@@ -131,6 +132,7 @@ def _require_same_version(client: Client, address: str) -> None:
 
 def dask_setup(worker: object) -> None:
     """Called by Dask in each worker of this host as it starts: Ctrl-C is the parent's, who lets it finish its run."""
+    begin_own()
     ignore_signals()
 
 

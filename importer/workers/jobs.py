@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 import time
 from collections.abc import Callable
@@ -14,13 +13,13 @@ from importer.identity import RECORD, search_key, unchanged
 from importer.model import ImportOptions, TrainingRun
 from importer.outcome import Kind, Outcome
 from importer.record import load_record, not_applied
-from importer.single import import_read_run, imported_without, of_children, verify_read_run
+from importer.single import import_read_run, imported_without, verify_read_run
 from importer.store.client import Store
 from importer.store.failures import failures, twice
 from importer.store.opening import open_store
 from importer.survey import Survey, read_surveyed
 from importer.templates import needs_date
-from importer.workers.own_process import settle_in
+from importer.workers.own_process import is_own, settle_in
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -34,66 +33,66 @@ _tune: dict[str, TrainingRun] = {}  # the one whose iterations are in hand, by t
 _tune_lock = threading.Lock()
 
 
-def import_one(told: Survey, uri: str, options: ImportOptions) -> Outcome:
+def import_one(survey: Survey, uri: str, options: ImportOptions) -> Outcome:
     """The outcome of importing one surveyed directory, or one iteration of a tune. Nothing is raised but bugs."""
-    return _settled(told, lambda: _import_or_pass(told, uri, replace(options, root=told.root)))
+    return _settled(survey, lambda: _import_or_pass(survey, uri, replace(options, root=survey.root)))
 
 
-def _import_or_pass(told: Survey, uri: str, options: ImportOptions) -> Outcome:
+def _import_or_pass(survey: Survey, uri: str, options: ImportOptions) -> Outcome:
     began = time.monotonic()
     store = worker_store(uri)
     import_id = options.import_id or ""
-    if told.child is not None:
-        child, below = _iteration(told, options)
-        return import_read_run(child, store, below, import_id, parent_run_id=told.parent_run_id)
-    experiment_id = store.experiment_id(told.experiment, create=False)
+    if survey.child is not None:
+        child, below = _iteration(survey, options)
+        return import_read_run(child, store, below, import_id, parent_run_id=survey.parent_run_id)
+    experiment_id = store.experiment_id(survey.experiment, create=False)
     runs: list[Run] | None
     with failures("looking the run up"):
-        runs = search_key(store, experiment_id, told.key) if experiment_id is not None else []
-    if (there := _there_already(told, runs, options)) is not None:
+        runs = search_key(store, experiment_id, survey.key) if experiment_id is not None else []
+    if (there := _there_already(survey, runs, options)) is not None:
         return replace(there, seconds=time.monotonic() - began)
     if needs_date(options.experiment):
         runs = None  # the survey could not tell the experiment
-    return import_read_run(read_surveyed(told, options), store, options, import_id, runs)
+    return import_read_run(read_surveyed(survey, options), store, options, import_id, runs)
 
 
-def verify_one(told: Survey, uri: str, options: ImportOptions) -> Outcome:
+def verify_one(survey: Survey, uri: str, options: ImportOptions) -> Outcome:
     """How one surveyed directory, or iteration of a tune, compares with the store. Nothing is raised but bugs."""
-    return _settled(told, lambda: _verify(told, uri, replace(options, root=told.root)))
+    return _settled(survey, lambda: _verify(survey, uri, replace(options, root=survey.root)))
 
 
-def _verify(told: Survey, uri: str, options: ImportOptions) -> Outcome:
-    if told.child is not None:
-        child, below = _iteration(told, options)
-        return verify_read_run(child, worker_store(uri), below, options.deep)
-    return verify_read_run(read_surveyed(told, options), worker_store(uri), options, options.deep)
+def _verify(survey: Survey, uri: str, options: ImportOptions) -> Outcome:
+    if survey.child is not None:
+        child, below = _iteration(survey, options)
+        return verify_read_run(child, worker_store(uri), below, options.deep, parent_run_id=survey.parent_run_id)
+    return verify_read_run(read_surveyed(survey, options), worker_store(uri), options, options.deep)
 
 
-def _settled(told: Survey, work: Callable[[], Outcome]) -> Outcome:
+def _settled(survey: Survey, work: Callable[[], Outcome]) -> Outcome:
     try:
         return twice(work)  # identity finds what the first try left
     except StoreError as error:
-        return Outcome(Kind.FAILED, told.save_dir, error.message, error.hint, key=told.key)
+        return Outcome(Kind.FAILED, survey.save_dir, error.message, error.hint, key=survey.key)
     except YmlfError as error:
-        return Outcome(Kind.REFUSED, told.save_dir, error.message, error.hint, key=told.key)
+        return Outcome(Kind.REFUSED, survey.save_dir, error.message, error.hint, key=survey.key)
 
 
-def _iteration(told: Survey, options: ImportOptions) -> tuple[TrainingRun, ImportOptions]:
+def _iteration(survey: Survey, options: ImportOptions) -> tuple[TrainingRun, ImportOptions]:
     """An iteration of a tune, which is read once for all of them, and the options for it."""
-    assert told.child is not None  # noqa: S101  for mypy
+    assert survey.child is not None  # noqa: S101  for mypy
     with _tune_lock:
-        if told.reading not in _tune:
+        if survey.reading not in _tune:
             _tune.clear()
-            _tune[told.reading] = read_surveyed(told, options)
-        children = _tune[told.reading].children
-    if told.child >= len(children):
-        raise RunDirError(f"{told.save_dir}: has fewer iterations than when it was looked at", hint="import it again")
-    return children[told.child], of_children(options, told.experiment)
+            _tune[survey.reading] = read_surveyed(survey, options)
+        children = _tune[survey.reading].children
+    if survey.child >= len(children):
+        raise RunDirError(f"{survey.save_dir}: has fewer iterations than when it was looked at", hint="import it again")
+    return children[survey.child], options.of_children(survey.experiment)
 
 
-def _there_already(told: Survey, runs: list[Run], options: ImportOptions) -> Outcome | None:
+def _there_already(survey: Survey, runs: list[Run], options: ImportOptions) -> Outcome | None:
     """The outcome for a training that is there, whole and unchanged: nothing more needs to be read."""
-    run = unchanged(runs, told.fingerprint)
+    run = unchanged(runs, survey.fingerprint)
     if run is None:
         return None
     missed = not_applied(options, load_record(run.data.tags.get(RECORD)))
@@ -102,14 +101,14 @@ def _there_already(told: Survey, runs: list[Run], options: ImportOptions) -> Out
     reason, hint = imported_without(missed) if missed is not None else (None, None)
     return Outcome(
         Kind.ALREADY_THERE,
-        told.save_dir,
+        survey.save_dir,
         reason,
         hint,
         run_id=run.info.run_id,
         run_name=run.info.run_name,
         experiment_id=run.info.experiment_id,
-        experiment_name=told.experiment,
-        key=told.key,
+        experiment_name=survey.experiment,
+        key=survey.key,
     )
 
 
@@ -118,6 +117,6 @@ def worker_store(uri: str) -> Store:
     with _stores_lock:
         if uri not in _stores:
             _stores[uri] = open_store(uri)
-            if multiprocessing.parent_process() is not None:
+            if is_own():
                 settle_in()
         return _stores[uri]

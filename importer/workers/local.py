@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from importer.store.variables import set_variables
+from importer.workers.own_process import begin_own
 
 SERVER_THREADS = 4  # a server is the limit: eight threads gain a fifth, and leave others less of it
 LOADED = ("importer.workers.jobs",)  # once, before processes are made
@@ -19,13 +20,15 @@ LOADED_WITH_MLFLOW = (*LOADED, "importer.workers.loaded")
 FEW_RUNS = 8  # below this, starting processes costs more than they save
 
 
-def default_jobs(*, is_server: bool, is_sqlite: bool, runs: int) -> int:
+def default_jobs(*, is_server: bool, runs: int) -> int:
     """Threads for a server, one process a core for a database, one worker for few runs."""
     if runs < 2:
         return 1
     if is_server:
         return SERVER_THREADS
-    return 1 if runs < FEW_RUNS else max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+    if runs < FEW_RUNS:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -71,6 +74,7 @@ def _deaf() -> Iterator[None]:
 
 def begin_worker() -> None:
     """Leave signals to the parent process, and do not outlive it."""
+    begin_own()
     ignore_signals()
     threading.Thread(target=_end_with_parent, name="ymlf-parent", daemon=True).start()
 

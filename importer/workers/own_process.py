@@ -11,6 +11,20 @@ from importlib.util import find_spec
 LOOKED_FOR = ("IPython", "dbruntime", "pyspark")
 
 
+_is_ours = False
+
+
+def begin_own() -> None:
+    """Said by a process that ymlf has started: a program that imports ymlf, or a cluster that others use, is not."""
+    global _is_ours
+    _is_ours = True
+
+
+def is_own() -> bool:
+    """Whether ymlf has started this process."""
+    return _is_ours
+
+
 def settle_in() -> None:
     """Take MLflow's standing costs off an import, once all is loaded.
 

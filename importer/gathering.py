@@ -1,0 +1,104 @@
+"""Paths to work: every run directory at or below them that is selected, surveyed, and what is settled by that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from importer.discover import FoundRun, find_runs
+from importer.errors import RunDirError
+from importer.model import ImportOptions
+from importer.outcome import Kind, Outcome
+from importer.readers import why_not
+from importer.record import check_options
+from importer.redaction import redact
+from importer.selection import Selection, by_content, by_path, why_none
+from importer.sources.opening import PathLike, identity_of, open_source
+from importer.store.opening import load_mlflow
+from importer.survey import Looking, Survey, set_aside, survey_all
+from importer.templates import check_templates
+from importer.workers.local import local_executor
+
+FEW_DIRECTORIES = 64  # up to this many are surveyed before a process has started
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a batch is about: the directories to go on with, and the outcomes that are settled before it begins."""
+
+    surveys: tuple[Survey, ...]
+    settled: tuple[Outcome, ...]
+    options: ImportOptions
+    none_selected: tuple[str, str | None] | None = None  # why and a hint, where runs were found and none is meant
+    passed_by: tuple[Path, ...] = ()  # folders with files that are called as a trainer's are, and are none
+    roots: tuple[Path, ...] = ()  # below which they lie; what was unpacked lasts as long as these are kept
+
+    @property
+    def total(self) -> int:
+        """How many outcomes to expect, a tune's iterations among them."""
+        return sum(told.runs for told in self.surveys) + len(self.settled)
+
+
+def gather(
+    paths: Iterable[PathLike],
+    options: ImportOptions | None = None,
+    selection: Selection | None = None,
+    *,
+    jobs: int = 1,
+    looking: Looking | None = None,
+    store_follows: bool = False,
+) -> Work:
+    """Every run directory at or below the paths that is selected, surveyed.
+
+    Many are surveyed by `jobs` processes. Meanwhile `looking` is kept up to date and, with `store_follows`, MLflow is
+    loaded, which takes seconds.
+
+    A path that does not exist, is a file or has no run below it is settled as refused.
+
+    Errors: UsageError for a template with an unknown field, or more tags than a record holds.
+    """
+    options = options or ImportOptions()
+    selection = selection or Selection()
+    check_templates(options)
+    check_options(options)
+    looking = looking or Looking()
+    settled = []
+    found: list[FoundRun] = []
+    passed_by: list[Path] = []
+    roots = []
+    for path in paths:
+        try:
+            root = open_source(path)
+            runs = []
+            for run in find_runs([root], follow_symlinks=options.follow_symlinks, passed_by=passed_by):
+                runs.append(run)
+                looking.found += 1
+        except RunDirError as error:  # a path that is wrong or an archive that is damaged stops no other
+            settled.append(Outcome(Kind.REFUSED, redact(str(path)), error.message, error.hint))
+            continue
+        if not runs:
+            settled.append(_nothing_there(root))
+        found += runs
+        roots.append(root)
+    first: dict[object, FoundRun] = {}
+    for run in found:
+        first.setdefault(identity_of(run.save_dir), run)
+    chosen = by_path(first.values(), selection)
+    jobs = jobs if len(chosen) > FEW_DIRECTORIES else 1
+    with ThreadPoolExecutor(1) as beside:  # while processes start and read
+        loaded = beside.submit(load_mlflow) if jobs > 1 and store_follows else None
+        with local_executor(jobs, threads=False, with_mlflow=store_follows) as executor:
+            surveyed = survey_all(chosen, options, executor, looking)
+    if loaded is not None:
+        loaded.result()
+    surveys = by_content(surveyed, selection)
+    kept, aside = set_aside(surveys)
+    is_narrowed = len(chosen) < len(first) or len(surveys) < len(surveyed)
+    none_selected = why_none(tuple(first.values()), surveyed, selection) if is_narrowed and not kept else None
+    return Work(tuple(kept), (*settled, *aside), options, none_selected, tuple(passed_by), tuple(roots))
+
+
+def _nothing_there(root: Path) -> Outcome:
+    return Outcome(Kind.REFUSED, str(root), f"{root}: no run directory here or below", why_not(root))
