@@ -4,26 +4,51 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from importer.errors import RunDirError
 from importer.model import Note, RunFile
+from importer.naming import storable
 from importer.sources.archives import UnpackedPath
 
 NEVER = {".ipynb_checkpoints", "__pycache__", ".git", ".DS_Store", "Thumbs.db", "desktop.ini"}
 MAX_WEIGHTS_DEPTH = 4
 
 
-def head_of(path: Path, size: int) -> bytes | None:
-    """The first bytes of a file; None where it cannot be read, or is a pipe, which would be waited for without end."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return None
-        with path.open("rb") as handle:
-            return handle.read(size)
-    except OSError:
-        return None
+class RunDirectory:
+    """A run directory with its listing, and the notes that reading it collects.
+
+    A `light` reading is enough to know which training it is and whether it has changed: checkpoints and event files
+    are opened only where args or results are missing.
+    """
+
+    def __init__(
+        self, save_dir: Path, *, follow_symlinks: bool = False, segment: int | None = None, light: bool = False
+    ) -> None:
+        self.save_dir = save_dir
+        self.follow_symlinks = follow_symlinks
+        self.segment = segment
+        self.light = light
+        self.files, self.notes = list_run_directory(save_dir, follow_symlinks=follow_symlinks)
+        self.by_path = {found.path: found for found in self.files}
+
+    @property
+    def name(self) -> str:
+        """The directory's own name, also where it was given as `.`."""
+        return storable(self.save_dir.name or self.save_dir.resolve().name)
+
+    def get(self, path: str) -> RunFile | None:
+        """The file at `path` below the directory, or None."""
+        return self.by_path.get(path)
+
+    def note(self, code: str, text: str) -> None:
+        """Keep an oddity, once."""
+        self.add([Note(code, text)])
+
+    def add(self, notes: Iterable[Note]) -> None:
+        """Keep notes, each once."""
+        self.notes += [note for note in notes if note not in self.notes]
 
 
 def list_run_directory(save_dir: Path, *, follow_symlinks: bool = False) -> tuple[tuple[RunFile, ...], list[Note]]:

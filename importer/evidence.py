@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from importer.checkpoint import CheckpointFacts, read_checkpoint
+from importer.directory import RunDirectory
 from importer.errors import CheckpointError, RunDirError
 from importer.event_file import Scalar, read_event_file
 from importer.model import Epochs, EventSession, EventTimes, FinalValidation, RunFile
 from importer.naming import last_part
-from importer.readers import RunDirectory
 from importer.table import Table
 
 CSV_REL = 1e-4  # results.csv keeps five digits, so a rounded value is off by 5e-5 at most

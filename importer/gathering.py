@@ -33,7 +33,7 @@ class Work:
     options: ImportOptions
     none_selected: tuple[str, str | None] | None = None  # why and a hint, where runs were found and none is meant
     passed_by: tuple[Path, ...] = ()  # folders with files that are called as a trainer's are, and are none
-    roots: tuple[Path, ...] = ()  # below which they lie; what was unpacked lasts as long as these are kept
+    roots: tuple[Path, ...] = ()  # below which the directories lie; what was unpacked lasts as long as these are kept
 
     @property
     def total(self) -> int:
@@ -64,24 +64,7 @@ def gather(
     check_templates(options)
     check_options(options)
     looking = looking or Looking()
-    settled = []
-    found: list[FoundRun] = []
-    passed_by: list[Path] = []
-    roots = []
-    for path in paths:
-        try:
-            root = open_source(path)
-            runs = []
-            for run in find_runs([root], follow_symlinks=options.follow_symlinks, passed_by=passed_by):
-                runs.append(run)
-                looking.found += 1
-        except RunDirError as error:  # a path that is wrong or an archive that is damaged stops no other
-            settled.append(Outcome(Kind.REFUSED, redact(str(path)), error.message, error.hint))
-            continue
-        if not runs:
-            settled.append(_nothing_there(root))
-        found += runs
-        roots.append(root)
+    found, settled, passed_by, roots = _find(paths, options, looking)
     first: dict[object, FoundRun] = {}
     for run in found:
         first.setdefault(identity_of(run.save_dir), run)
@@ -97,7 +80,31 @@ def gather(
     kept, aside = set_aside(surveys)
     is_narrowed = len(chosen) < len(first) or len(surveys) < len(surveyed)
     none_selected = why_none(tuple(first.values()), surveyed, selection) if is_narrowed and not kept else None
-    return Work(tuple(kept), (*settled, *aside), options, none_selected, tuple(passed_by), tuple(roots))
+    return Work(tuple(kept), (*settled, *aside), options, none_selected, passed_by, roots)
+
+
+def _find(
+    paths: Iterable[PathLike], options: ImportOptions, looking: Looking
+) -> tuple[list[FoundRun], list[Outcome], tuple[Path, ...], tuple[Path, ...]]:
+    """The run directories, the refusals of paths that have none, the folders that only look like one, and the roots."""
+    found: list[FoundRun] = []
+    settled: list[Outcome] = []
+    passed_by: list[Path] = []
+    roots: list[Path] = []
+    for path in paths:
+        before = len(found)
+        try:
+            root = open_source(path)
+            for run in find_runs([root], follow_symlinks=options.follow_symlinks, passed_by=passed_by):
+                found.append(run)
+                looking.found += 1
+        except RunDirError as error:  # a path that is wrong or an archive that is damaged stops no other
+            settled.append(Outcome(Kind.REFUSED, redact(str(path)), error.message, error.hint))
+            continue
+        if len(found) == before:
+            settled.append(_nothing_there(root))
+        roots.append(root)
+    return found, settled, tuple(passed_by), tuple(roots)
 
 
 def _nothing_there(root: Path) -> Outcome:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
-
-from importer.directory import head_of
 
 HEAD_BYTES = 8_192  # more than the longest header, and than the part of opt.yaml that tells whose it is
 
@@ -14,7 +13,7 @@ _SEPARATOR = re.compile(r"[,;\t]")  # the latter two are refused later, but with
 
 def read_head(path: Path) -> str:
     """The first bytes of a file as text, without byte order mark and leading blanks; nothing of what is no file."""
-    found = head_of(path, HEAD_BYTES) or b""
+    found = _head_of(path, HEAD_BYTES) or b""
     return found.decode("utf-8", "replace").lstrip("\ufeff").lstrip()
 
 
@@ -26,3 +25,14 @@ def column_names(path: Path) -> list[str]:
 def option_names(path: Path) -> set[str]:
     """The names at the left margin of the beginning of a YAML file."""
     return set(re.findall(r"^(\w+):", read_head(path), re.MULTILINE))
+
+
+def _head_of(path: Path, size: int) -> bytes | None:
+    """The first bytes of a file; None where it cannot be read, or is a pipe, which would be waited for without end."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return None
+        with path.open("rb") as handle:
+            return handle.read(size)
+    except OSError:
+        return None

@@ -30,7 +30,7 @@ WRITER = "ymlf.writer"  # host:pid:random of a create_run call; a call that was 
 ALONE = "ymlf.alone"  # the run of an import of one directory, which needs no entry in the experiment's ledger
 OURS = {"mlflow.source.name": "ymlf", "mlflow.source.type": "LOCAL"}  # as the fluent API sets them
 WRITING, COMPLETE = "writing", "complete"
-BUSY_SECONDS = 120  # a run that was begun longer ago and is not complete was left; weights may take a while, though
+LEFT_AFTER_SECONDS = 120  # a run begun longer ago and not complete was left; weights may take a while, though
 LARGEST = 1.7976931348623157e308  # what SQL stores keep of an infinity
 
 
@@ -112,16 +112,16 @@ def is_being_written(run: Run) -> bool:
             pass
     try:
         began = datetime.fromisoformat(run.data.tags.get(IMPORTED_AT, ""))
-        return (datetime.now(timezone.utc) - began).total_seconds() < BUSY_SECONDS
+        return (datetime.now(timezone.utc) - began).total_seconds() < LEFT_AFTER_SECONDS
     except (ValueError, TypeError):
         return False
 
 
-def search_key(store: Store, experiment_id: str | list[str], key: str, *, but: str | None = None) -> list[Run]:
+def search_key(store: Store, experiment_ids: str | list[str], key: str, *, but: str | None = None) -> list[Run]:
     """The active runs of an experiment, or of several, that carry a key, but for the run of the id `but`."""
-    experiment_ids = [experiment_id] if isinstance(experiment_id, str) else experiment_id
+    places = [experiment_ids] if isinstance(experiment_ids, str) else experiment_ids
     condition = f"tags.`{KEY}` = '{key}'" + (f" and attributes.run_id != '{but}'" if but else "")
-    return list(store.client.search_runs(experiment_ids, condition, max_results=50))
+    return list(store.client.search_runs(places, condition, max_results=50))
 
 
 def unchanged(runs: list[Run], fingerprint: str) -> Run | None:

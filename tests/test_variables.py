@@ -42,7 +42,7 @@ def test_a_variable_that_mlflow_cannot_read_is_a_misuse(
         pytest.param("MLFLOW_LOGGING_LEVEL", "loud", "give DEBUG, INFO, WARNING, ERROR or CRITICAL, or", id="level"),
     ],
 )
-def test_it_is_named_with_what_it_should_be(
+def test_a_variable_is_named_with_what_it_should_be(
     variable: str, value: str, hint: str, tmp_path: Path, sqlite_uri: str
 ) -> None:
     save_dir = training(1).write(tmp_path / "train")

@@ -14,43 +14,10 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Protocol
 
-from importer.directory import list_run_directory
+from importer.directory import RunDirectory
 from importer.errors import RunDirError
-from importer.model import Note, RunFile, TrainingRun
-from importer.naming import storable
+from importer.model import TrainingRun
 from importer.sources.opening import open_source
-
-
-class RunDirectory:
-    """A run directory with its listing, and the notes that reading it collects.
-
-    A `light` reading is enough to know which training it is and whether it has changed: checkpoints and event files
-    are opened only where args or results are missing.
-    """
-
-    def __init__(
-        self, save_dir: Path, *, follow_symlinks: bool = False, segment: int | None = None, light: bool = False
-    ) -> None:
-        self.save_dir = save_dir
-        self.follow_symlinks = follow_symlinks
-        self.segment = segment
-        self.light = light
-        self.files, self.notes = list_run_directory(save_dir, follow_symlinks=follow_symlinks)
-        self.by_path = {found.path: found for found in self.files}
-
-    @property
-    def name(self) -> str:
-        """The directory's own name, also where it was given as `.`."""
-        return storable(self.save_dir.name or self.save_dir.resolve().name)
-
-    def get(self, path: str) -> RunFile | None:
-        """The file at `path` below the directory, or None."""
-        return self.by_path.get(path)
-
-    def note(self, code: str, text: str) -> None:
-        """Keep an oddity, once."""
-        if Note(code, text) not in self.notes:
-            self.notes.append(Note(code, text))
 
 
 class Reader(Protocol):

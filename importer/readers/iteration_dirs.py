@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
+from importer.directory import RunDirectory
 from importer.errors import RunDirError
 from importer.model import TrainingRun
-from importer.readers import RunDirectory, read_run
+from importer.readers import read_run
 from importer.readers.iterations import Iteration, TuneTable, table_name
 from importer.sources.opening import is_within
 

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from importer.directory import RunDirectory
 from importer.errors import RunDirError
 from importer.model import Epochs, TrainingRun
-from importer.readers import RunDirectory, read_run
+from importer.readers import read_run
 from importer.readers.iteration_dirs import iteration_dirs
 from importer.readers.iterations import Iteration, TuneTable, read_header, read_tune_table, table_name
 from importer.results import build_epochs, epoch_numbers, split_trainings
@@ -107,8 +108,7 @@ def _read_tune(directory: RunDirectory) -> _Tune:
         best, more = read_yaml(place.location)
         notes += more
         recorded, planned = read_header(place.location)
-    for note in notes:
-        directory.note(*note)
+    directory.add(notes)
     return _Tune(directory, source, table, best, place.path if place else None, recorded, planned)
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 
+from importer.directory import RunDirectory
 from importer.evidence import Weights, believed, read_events, read_weights, row_of_metrics, saved_at
 from importer.head import column_names, option_names, read_head
 from importer.model import Epochs, FinalValidation, RunFile, TrainingRun
 from importer.naming import last_part
-from importer.readers import RunDirectory
 from importer.results import build_epochs, epoch_base, epoch_numbers, split_trainings
 from importer.table import Table, read_results
 from importer.yaml_file import read_yaml
@@ -119,8 +119,7 @@ def add_epochs(
             directory.note("several-trainings", f"{run.results_file} holds {len(spans)} trainings; this is the last")
         span = spans[-1 if run.segment is None else run.segment]
         epochs, notes = build_epochs(table, numbers, base, span)
-        for note in notes:
-            directory.note(*note)
+        directory.add(notes)
         run = replace(run, segment=None if span is spans[-1] else run.segment, trainings=len(spans))
     if run.segment is not None:  # weights, event files and plots are the last training's
         run = replace(run, last=None, best=None)
@@ -164,8 +163,7 @@ def _read_args(directory: RunDirectory) -> dict[str, object]:
         directory.note("no-args", "no args.yaml; the task is told by the columns")
         return {}
     args, notes = read_yaml(place.location)
-    for note in notes:
-        directory.note(*note)
+    directory.add(notes)
     return args
 
 
@@ -180,8 +178,7 @@ def read_table(
             directory.note("renamed-results", f"no results.csv; read {place.path}")
         if place.size:
             table = read_results(place.location, short_rows=short_rows)
-            for note in table.notes:
-                directory.note(*note)
+            directory.add(table.notes)
             return table, place.path
         directory.note("empty-results", f"{place.path} is empty")
     elif several := _renamed_results(directory.by_path):

@@ -15,11 +15,11 @@ from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 
+from importer.directory import RunDirectory
 from importer.errors import RunDirError
 from importer.evidence import believed, read_weights
 from importer.head import column_names, option_names
 from importer.model import FinalValidation, TrainingRun
-from importer.readers import RunDirectory
 from importer.readers.ultralytics import add_epochs, read_table, results_name, whole
 from importer.results import split_trainings
 from importer.table import CUT, Row, ShortRow, Table
@@ -97,8 +97,7 @@ def read_options(directory: RunDirectory) -> tuple[dict[str, object], tuple[str,
         place = directory.get(name)
         if place is not None:
             found[name], notes = read_yaml(place.location)
-            for note in notes:
-                directory.note(*note)
+            directory.add(notes)
     if "opt.yaml" not in found:
         directory.note("no-args", "no opt.yaml; the task is told by the columns")
     args = _flat(found.get("opt.yaml", {}), found.get("hyp.yaml", {}))

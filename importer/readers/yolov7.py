@@ -14,11 +14,11 @@ from collections.abc import Set
 from dataclasses import replace
 from pathlib import Path
 
+from importer.directory import RunDirectory
 from importer.errors import RunDirError
 from importer.evidence import believed, read_weights
 from importer.head import option_names, read_head
 from importer.model import Note, TrainingRun
-from importer.readers import RunDirectory
 from importer.readers.ultralytics import add_epochs, whole
 from importer.readers.yolov5 import read_options
 from importer.table import Table

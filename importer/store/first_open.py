@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from importer.errors import StoreError
+from importer.store.sqlite_file import PREFIX, database_file
 
 LOCK_NUMBER = 0x796D6C66  # "ymlf", of PostgreSQL's advisory lock
 _in_process = threading.Lock()
@@ -24,9 +25,12 @@ def alone_at_opening(uri: str) -> Iterator[None]:
     Source: mlflow/store/db/utils.py, _initialize_tables; four processes on an empty database, three fail.
     """
     if uri.startswith("sqlite"):
-        _check_file(uri.partition("?")[0].removeprefix("sqlite:///"))
+        file = database_file(uri)
+        if file is not None:
+            _check_file(file)
         with _file_lock(uri):
-            _make_whole(uri)
+            if file is not None and not file.exists():
+                _make_whole(file, uri.partition("?")[2])
             yield
     elif uri.startswith("postgres"):
         with _advisory_lock(uri):
@@ -35,11 +39,8 @@ def alone_at_opening(uri: str) -> Iterator[None]:
         yield
 
 
-def _check_file(name: str) -> None:
+def _check_file(path: Path) -> None:
     """Errors: StoreError for a database that cannot be opened, which MLflow would try for 100 s."""
-    if not _names_a_file(name):
-        return
-    path = Path(name)
     try:
         if path.exists():
             path.open("rb").close()
@@ -49,32 +50,23 @@ def _check_file(name: str) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise StoreError(
-            f"opening the tracking store: {name}: {error.strerror or error}",
+            f"opening the tracking store: {path}: {error.strerror or error}",
             hint="does the folder exist, and may you read and write there?",
         ) from error
 
 
-def _names_a_file(name: str) -> bool:
-    return bool(name) and not name.startswith((":", "file:", "sqlite:", "sqlite+"))
-
-
-def _make_whole(uri: str) -> None:
+def _make_whole(file: Path, query: str) -> None:
     """A SQLite file that is not there yet is made under another name, so that what was killed leaves no half of one.
 
     Source: mlflow/store/db/utils.py, _initialize_tables; MLflow opens a file that lacks its last migrations no more,
     and `mlflow db upgrade` fails on one that ended amid a migration.
     """
-    database, mark, query = uri.partition("?")
-    name = database.removeprefix("sqlite:///")
-    file = Path(name)
-    if not _names_a_file(name) or file.exists():
-        return
     from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine_with_retry
 
     making = file.with_name(f"{file.name}.making")
     _remove(making)  # of an import that was killed; nobody else is here
     try:
-        engine = create_sqlalchemy_engine_with_retry(f"sqlite:///{making}{mark}{query}")
+        engine = create_sqlalchemy_engine_with_retry(f"{PREFIX}{making}{f'?{query}' if query else ''}")
         try:
             _initialize_tables(engine)
         finally:

@@ -8,13 +8,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
-from pathlib import Path
 
 from importer.errors import StoreError
 from importer.redaction import redact, remember_login
 from importer.store.client import EmptyStore, Store
 from importer.store.failures import failures
+from importer.store.file_store import how_to_migrate, local_file_store
 from importer.store.first_open import alone_at_opening
+from importer.store.sqlite_file import database_file
 from importer.store.uri import check_uri
 from importer.store.variables import LOGGING_LEVEL, check_variables, set_variables
 
@@ -76,8 +77,6 @@ def quiet_loggers() -> None:
 @contextmanager
 def _refusal_of_a_file_store(uri: str) -> Iterator[None]:
     """MLflow's many words about a store of files are told in a few, with its own way out of it."""
-    from importer.terminal.guidance import how_to_migrate, local_file_store
-
     try:
         yield
     except StoreError as error:
@@ -89,12 +88,6 @@ def _refusal_of_a_file_store(uri: str) -> Iterator[None]:
             f"{folder}: an old file store, which MLflow no longer opens",
             hint=f"copy it to a database with `{command}`, then give --tracking-uri {target}",
         ) from error
-
-
-def database_file(uri: str) -> Path | None:
-    """The file of a SQLite store; None for another store."""
-    path = uri.partition("?")[0].removeprefix("sqlite:///")
-    return Path(path) if path and uri.startswith("sqlite:///") else None
 
 
 def open_existing_store(tracking_uri: str | None = None, *, required: bool = False) -> Store:

@@ -11,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from importer.store.file_store import how_to_migrate
+
 if TYPE_CHECKING:
     from importer.store.client import Store
 
@@ -85,34 +87,6 @@ def file_stores() -> list[Path]:
     return [store for store in map(Path, USUAL) if next(store.glob(ANY_EXPERIMENT_WITH_A_RUN), None) is not None]
 
 
-def how_to_migrate(file_store: str | Path) -> tuple[str, str]:
-    """MLflow's own command that copies a file store to a database, which must not be there yet; and that database.
-
-    Source: mlflow/store/fs2db/cli.py, of MLflow 3.17.
-    """
-    target = next(f"sqlite:///{name}" for name in _database_names() if not Path(name).exists())
-    return f"mlflow migrate-filestore --source {shlex.quote(str(file_store))} --target {target}", target
-
-
-def _database_names() -> Iterator[str]:
-    yield "mlflow.db"
-    yield "all.db"
-    number = 2
-    while True:
-        yield f"all{number}.db"
-        number += 1
-
-
-def local_file_store(uri: str) -> str | None:
-    """The folder of a file store, as short as can be; None for another store."""
-    from urllib.parse import unquote, urlsplit
-
-    if "://" in uri and not uri.startswith("file:"):
-        return None
-    path = Path(unquote(urlsplit(uri).path) if uri.startswith("file:") else uri)
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
 def _how_to_move_out() -> list[str]:
     """What to do about a default store in a run directory, whose files name that place and are not to be moved."""
     here = Path.cwd()
@@ -126,7 +100,7 @@ def _how_to_move_out() -> list[str]:
 
 def new_store_words(store: Store, *, is_default: bool) -> list[str]:
     """What to tell, once, of a SQLite file that was made just now, and of the file stores beside it."""
-    from importer.store.opening import database_file
+    from importer.store.sqlite_file import database_file
 
     file = database_file(store.uri)
     if file is None or not store.is_new:

@@ -11,6 +11,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from importer.store.sqlite_file import PREFIX, database_file
 from importer.store.variables import set_variables
 from importer.workers.own_process import begin_own
 
@@ -95,7 +96,7 @@ def ignore_signals() -> None:
 
 def absolute_uri(uri: str) -> str:
     """The URI of a store as a process with another working directory finds it."""
-    prefix = "sqlite:///"
-    if uri.startswith(prefix) and not uri.startswith((f"{prefix}/", f"{prefix}:memory:")):
-        return prefix + str(Path(uri.removeprefix(prefix)).absolute())
+    if (file := database_file(uri)) is not None:
+        _, mark, query = uri.partition("?")
+        return f"{PREFIX}{file.absolute()}{mark}{query}"
     return uri if ":" in uri or uri.startswith("databricks") else str(Path(uri).absolute())
