@@ -124,7 +124,7 @@ class Terminal:
                         target.write(line + "\n")
                         target.flush()
                     self.tell(outcome, total, store)
-                    progress(tally)
+                    progress()
             status = 128 + self.signal if self.signal is not None else exit_status(tally.counts)
             closing = dumps(tally.as_json(exit_status=status))
             if self.as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from importer.terminal.tally import Tally
 
@@ -16,14 +16,6 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 5.0
 SHORT_SECONDS = 1.0  # a look that takes no longer is not worth a word
-
-
-class Progress(Protocol):
-    """What is told of each outcome."""
-
-    def __call__(self, tally: Tally) -> None:
-        """Show the tally as it stands."""
-        ...
 
 
 @contextmanager
@@ -64,17 +56,21 @@ def looked(looking: Looking) -> str:
 
 
 @contextmanager
-def show_progress(console: Console, tally: Tally, *, quiet: bool, beside_json: bool = False) -> Iterator[Progress]:
-    """A progress that suits where `console` writes; none for a single run, no bar amid lines of JSON."""
+def show_progress(
+    console: Console, tally: Tally, *, quiet: bool, beside_json: bool = False
+) -> Iterator[Callable[[], None]]:
+    """A progress that suits where `console` writes, to be called when the tally has changed.
+
+    There is none for a single run, and no bar amid lines of JSON.
+    """
     if quiet or tally.total < 2:
-        yield lambda tally: None
+        yield lambda: None
         return
     if not console.is_terminal or beside_json:
         with _lines(console, tally.progress):
-            yield lambda tally: None
+            yield lambda: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task
-    from rich.progress import Progress as Bar
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task
     from rich.text import Text
 
     class Rates(ProgressColumn):
@@ -83,10 +79,10 @@ def show_progress(console: Console, tally: Tally, *, quiet: bool, beside_json: b
         def render(self, task: Task) -> Text:
             return Text(tally.rates())
 
-    with Bar(BarColumn(), MofNCompleteColumn(), Rates(), console=console, transient=True) as bar:
+    with Progress(BarColumn(), MofNCompleteColumn(), Rates(), console=console, transient=True) as bar:
         task = bar.add_task("", total=tally.total)
 
-        def show(tally: Tally) -> None:
+        def show() -> None:
             bar.update(task, completed=tally.done, total=tally.known)
 
         yield show
