@@ -24,6 +24,7 @@ _HOMES = {
     "verify_work": "importer.work",
     "list_imports": "importer.ledger",
     "plan_undo": "importer.undo",
+    "restore_undone": "importer.undo",
     "open_store": "importer.store.opening",
     "open_existing_store": "importer.store.opening",
     "ImportOptions": "importer.model",
@@ -72,6 +73,7 @@ __all__ = [
     "plan_import",
     "plan_undo",
     "read_run",
+    "restore_undone",
     "undo_import",
     "verify_run",
     "verify_work",
@@ -89,7 +91,7 @@ if TYPE_CHECKING:
     from importer.selection import Selection
     from importer.store.opening import open_existing_store, open_store
     from importer.survey import Looking
-    from importer.undo import carry_out_undo, plan_undo
+    from importer.undo import carry_out_undo, plan_undo, restore_undone
     from importer.work import Workers, check_import, import_work, verify_work
 
 

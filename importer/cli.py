@@ -18,11 +18,11 @@ from importer.terminal.given_paths import all_paths, one_path, path_argument, pa
 from importer.terminal.options import (
     build_options,
     build_selection,
-    glob_options,
     output_options,
     plan_options,
     selection_options,
     store_options,
+    undo_options,
     work_options,
     write_options,
 )
@@ -161,24 +161,29 @@ def imports(tracking_uri: str | None, as_json: bool, **given: Any) -> None:
 @cli.command()
 @click.argument("import_id", metavar="ID")
 @store_options
-@glob_options
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@undo_options
 @output_options
-def undo(import_id: str, tracking_uri: str | None, yes: bool, as_json: bool, **given: Any) -> None:
+def undo(import_id: str, tracking_uri: str | None, restore: bool, yes: bool, as_json: bool, **given: Any) -> None:
     """Soft-delete the runs that import ID created, or those that the globs name. What it only updated is kept."""
-    from importer import carry_out_undo, open_existing_store, plan_undo
-    from importer.terminal.listing import how_many, print_undo, undo_done
+    from importer import carry_out_undo, open_existing_store, plan_undo, restore_undone
+    from importer.terminal.listing import how_many, print_restore, print_undo, restore_done, undo_as_json, undo_done
 
     terminal = _terminal(given, as_json)
     store = open_existing_store(tracking_uri, required=True)
     planned = plan_undo(store, import_id, build_selection(given))
-    print_undo(terminal, planned)
-    if not planned.created:
-        sys.exit(0)
-    if not yes and not _confirm(f"Soft-delete {how_many(len(planned.created))}?"):
+    (print_restore if restore else print_undo)(terminal, planned)
+    runs = planned.deleted if restore else planned.created
+    if runs and not yes and not _confirm(f"{'Restore' if restore else 'Soft-delete'} {how_many(len(runs))}?"):
         sys.exit(1)
-    carry_out_undo(store, planned)
-    undo_done(terminal, planned, tracking_uri)
+    done = restore_undone(store, planned) if restore else runs
+    if not restore:
+        carry_out_undo(store, planned)
+    if as_json:
+        terminal.write_json(undo_as_json(planned, done))
+    elif runs and restore:
+        restore_done(terminal, planned, done)
+    elif runs:
+        undo_done(terminal, planned, tracking_uri)
 
 
 @cli.command()

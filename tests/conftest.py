@@ -93,3 +93,9 @@ def grown(tree: Path, empty_store: str) -> Path:
     imported(tree, uri=empty_store)
     grow(tree / "train2", 1, 5)
     return tree
+
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal on which no table is folded."""
+    monkeypatch.setenv("COLUMNS", "200")

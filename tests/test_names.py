@@ -25,6 +25,7 @@ def test_templates_name_experiments_and_runs(tmp_path: Path, empty_store: str) -
     ]
 
 
+@pytest.mark.usefixtures("wide")
 def test_an_experiment_by_date_is_made_for_the_dates_that_there_are(tree: Path, empty_store: str) -> None:
     answer = imported(tree, "--experiment", "by-{date}", "--import-id", "dated", uri=empty_store)
     assert answer.status == 0, answer.err

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shlex
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -37,12 +35,6 @@ def test_imports_lists_each_import_and_retries_share_an_id(tree: Path, empty_sto
     assert job["experiments"] == ["/Shared/Ultralytics"]
     words = ymlf("imports", "--tracking-uri", empty_store)
     assert "job-42" in words.out and "4 imported" in words.out
-
-
-@pytest.fixture
-def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal on which no table is folded."""
-    monkeypatch.setenv("COLUMNS", "200")
 
 
 @pytest.mark.usefixtures("wide")
@@ -79,10 +71,10 @@ def test_an_undo_of_many_names_twenty_and_counts_the_rest(tmp_path: Path, empty_
     imported(tree, "--artifacts", "none", "--import-id", "job", uri=empty_store)
     words = ["undo", "job", "--tracking-uri", empty_store]
     short = CliRunner().invoke(cli, words, input="n\n").output
-    assert sum(line.startswith("delete  ") for line in short.splitlines()) == 21
-    assert "delete  ... and 3 more (-v names them)\n" in short and "Soft-delete 23 runs?" in short
+    assert sum(line.startswith("delete ") for line in short.splitlines()) == 21
+    assert "delete   ... and 3 more (-v names them)\n" in short and "Soft-delete 23 runs?" in short
     every = CliRunner().invoke(cli, [*words, "-v"], input="n\n").output
-    assert sum(line.startswith("delete  ") for line in every.splitlines()) == 23
+    assert sum(line.startswith("delete ") for line in every.splitlines()) == 23
     assert len(active(empty_store)) == 23
 
 
@@ -130,9 +122,8 @@ def test_undo_keeps_what_was_only_updated_and_restore_brings_back_the_rest(grown
     ]
     [deleted] = [run for run in runs_in(empty_store) if run.info.lifecycle_stage == "deleted"]
     assert deleted.info.run_name == "new"
-    shown = answer.out.split("`")[1].replace("mlflow", f"{shlex.quote(sys.executable)} -m mlflow", 1)
-    assert shown.startswith(f"MLFLOW_TRACKING_URI={empty_store} ")
-    subprocess.run(shown.replace("ID", deleted.info.run_id), shell=True, check=True, capture_output=True)
+    shown = shlex.split(answer.out.split("`")[1])
+    assert ymlf(*shown[1:], "--yes").status == 0
     assert_whole(empty_store, grown, 5)
     assert summary(imported(grown, uri=empty_store)) == {"already there": 5}
 
@@ -175,8 +166,8 @@ def test_the_iterations_of_a_tune_go_below_the_run_that_stands_for_it(tmp_path: 
     tune = tune_table(tmp_path / "tune", (0.25, 0.5))
     assert imported(tune, "--import-id", "first", uri=empty_store).status == 0
     answer = ymlf("undo", "first", "--include", "tune", "--yes", "--tracking-uri", empty_store)
-    assert answer.status == 0 and answer.out.endswith("1 run soft-deleted; "
-        f"`MLFLOW_TRACKING_URI={empty_store} mlflow runs restore --run-id ID` brings one back\n")  # fmt: skip
+    back = f"ymlf undo first --restore --tracking-uri {empty_store}"
+    assert answer.status == 0 and answer.out.endswith(f"1 run soft-deleted; `{back}` brings it back\n")
     again = imported(tune, uri=empty_store)
     assert summary(again) == {"imported": 1, "already there": 2}
     assert [told.get("reason") for told in again.told[1:-1]] == ["put below the run of its tune"] * 2
@@ -191,6 +182,7 @@ def test_the_iterations_of_a_tune_go_below_the_run_that_stands_for_it(tmp_path: 
     assert lost.status == 1 and told in lost.err
 
 
+@pytest.mark.usefixtures("wide")
 def test_an_id_among_the_options_of_the_library_names_the_import(tree: Path, empty_store: str) -> None:
     options = ImportOptions(import_id="nightly")
     for _ in import_many([tree], tracking_uri=empty_store, options=options):
@@ -198,3 +190,34 @@ def test_an_id_among_the_options_of_the_library_names_the_import(tree: Path, emp
     assert listed(empty_store)["nightly"][2] == "4 imported"
     with pytest.raises(UsageError, match="only letters"):
         import_run(tree / "train", tracking_uri=empty_store, options=ImportOptions(import_id="o'clock"))
+
+
+@pytest.mark.usefixtures("wide")
+def test_what_was_undone_is_brought_back_as_it_was(tree: Path, empty_store: str) -> None:
+    place = ("--tracking-uri", empty_store)
+    imported(tree, "--import-id", "job", uri=empty_store)
+    before = {run.info.run_id for run in active(empty_store)}
+    assert ymlf("undo", "job", "--yes", "--include", "train1*", *place).status == 0
+    assert ymlf("undo", "job", "--yes", *place).status == 0
+    assert sum(line.startswith("gone ") for line in ymlf("undo", "job", "-v", *place).out.splitlines()) == 4
+    part = ymlf("undo", "job", "--restore", "--yes", "--include", "train2", *place)
+    assert part.status == 0 and part.out.endswith("\n1 run restored\n")
+    assert listed(empty_store)["job"][2] == "4 imported, 3 undone"
+    assert CliRunner().invoke(cli, ["undo", "job", "--restore", *place], input="n\n").exit_code == 1
+    answer = ymlf("undo", "job", "--restore", "--yes", "--json", *place)
+    assert answer.status == 0, answer
+    assert len(answer.told[0]["done"]) == 3  # type: ignore[arg-type]
+    assert {run.info.run_id for run in active(empty_store)} == before
+    assert listed(empty_store)["job"][2] == "4 imported"
+    assert_whole(empty_store, tree, 4)
+    assert ymlf("undo", "job", "--restore", *place).out == "import job has no soft-deleted runs\n"
+
+
+def test_a_training_that_was_imported_again_is_not_restored_beside_it(tree: Path, empty_store: str) -> None:
+    imported(tree, "--import-id", "job", uri=empty_store)
+    ymlf("undo", "job", "--yes", "--tracking-uri", empty_store)
+    imported(tree / "train", tree / "train2", uri=empty_store)
+    answer = ymlf("undo", "job", "--restore", "--yes", "--tracking-uri", empty_store)
+    left = "2 runs restored; 2 left, for another run stands for the training by now\n"
+    assert answer.status == 0 and answer.out.endswith(left)
+    assert_whole(empty_store, tree, 4)

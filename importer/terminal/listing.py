@@ -146,33 +146,55 @@ def print_imports(terminal: Terminal, found: Iterable[Import]) -> None:
 
 
 def print_undo(terminal: Terminal, planned: Undo) -> None:
-    """What an undo would soft-delete and what it keeps: of many a part, with -v all."""
-    if terminal.as_json:
-        terminal.write_json({"import_id": planned.import_id, "soft_delete": [run.run_id for run in planned.created],
-                             "keep": [run.run_id for run in planned.updated]})  # fmt: skip
+    """What an undo would soft-delete and what it keeps: of many a part, with -v all, and what is deleted already."""
+    if terminal.verbose:
+        _print_runs(terminal, "gone", planned.deleted, "  (soft-deleted already)")
     if not planned.created:
-        gone = f"; {planned.deleted} are soft-deleted already" if planned.deleted else ""
+        gone = f"; {len(planned.deleted)} are soft-deleted already" if planned.deleted else ""
         which = " of these" if planned.others else ""
         terminal.say(f"import {planned.import_id} has no runs{which} to delete{gone}")
     _print_runs(terminal, "delete", planned.created, "")
     _print_runs(terminal, "keep", planned.updated, "  (only updated)")
     if planned.others:
-        terminal.say(f"keep    {planned.others} more of this import, which are not among those asked for")
+        terminal.say(f"keep     {planned.others} more of this import, which are not among those asked for")
 
 
 def _print_runs(terminal: Terminal, what: str, runs: Sequence[ImportedRun], remark: str) -> None:
     shown = runs if terminal.verbose or len(runs) <= MANY else runs[:MANY]
     for run in shown:
-        terminal.say(f"{what:<6}  {run.run_id}  {run.run_name}  {run.source}{remark}")
+        terminal.say(f"{what:<7}  {run.run_id}  {run.run_name}  {run.source}{remark}")
     if len(shown) < len(runs):
-        terminal.say(f"{what:<6}  ... and {len(runs) - len(shown)} more (-v names them){remark}")
+        terminal.say(f"{what:<7}  ... and {len(runs) - len(shown)} more (-v names them){remark}")
+
+
+def print_restore(terminal: Terminal, planned: Undo) -> None:
+    """What a restore would bring back."""
+    if not planned.deleted:
+        terminal.say(f"import {planned.import_id} has no soft-deleted runs{' of these' if planned.others else ''}")
+    _print_runs(terminal, "restore", planned.deleted, "")
+
+
+def restore_done(terminal: Terminal, planned: Undo, restored: Sequence[ImportedRun]) -> None:
+    """Say what was brought back and what was not."""
+    left = len(planned.deleted) - len(restored)
+    more = f"; {left} left, for another run stands for the training by now" if left else ""
+    terminal.say(f"{how_many(len(restored))} restored{more}")
+
+
+def undo_as_json(planned: Undo, done: Sequence[ImportedRun]) -> dict[str, object]:
+    """What was soft-deleted or restored, and what is planned of an import, by run ids."""
+    ids = {name: [run.run_id for run in runs] for name, runs in (
+        ("done", done), ("created", planned.created), ("updated", planned.updated), ("deleted", planned.deleted),
+    )}  # fmt: skip
+    return {"import_id": planned.import_id, **ids, "others": planned.others}
 
 
 def undo_done(terminal: Terminal, planned: Undo, tracking_uri: str | None) -> None:
-    """Say that it was done and how to take it back; MLflow's command hears of a store from the environment only."""
-    number = how_many(len(planned.created))
-    where = f"MLFLOW_TRACKING_URI={shlex.quote(redact(tracking_uri))} " if tracking_uri else ""
-    terminal.say(f"{number} soft-deleted; `{where}mlflow runs restore --run-id ID` brings one back")
+    """Say that it was done and how to take it back."""
+    where = f" --tracking-uri {shlex.quote(redact(tracking_uri))}" if tracking_uri else ""
+    number = len(planned.created)
+    back = f"`ymlf undo {planned.import_id} --restore{where}` brings {'it' if number == 1 else 'them'} back"
+    terminal.say(f"{how_many(number)} soft-deleted; {back}")
 
 
 def how_many(runs: int) -> str:

@@ -66,17 +66,19 @@ write_options = _group(
                  help="For a run whose directory has changed: add what is new, import it anew, or leave it."),
 )  # fmt: skip
 
-GLOBS = (
-    click.option("--include", multiple=True, metavar="GLOB", help="Only directories whose path or name matches."),
-    click.option("--exclude", multiple=True, metavar="GLOB", help="No directories whose path or name matches."),
-)
-
-glob_options = _group(*GLOBS)
+undo_options = _group(
+    click.option("--include", multiple=True, metavar="GLOB",
+                 help="Only runs whose directory, as given then, or name matches; may be given again."),
+    click.option("--exclude", multiple=True, metavar="GLOB", help="No runs whose directory or name matches."),
+    click.option("--restore", is_flag=True, help="Bring back what was soft-deleted instead."),
+    click.option("--yes", is_flag=True, help="Do not ask."),
+)  # fmt: skip
 
 selection_options = _group(
     click.option("--from-file", "lists", multiple=True, metavar="LIST",
                  help="Read paths from a file, one a line; - is stdin."),
-    *GLOBS,
+    click.option("--include", multiple=True, metavar="GLOB", help="Only directories whose path or name matches."),
+    click.option("--exclude", multiple=True, metavar="GLOB", help="No directories whose path or name matches."),
     click.option("--since", metavar="DATE", help="Only runs whose newest file is of this date or later."),
     click.option("--until", metavar="DATE", help="Only runs whose newest file is older than this date."),
     click.option("--task", "tasks", multiple=True, metavar="TASK", shell_complete=_complete_task,
