@@ -15,7 +15,6 @@ from importer.model import ImportOptions, TrainingRun
 from importer.outcome import Kind, Outcome
 from importer.selection import Selection
 from importer.single import import_with_children, verify_with_children
-from importer.sources.archives import UnpackedPath
 from importer.sources.opening import PathLike, open_source
 from importer.store.opening import open_store
 from importer.templates import check_templates
@@ -24,7 +23,7 @@ from importer.work import Workers, import_work
 
 
 def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | None = None) -> TrainingRun:
-    """The training of a run directory, or of an archive that holds one.
+    """The training of a run directory, or of a folder or an archive that holds one and no other.
 
     Of a results.csv that holds several trainings, the last, or that `segment`, from 0.
 
@@ -34,11 +33,11 @@ def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | N
     found = find_runs([root], follow_symlinks=follow_symlinks)
     first = next(found, None)
     others = list(found) if first is not None and first.save_dir != root else []
-    if first is not None and (first.save_dir == root or (isinstance(root, UnpackedPath) and not others)):
+    if first is not None and not others:
         return readers.read_run(first.save_dir, follow_symlinks=follow_symlinks, segment=segment)
     hint = readers.why_not(root)
     if first is not None:
-        hint += f"; {1 + len(others)} {'lie' if others else 'lies'} below, such as {first.save_dir}"
+        hint += f"; {1 + len(others)} lie below, such as {first.save_dir}"
     raise RunDirError(f"{place}: no run directory here", hint=hint)
 
 

@@ -10,6 +10,7 @@ from importer.results import release
 
 BEST = "best/"  # before the key of a metric: its value at the best epoch
 TOP5_UNTIL = (8, 0, 100)  # fitness of a classifier was top5 up to here, the mean of top1 and top5 by 8.0.145
+PARTS = {"(B)": "boxes", "(M)": "masks", "(P)": "keypoints", "": "boxes"}  # what the metrics of a suffix are of
 MIXED_UNTIL = (8, 3, 180)  # fitness of boxes was 0.1 mAP50 + 0.9 mAP50-95 up to here, mAP50-95 after
 
 
@@ -54,14 +55,17 @@ def _fitness(told: Mapping[str, float], run: TrainingRun) -> tuple[float | None,
     for key in ("metrics/mIoU", "metrics/delta1", "fitness"):
         if key in told:
             return told[key], key.removeprefix("metrics/")
-    total, found = 0.0, False
+    total = 0.0
+    parts: list[str] = []
     mixed = _is_mixed(run)
-    for suffix in ("(B)", "(M)", "(P)", ""):
+    for suffix, part in PARTS.items():
         for half, full in (("mAP50", "mAP50-95"), ("mAP_0.5", "mAP_0.5:0.95")):
             a, b = told.get(f"metrics/{half}{suffix}"), told.get(f"metrics/{full}{suffix}")
             if a is not None and b is not None:
-                total, found = total + (0.1 * a + 0.9 * b if mixed else b), True
-    return (total, "0.1 mAP50 + 0.9 mAP50-95" if mixed else "mAP50-95") if found else (None, "")
+                total += 0.1 * a + 0.9 * b if mixed else b
+                parts.append(part)
+    rule = "0.1 mAP50 + 0.9 mAP50-95" if mixed else "mAP50-95"
+    return (total, f"{rule} of {' plus '.join(parts)}" if len(parts) > 1 else rule) if parts else (None, "")
 
 
 def _is_mixed(run: TrainingRun) -> bool:

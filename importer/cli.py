@@ -228,8 +228,10 @@ def _tell_plan(
     planned = plan_import(read_run(one_path(path), follow_symlinks=options.follow_symlinks), options)
     if as_json:
         terminal.write_json(plan_as_json(planned))
-    else:
-        tell(terminal.out, planned)
+        return
+    tell(terminal.out, planned)
+    if not planned.epochs:
+        terminal.warn("note: no epochs: an import passes it over; with --empty it logs this")
 
 
 def _confirm(question: str) -> bool:

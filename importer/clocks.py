@@ -22,7 +22,7 @@ BUSY_MS = 30_000  # or a while after it on a busy host; believed only of file ti
 TIME_NOTES = {
     "zone-assumed": "the checkpoint's date has no time zone; taken to be that of the importing host",
     "durations-unknown": "nothing tells how long an epoch took; all are put at the one known time",
-    "time-unknown": "nothing in the directory tells when it ran; dated at the time of the import",
+    "time-unknown": "nothing that can be relied on tells when it ran; dated at the time of the import",
 }
 
 

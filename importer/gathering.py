@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +92,7 @@ def _find(
     passed_by: list[Path] = []
     roots: list[Path] = []
     for path in paths:
-        before = len(found)
+        before, passed = len(found), len(passed_by)
         try:
             root = open_source(path)
             for run in find_runs([root], follow_symlinks=options.follow_symlinks, passed_by=passed_by):
@@ -102,10 +102,12 @@ def _find(
             settled.append(Outcome(Kind.REFUSED, redact(str(path)), error.message, error.hint))
             continue
         if len(found) == before:
-            settled.append(_nothing_there(root))
+            settled.append(_nothing_there(root, passed_by[passed:]))
         roots.append(root)
     return found, settled, tuple(passed_by), tuple(roots)
 
 
-def _nothing_there(root: Path) -> Outcome:
-    return Outcome(Kind.REFUSED, str(root), f"{root}: no run directory here or below", why_not(root))
+def _nothing_there(root: Path, alike: Sequence[Path]) -> Outcome:
+    """The refusal of a path without a run, and of what is there that which looks most like one."""
+    hint = f"{alike[0]} only looks like one: {why_not(alike[0])}" if alike and root not in alike else why_not(root)
+    return Outcome(Kind.REFUSED, str(root), f"{root}: no run directory here or below", hint)

@@ -199,7 +199,7 @@ def test_runs_of_a_tree_that_nothing_dates_are_counted_aloud(tree: Path, empty_s
     for number in range(50, 52):
         touch_all(training(number, last=None).write(tree / f"train{number}"), 1_700_000_000_000)
     told = ymlf("import", tree, "--tracking-uri", empty_store)
-    assert "note: time-unknown: 2 of these runs are dated at the import; -v tells which\n" in told.err
+    assert "note: time-unknown: 2 of these runs are dated at the import; `ymlf verify -v` tells which\n" in told.err
 
 
 def test_a_command_of_its_own_says_the_same(tree: Path, empty_store: str) -> None:

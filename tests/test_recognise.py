@@ -149,3 +149,10 @@ def test_folders_that_only_look_like_a_run_are_counted(tmp_path: Path, empty_sto
     assert "note: " not in alone.err and "results.csv is not a YOLO trainer's" in alone.out + alone.err
     below = written(tmp_path / "other/keras", {"results.csv": "epoch,step,loss\n0,1,2\n"}).parent
     assert ymlf("scan", below).err.endswith("note: 1 folder looks like a run and is none; -v says why\n")
+
+
+def test_a_folder_above_one_that_only_looks_like_a_run_is_told_why(tmp_path: Path) -> None:
+    below = written(tmp_path / "tuning/of_trees", {"tune_results.csv": "lr,depth\n1,2\n"})
+    answer = ymlf("scan", tmp_path / "tuning")
+    why = f"{below} only looks like one: tune_results.csv is not a YOLO trainer's: its first column is not `fitness`"
+    assert answer.status == 1 and why in answer.err

@@ -193,7 +193,7 @@ BEST = [
         "8.4.190",
         {**detected((0, 0.5), (0, 0.4)), "metrics/mAP50(M)": (0, 0), "metrics/mAP50-95(M)": (0.1, 0.3)},
         1,
-        "mAP50-95",
+        "mAP50-95 of boxes plus masks",
         id="boxes and masks are added",
     ),
     pytest.param(

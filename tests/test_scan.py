@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from command import ymlf
+from directories import tune_table
 from trees import by_name, imported, training
 
 
@@ -63,3 +64,12 @@ def test_scan_says_nothing_of_the_end_where_nothing_tells_how_many_epochs_were_p
     (save_dir / "args.yaml").unlink()
     assert "state" not in ymlf("scan", save_dir, "--json").told[0]
     assert "ended early" not in ymlf("scan", save_dir).out
+
+
+def test_scan_counts_the_iterations_of_a_tune_that_are_not_there(tmp_path: Path, empty_store: str) -> None:
+    tune = tune_table(tmp_path / "tune", (0.25, 0.5, 0.75))
+    imported(tune, "--import-id", "job", uri=empty_store)
+    assert ymlf("scan", tune, "--json", "--tracking-uri", empty_store).told[0]["store"] == "already there"
+    ymlf("undo", "job", "--yes", "--include", "tune iteration [12]", "--tracking-uri", empty_store)
+    told = ymlf("scan", tune, "--json", "--tracking-uri", empty_store).told[0]
+    assert told["store"] == "already there, 2 of 3 iterations not"

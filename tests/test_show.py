@@ -172,10 +172,24 @@ def test_json_is_that_of_plan(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_run_is_refused_with_what_lies_below(tmp_path: Path) -> None:
-    Training().write(tmp_path / "runs" / "train")
+    for name in ("train", "train2"):
+        Training().write(tmp_path / "runs" / name)
     answer = ymlf("show", tmp_path / "runs")
     assert answer.status == 1 and answer.out == ""
-    assert "1 lies below, such as" in answer.err
+    assert f"2 lie below, such as {tmp_path}/runs/train\n" in answer.err
+
+
+def test_of_a_folder_with_one_run_that_is_shown(tmp_path: Path) -> None:
+    save_dir = Training().write(tmp_path / "runs" / "train")
+    assert ymlf("show", tmp_path).out == ymlf("show", save_dir).out
+
+
+def test_a_plan_of_no_epochs_says_that_an_import_passes_it_over(tmp_path: Path) -> None:
+    save_dir = Training().write(tmp_path / "train")
+    (save_dir / "results.csv").write_text("epoch,train/box_loss\n")
+    (save_dir / "weights" / "last.pt").unlink()
+    for command in ("plan", "show"):
+        assert ymlf(command, save_dir).err == "note: no epochs: an import passes it over; with --empty it logs this\n"
 
 
 def test_the_picture_in_the_docs_is_what_show_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

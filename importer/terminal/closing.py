@@ -59,5 +59,6 @@ def _print_counts(terminal: Terminal, tally: Tally, *, would: bool) -> None:
         written = "would be written" if would else "written"
         terminal.say(f"{tally.points:,} points and {size(tally.bytes)} of artifacts {written}")
     if tally.undated:
-        dated = "would be" if would else "are"
-        terminal.warn(f"note: time-unknown: {tally.undated} of these runs {dated} dated at the import; -v tells which")
+        dated, which = ("would be", "-v") if would else ("are", "`ymlf verify -v`")
+        words = f"{tally.undated} of these runs {dated} dated at the import; {which} tells which"
+        terminal.warn(f"note: time-unknown: {words}")

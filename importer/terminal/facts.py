@@ -72,11 +72,12 @@ def _times(timeline: Timeline) -> str:
     return f"{start:%Y-%m-%d %H:%M:%S %z}, for {duration(seconds)}"
 
 
-def print_notes(console: Console, notes: Iterable[Note]) -> None:
-    """One line per note: its code and what was done."""
+def print_notes(console: Console, notes: Iterable[Note], source: str | None = None) -> None:
+    """One line per note: its code and what was done; among many directories of which it is, too."""
+    of = f"{source}: " if source else ""
     for note in notes:
         console.print(
-            f"note: {note.code}: {redact(note.text)}", style="yellow", soft_wrap=True, markup=False, highlight=False
+            redact(f"note: {of}{note.code}: {note.text}"), style="yellow", soft_wrap=True, markup=False, highlight=False
         )
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from importer.errors import StoreError, YmlfError
 from importer.gathering import Work
-from importer.identity import Presence, look_up, search_key, unchanged
-from importer.ledger import UNDONE, Import, all_experiments
+from importer.identity import PARENT, Presence, look_up, search_key, unchanged
+from importer.ledger import UNDONE, Import, all_experiments, search_all
 from importer.outcome import Kind, exit_status
 from importer.redaction import redact
 from importer.replay import plan_import
@@ -23,6 +23,8 @@ from importer.terminal.screen import print_rows
 from importer.undo import ImportedRun, Undo
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
+
     from importer.terminal.output import Terminal
 
 MANY = 20  # runs of an undo that are named
@@ -103,8 +105,9 @@ def _presence(told: Survey, work: Work, store: Store | None, experiments: Mappin
         experiment_id = store.experiment_id(told.experiment, create=False)
         if experiment_id is not None:
             with failures("looking the run up"):
-                if unchanged(search_key(store, experiment_id, told.key), told.fingerprint) is not None:
-                    return Presence.SAME.value
+                there = unchanged(search_key(store, experiment_id, told.key), told.fingerprint)
+                if there is not None:
+                    return Presence.SAME.value + _without_iterations(told, there, store)
         plan = plan_import(read_surveyed(told, work.options), replace(work.options, root=told.root))
         found = look_up(store, plan, store.experiment_id(plan.experiment_name, create=False))
         if found.presence is not Presence.ABSENT:
@@ -117,6 +120,15 @@ def _presence(told: Survey, work: Work, store: Store | None, experiments: Mappin
         return f"cannot be imported: {error.message}"
     names = sorted({experiments[run.info.experiment_id] for run in elsewhere})
     return f"not there, but in {', '.join(names)}" if names else "not there"
+
+
+def _without_iterations(told: Survey, tune: Run, store: Store) -> str:
+    """How many iterations of a tune are not below its run; nothing where all are."""
+    if told.runs == 1:
+        return ""
+    below = f"tags.`{PARENT}` = '{tune.info.run_id}'"
+    missing = told.runs - 1 - sum(1 for _ in search_all(store, str(tune.info.experiment_id), below))
+    return f", {missing} of {told.runs - 1} iterations not" if missing > 0 else ""
 
 
 def _as_json(told: Survey, there: str) -> dict[str, object]:

@@ -172,7 +172,7 @@ class Terminal:
             self.say(outcome_line(outcome, would=would))
         if self.quiet or self.as_json or (total > FEW and not self.verbose) or bad:
             return
-        print_notes(self.err, outcome.notes)
+        print_notes(self.err, outcome.notes, outcome.source if total > 1 else None)
         if outcome.run_id and store is not None:
             self.say(f"  run {outcome.run_id} ({outcome.run_name}) in experiment {outcome.experiment_name}")
             if total == 1 and not store.is_new:  # that of a new store is told below
