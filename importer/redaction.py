@@ -16,7 +16,6 @@ SHORTEST = 4  # signs of a secret; a shorter one would take words apart
 _ANY_SLASH = r"[^/\s:@'\"<>]*:(?!\d*(?:[/?#\s'\"<>)]|$))[^\s'\"<>]*@"  # a password with a slash, which no URL may have
 _USER_INFO = re.compile(rf"(?<=://)(?:[^/\s'\"<>]*@|{_ANY_SLASH})")
 _SECRET_QUERY = re.compile(r"([?&][\w.-]*(?:password|passwd|pwd|token|secret|signature|key)=)[^&\s'\"<>)]+", re.I)
-_LOGIN = re.compile(r"(?:^|://)([^:/]*:.*)@", re.S)
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # with an escape, a name could write to the terminal as it likes
 
 _logins: set[str] = set()
@@ -24,8 +23,9 @@ _logins: set[str] = set()
 
 def remember_login(uri: str) -> None:
     """The login of a URI is a secret from now on, by itself, too: who cannot read a URL complains of a part of it."""
-    if found := _LOGIN.search(uri):
-        login = found[1]
+    _, scheme, rest = uri.partition("://")
+    login, at, _ = (rest if scheme else uri).rpartition("@")
+    if at:
         parts = {login, *(login.partition(sign)[0] for sign in "/?#@")}
         _logins.update(part for part in parts if ":" in part)  # a user alone may be any word
 

@@ -254,9 +254,16 @@ def test_a_run_that_is_put_off_after_its_worker_died_is_gone_back_to(tmp_path: P
     assert [outcome.kind for outcome in told] == [Kind.FINISHED]
 
 
+def dies_of_poison_or_takes_a_while(survey: Survey, uri: str, options: ImportOptions) -> Outcome:
+    """A job, done by a worker."""
+    if survey.save_dir != "poison":
+        time.sleep(1)
+    return dies_of_poison(survey, uri, options)
+
+
 def test_fail_fast_stops_at_a_run_that_kills_its_workers() -> None:
     surveys = [Survey(name, ".") for name in ("a", "poison", "b", "c")]
-    batch = Batch(surveys, dies_of_poison, "", ImportOptions(), Stop())
+    batch = Batch(surveys, dies_of_poison_or_takes_a_while, "", ImportOptions(), Stop())
     told = list(batch.outcomes(lambda: local_executor(2, threads=False), 1, fail_fast=True))
     kinds = {outcome.source: outcome.kind for outcome in told}
     assert kinds["poison"] is Kind.FAILED and kinds["c"] is Kind.NOT_TRIED

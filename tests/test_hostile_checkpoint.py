@@ -176,9 +176,7 @@ def test_names_that_lead_out_of_the_zip_are_only_text(tmp_path: Path, monkeypatc
         archive.writestr("last/data.pkl", pickled({"epoch": 3}))
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("last/data.pkl", pickled({"epoch": 4}))
-    facts = read_checkpoint(Path("evil.pt"))
-    assert facts.epoch == 3
-    assert [name for name, _ in facts.crcs] == ["../../escaped", "etc/escaped", "data.pkl", "data.pkl"]
+    assert read_checkpoint(Path("evil.pt")).epoch == 3
     assert list(tmp_path.iterdir()) == [tmp_path / "evil.pt"]
 
 

@@ -8,6 +8,7 @@ import pytest
 from command import ymlf
 from directories import Training
 
+from importer.redaction import redact, remember_login
 from importer.store.client import EmptyStore
 
 
@@ -37,6 +38,18 @@ def test_a_uri_that_cannot_be_meant_is_a_misuse(
     assert error.startswith("error: --tracking-uri ") and error.endswith(what)
     assert meant in hint and "secret" not in answer.err
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_is_no_login_is_not_taken_for_a_secret() -> None:
+    for uri in (
+        "postgresql+psycopg://me:hunter2@host/db",
+        "http://host:5000/a@b",
+        "sqlite:///a@b.db",
+        "me:pass2@host:1",
+    ):
+        remember_login(uri)
+    told = "postgresql+psycopg://other http://host:5000 sqlite:///mlflow.db hunter2? me:hunter2 me:pass2"
+    assert redact(told) == "postgresql+psycopg://other http://host:5000 sqlite:///mlflow.db hunter2? *** ***"
 
 
 def test_scan_looks_into_the_store_that_the_environment_names(
