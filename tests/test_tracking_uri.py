@@ -43,7 +43,6 @@ def test_a_uri_that_cannot_be_meant_is_a_misuse(
 def test_what_is_no_login_is_not_taken_for_a_secret() -> None:
     for uri in (
         "postgresql+psycopg://me:hunter2@host/db",
-        "http://host:5000/a@b",
         "sqlite:///a@b.db",
         "me:pass2@host:1",
     ):
