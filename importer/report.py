@@ -91,6 +91,11 @@ def outcome_line(outcome: Outcome, *, would: bool = False) -> str:
     return redact(f"{kind}: {which}: {reason}" if reason else f"{kind}: {which}")
 
 
+def facts_of(outcome: Outcome) -> dict[str, object]:
+    """What is told of a run that was only looked at: its outcome as plain values, less what was done and how fast."""
+    return {name: value for name, value in outcome.as_json().items() if name not in ("outcome", "seconds")}
+
+
 def outcome_json(outcome: Outcome) -> str:
     """One outcome as a line of JSON, without secrets."""
     return redact(dumps(outcome.as_json()))

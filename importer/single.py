@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -186,14 +187,22 @@ def import_read_run(
 
 def import_with_children(run: TrainingRun, store: Store, options: ImportOptions, import_id: str) -> list[Outcome]:
     """The outcomes of a run and of its children, a tune's iterations, which become nested runs of one experiment."""
-    parent = import_read_run(run, store, options, import_id)
+
+    def one(run: TrainingRun, options: ImportOptions, parent_run_id: str | None) -> Outcome:
+        return import_read_run(run, store, options, import_id, parent_run_id=parent_run_id)
+
+    return _with_children(run, options, one)
+
+
+def _with_children(
+    run: TrainingRun, options: ImportOptions, one: Callable[[TrainingRun, ImportOptions, str | None], Outcome]
+) -> list[Outcome]:
+    """The outcome of a run and, where it has a run in the store, of each of its children below that."""
+    parent = one(run, options, None)
     if parent.run_id is None:
         return [parent]
     below = options.of_children(parent.experiment_name)
-    return [
-        parent,
-        *(import_read_run(child, store, below, import_id, parent_run_id=parent.run_id) for child in run.children),
-    ]
+    return [parent, *(one(child, below, parent.run_id) for child in run.children)]
 
 
 def decide_all(run: TrainingRun, store: Store, options: ImportOptions) -> list[Decision]:
@@ -207,14 +216,11 @@ def decide_all(run: TrainingRun, store: Store, options: ImportOptions) -> list[D
 
 def verify_with_children(run: TrainingRun, store: Store, options: ImportOptions, deep: bool | None) -> list[Outcome]:
     """How a run and its children compare with what the store holds. Errors: StoreError, PlanError."""
-    parent = verify_read_run(run, store, options, deep)
-    if parent.run_id is None:
-        return [parent]
-    below = options.of_children(parent.experiment_name)
-    return [
-        parent,
-        *(verify_read_run(child, store, below, deep, parent_run_id=parent.run_id) for child in run.children),
-    ]
+
+    def one(run: TrainingRun, options: ImportOptions, parent_run_id: str | None) -> Outcome:
+        return verify_read_run(run, store, options, deep, parent_run_id=parent_run_id)
+
+    return _with_children(run, options, one)
 
 
 def verify_read_run(
@@ -231,7 +237,7 @@ def verify_read_run(
     if not runs:
         where = f"experiment {plan.experiment_name!r} of {store.shown_uri} has no run of it"
         return of_plan(Kind.MISSING, plan, reason=where, hint="import it first, or name its --experiment")
-    found = look_up(store, plan, experiment_id, with_live=True)
+    found = look_up(store, plan, experiment_id, with_live=True, runs=runs)
     assert found.run is not None  # noqa: S101  the search above had one
     others = [other.info.run_id for other in runs if other.info.run_id != found.run.info.run_id]
     faults = [f"run {run_id}: a second run of this training" for run_id in others]

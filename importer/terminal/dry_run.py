@@ -11,7 +11,7 @@ from importer.gathering import Work
 from importer.model import ImportPlan
 from importer.outcome import WROTE, Kind, Outcome, exit_status, of_plan
 from importer.redaction import redact
-from importer.report import dumps, kind_words, plan_as_json
+from importer.report import dumps, facts_of, kind_words, plan_as_json
 from importer.single import decide_all
 from importer.store.client import Store
 from importer.store.opening import open_existing_store
@@ -38,12 +38,13 @@ def dry_run_all(terminal: Terminal, work: Work, tracking_uri: str | None, report
         stack.enter_context(show_words(terminal.err, words, quiet=terminal.quiet, beside_json=terminal.mixes_json))
         for outcome, plan, is_child in _outcomes(work, store):
             tally.add(outcome)
+            line = redact(dumps({"would_be": outcome.kind.value, **facts_of(outcome)}))
             if target is not None:
-                target.write(redact(dumps(_foreseen(outcome))) + "\n")
+                target.write(line + "\n")
             if plan is None or not (few or terminal.as_json):
                 terminal.tell(outcome, directories, None, would=True)
                 if terminal.as_json:
-                    terminal.echo_json(redact(dumps(_foreseen(outcome))))
+                    terminal.echo_json(line)
             elif is_child:  # its plan is in that of the tune
                 continue
             elif terminal.as_json:
@@ -62,12 +63,6 @@ def dry_run_all(terminal: Terminal, work: Work, tracking_uri: str | None, report
     close(terminal, tally, few=few, would=True)
     terminal.tell_left_out(work)
     return status
-
-
-def _foreseen(outcome: Outcome) -> dict[str, object]:
-    """The line of JSON of an outcome that is foreseen."""
-    facts = {name: value for name, value in outcome.as_json().items() if name not in ("outcome", "seconds")}
-    return {"would_be": outcome.kind.value, **facts}
 
 
 def _outcomes(work: Work, store: Store) -> Iterator[tuple[Outcome, ImportPlan | None, bool]]:

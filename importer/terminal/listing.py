@@ -14,7 +14,7 @@ from importer.ledger import UNDONE, Import, all_experiments, search_all
 from importer.outcome import Kind, exit_status
 from importer.redaction import redact
 from importer.replay import plan_import
-from importer.report import kind_words, local_time, outcome_line, size
+from importer.report import facts_of, kind_words, local_time, outcome_line, size
 from importer.store.client import EmptyStore, Store
 from importer.store.failures import failures
 from importer.survey import Survey, read_surveyed
@@ -53,20 +53,9 @@ def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
     for outcome in work.settled:
         state = kind_words(outcome.kind)
         if terminal.as_json:
-            facts = {name: value for name, value in outcome.as_json().items() if name not in ("outcome", "seconds")}
-            terminal.write_json({**facts, "state": state})
-        rows.append(
-            [
-                "",
-                "",
-                "",
-                "",
-                "",
-                state,
-                *([""] if store else []),
-                outcome_line(outcome).partition(": ")[2],
-            ]
-        )
+            terminal.write_json({**facts_of(outcome), "state": state})
+        line = outcome_line(outcome).partition(": ")[2]
+        rows.append([*[""] * 5, state, *([""] if store else []), line])
     if isinstance(store, EmptyStore) and not terminal.quiet:
         terminal.warn(f"note: {store.shown_uri} is not there yet", None)
     if not terminal.as_json and not terminal.quiet:
