@@ -118,7 +118,7 @@ def client(plans: list[ImportPlan], uri: str) -> int:
 def ymlf(tree: Path, uri: str, jobs: int | None, artifacts: str = "all") -> int:
     """From directories to a complete batch, as `ymlf import` does it once it has started."""
     settle_in()
-    work = gather([tree], ImportOptions(experiment=EXPERIMENT, artifacts=artifacts), jobs=jobs or 2)
+    work = gather([tree], ImportOptions(experiment=EXPERIMENT, artifacts=artifacts), jobs=jobs or 2, store_follows=True)
     outcomes = list(import_work(work, open_store(uri), workers=Workers(jobs)))
     gc.unfreeze()  # and the other shapes are to find the process as it was
     for name in LOOKED_FOR:

@@ -38,7 +38,7 @@ PROCESSES = 2
 def seconds(tree: Path, uri: str, experiment: str, workers: Workers) -> float:
     """How long an import of the tree takes, all of which must come through."""
     began = time.perf_counter()
-    work = gather([tree], ImportOptions(experiment=experiment))
+    work = gather([tree], ImportOptions(experiment=experiment), store_follows=True)
     wrong = [told for told in import_work(work, open_store(uri), workers=workers) if told.kind.value != "imported"]
     assert not wrong, wrong[:3]
     return time.perf_counter() - began

@@ -70,7 +70,7 @@ def import_many(
 
     Errors: StoreError when the store cannot be opened; UsageError. A path that does not exist is an outcome.
     """
-    work = gather(paths, options, selection)
+    work = gather(paths, options, selection, store_follows=True)
     store = open_store(tracking_uri, probe=True)
     yield from import_work(work, store, import_id=import_id, workers=workers, fail_fast=fail_fast)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 from importer.errors import RunDirError
 from importer.model import Note, RunFile
@@ -14,6 +15,9 @@ from importer.sources.archives import UnpackedPath
 
 NEVER = {".ipynb_checkpoints", "__pycache__", ".git", ".DS_Store", "Thumbs.db", "desktop.ini"}
 MAX_WEIGHTS_DEPTH = 4
+
+Made = TypeVar("Made")
+Parsed = dict[tuple[object, ...], Any]  # what was made of text files, by each file's path, size and time
 
 
 class RunDirectory:
@@ -24,12 +28,19 @@ class RunDirectory:
     """
 
     def __init__(
-        self, save_dir: Path, *, follow_symlinks: bool = False, segment: int | None = None, light: bool = False
+        self,
+        save_dir: Path,
+        *,
+        follow_symlinks: bool = False,
+        segment: int | None = None,
+        light: bool = False,
+        parsed: Parsed | None = None,
     ) -> None:
         self.save_dir = save_dir
         self.follow_symlinks = follow_symlinks
         self.segment = segment
         self.light = light
+        self.parsed: Parsed = {} if parsed is None else parsed
         self.files, self.notes = list_run_directory(save_dir, follow_symlinks=follow_symlinks)
         self.by_path = {found.path: found for found in self.files}
 
@@ -41,6 +52,14 @@ class RunDirectory:
     def get(self, path: str) -> RunFile | None:
         """The file at `path` below the directory, or None."""
         return self.by_path.get(path)
+
+    def parse(self, place: RunFile, parser: Callable[..., Made], **how: object) -> Made:
+        """What a parser makes of a text file, or made of it at an earlier reading, if it is the same since."""
+        known = (place.path, place.size, place.mtime_ms, parser.__name__, *how.items())
+        if known not in self.parsed:
+            self.parsed[known] = parser(place.location, **how)
+        made: Made = self.parsed[known]
+        return made
 
     def note(self, code: str, text: str) -> None:
         """Keep an oddity, once."""

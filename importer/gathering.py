@@ -52,8 +52,8 @@ def gather(
 ) -> Work:
     """Every run directory at or below the paths that is selected, surveyed.
 
-    Many are surveyed by `jobs` processes. Meanwhile `looking` is kept up to date and, with `store_follows`, MLflow is
-    loaded, which takes seconds.
+    Many are surveyed by `jobs` processes. Meanwhile `looking` is kept up to date. With `store_follows`, for an import
+    or a verification, MLflow is loaded meanwhile, which takes seconds, and what was parsed is kept.
 
     A path that does not exist, is a file or has no run below it is settled as refused.
 
@@ -73,7 +73,7 @@ def gather(
     with ThreadPoolExecutor(1) as beside:  # while processes start and read
         loaded = beside.submit(load_mlflow) if jobs > 1 and store_follows else None
         with local_executor(jobs, threads=False, with_mlflow=store_follows) as executor:
-            surveyed = survey_all(chosen, options, executor, looking)
+            surveyed = survey_all(chosen, options, executor, looking, keep=store_follows)
     if loaded is not None:
         loaded.result()
     surveys = by_content(surveyed, selection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from importer.callbacks import on_train_end
+from importer.directory import Parsed
 from importer.discover import FoundRun
 from importer.errors import RunDirError, StoreError, YmlfError
 from importer.identity_key import content_fingerprint, training_key
@@ -19,6 +21,10 @@ from importer.replay import check_names, experiment_name
 from importer.sources.opening import absolute, fresh
 
 CHUNK = 16  # directories that one survey job looks at
+KEPT_DIRECTORIES = 1_000  # of which what was parsed is kept until they are imported, up to
+KEPT_BYTES = 32_000  # each: 100 epochs of 15 columns take 17 kB
+
+Pickled = bytes
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Survey:
     segment: int | None = None
     refused: str | None = None
     hint: str | None = None
+    parsed: Pickled = b""  # what the text files say, so that they need not be parsed once more
 
 
 @dataclass
@@ -57,30 +64,49 @@ class Looking:
     is_searching: bool = True  # for more directories
 
 
-def survey(save_dir: Path, root: Path, options: ImportOptions) -> list[Survey]:
-    """The training of a directory, or each of its trainings with `--segments all`; a refusal is a finding, too."""
+def survey(save_dir: Path, root: Path, options: ImportOptions, *, keep: bool = False) -> list[Survey]:
+    """The training of a directory, or each of its trainings with `--segments all`; a refusal is a finding, too.
+
+    With `keep`, what its text files say is kept for read_surveyed.
+    """
+    parsed: Parsed = {}
     try:
-        return [_describe(run, save_dir, root, options) for run in read_trainings(save_dir, options, light=True)]
+        runs = list(read_trainings(save_dir, options, light=True, parsed=parsed))
+        kept = pickle.dumps((_listing(runs[-1]), parsed)) if keep else b""
+        if len(kept) > KEPT_BYTES:
+            kept = b""
+        return [_describe(run, save_dir, root, options, kept) for run in runs]
     except StoreError:
         raise  # a bucket that does not answer is no fault of this directory
     except YmlfError as error:
         return [Survey(str(save_dir), str(root), refused=error.message, hint=error.hint)]
 
 
-def read_trainings(save_dir: Path, options: ImportOptions, *, light: bool = False) -> Iterator[TrainingRun]:
+def read_trainings(
+    save_dir: Path, options: ImportOptions, *, light: bool = False, parsed: Parsed | None = None
+) -> Iterator[TrainingRun]:
     """The last training of a directory, after the earlier ones if they are asked for. Errors: RunDirError."""
+    parsed = {} if parsed is None else parsed
     follow = options.follow_symlinks
-    last = read_run(save_dir, follow_symlinks=follow, light=light)
+    last = read_run(save_dir, follow_symlinks=follow, light=light, parsed=parsed)
     if options.segments == "all":
         for segment in range(last.trainings - 1):
-            yield read_run(save_dir, follow_symlinks=follow, segment=segment, light=light)
+            yield read_run(save_dir, follow_symlinks=follow, segment=segment, light=light, parsed=parsed)
     yield last
 
 
 def read_surveyed(found: Survey, options: ImportOptions) -> TrainingRun:
     """The whole of a training that was surveyed. Errors: RunDirError."""
     location = fresh(found.location or Path(found.save_dir))
-    return read_run(location, follow_symlinks=options.follow_symlinks, segment=found.segment)
+    parsed: Parsed
+    listing, parsed = pickle.loads(found.parsed) if found.parsed else (None, {})  # noqa: S301  made by survey()
+    run = read_run(location, follow_symlinks=options.follow_symlinks, segment=found.segment, parsed=parsed)
+    return replace(run, identity=(found.key, found.fingerprint)) if _listing(run) == listing else run
+
+
+def _listing(run: TrainingRun) -> list[tuple[str, int, int]]:
+    """By what is seen that a directory has not changed: the path, size and time of each file."""
+    return [(found.path, found.size, found.mtime_ms) for found in run.files]
 
 
 def iterations_of(tune: Survey, parent_run_id: str, experiment: str) -> list[Survey]:
@@ -103,7 +129,7 @@ def anywhere(found: Survey) -> Survey:
     return replace(found, save_dir=str(location), root=root, location=location)
 
 
-def _describe(run: TrainingRun, save_dir: Path, root: Path, options: ImportOptions) -> Survey:
+def _describe(run: TrainingRun, save_dir: Path, root: Path, options: ImportOptions, parsed: bytes) -> Survey:
     if run.task is None and not run.args and not len(run.epochs) and run.results_file is None and not run.files:
         raise RunDirError(f"{run.save_dir}: is empty", hint="give a run directory")
     check_names(run)
@@ -124,23 +150,33 @@ def _describe(run: TrainingRun, save_dir: Path, root: Path, options: ImportOptio
         children=tuple(child.save_dir for child in run.children if child.family != "tune"),
         runs=1 + len(run.children),
         segment=run.segment,
+        parsed=parsed,
     )
 
 
 def survey_all(
-    found: Iterable[FoundRun], options: ImportOptions, executor: Executor, looking: Looking | None = None
+    found: Iterable[FoundRun],
+    options: ImportOptions,
+    executor: Executor,
+    looking: Looking | None = None,
+    *,
+    keep: bool = False,
 ) -> list[Survey]:
-    """The surveys of all directories in their order, less those that a tune imports as its children."""
+    """The surveys of all directories in their order, less those that a tune imports as its children.
+
+    With `keep`, those that come first keep what was parsed.
+    """
     found = list(found)
     chunks = [found[at : at + CHUNK] for at in range(0, len(found), CHUNK)]
     looking = looking or Looking()
     looking.found, looking.is_searching = len(found), False
-    jobs = [executor.submit(_survey_chunk, chunk, options) for chunk in chunks]
+    kept = [keep and at * CHUNK < KEPT_DIRECTORIES for at in range(len(chunks))]
+    jobs = [executor.submit(_survey_chunk, *each, options) for each in zip(chunks, kept, strict=True)]
     here: dict[int, list[Survey]] = {}
     for at in reversed(range(len(chunks))):  # this process takes from the end what the others, as they start, leave
         if not jobs[at].cancel():
             break
-        here[at] = _survey_chunk(chunks[at], options)
+        here[at] = _survey_chunk(chunks[at], kept[at], options)
         looking.surveyed += len(chunks[at])
     surveys: list[Survey] = []
     for at, job in enumerate(jobs):
@@ -150,8 +186,12 @@ def survey_all(
     return [told for told in surveys if not owned or str(Path(told.save_dir).resolve()) not in owned]
 
 
-def _survey_chunk(found: Sequence[FoundRun], options: ImportOptions) -> list[Survey]:
-    return [told for run in found for told in survey(run.save_dir, run.root, replace(options, root=str(run.root)))]
+def _survey_chunk(found: Sequence[FoundRun], keep: bool, options: ImportOptions) -> list[Survey]:
+    return [
+        told
+        for run in found
+        for told in survey(run.save_dir, run.root, replace(options, root=str(run.root)), keep=keep)
+    ]
 
 
 def set_aside(surveys: Iterable[Survey]) -> tuple[list[Survey], list[Outcome]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -21,6 +21,8 @@ MAX_COLUMNS = 2_000
 MAX_LINES = 100_000
 MAX_CELLS = 1_000_000
 SIZES = ("metrics/mAP_small(B)", "metrics/mAP_medium(B)", "metrics/mAP_large(B)")
+# What makes pandas round as float() does, which it does by itself since 3.1.
+ROUNDED = {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
 CUT = "the line was cut or joined; restore the file from a copy, or remove the line"
 
 Row = tuple[float | None, ...]
@@ -181,7 +183,7 @@ def _named(table: Table, path: Path, width: int) -> Table:
     """The table less columns without a name, and with notes on them and on blank cells in the first `width` ones."""
     notes = list(table.notes)
     named = [at for at, name in enumerate(table.header) if name]
-    if any(row[at] is None for row in table.rows for at in named if at < width):
+    if any(row[at] is None for row in table.rows if None in row for at in named if at < width):
         notes.append(Note("blank-cell", f"{path.name} has blank cells; they are left out"))
     if len(named) == len(table.header):
         return Table(table.header, table.rows, table.short_rows, tuple(notes))
@@ -196,25 +198,30 @@ def _numbers(path: Path, header: tuple[str, ...], lines: list[Line]) -> tuple[Ro
     if not lines:
         return ()
     text = "\n".join(line for _, line in lines)
-    frame = pd.read_csv(
-        io.StringIO(text),
-        header=None,
-        dtype=object,
-        na_filter=False,
-        quoting=3,  # csv.QUOTE_NONE: cells were counted by their commas
-        engine="c",
-        low_memory=False,  # in one piece
-    )
-    rows = frame.to_numpy().tolist()
     if "_" not in text:
         try:
-            return tuple(tuple(map(float, row)) for row in rows)
-        except ValueError:  # a blank cell, quotes, or no number at all
+            return tuple(map(tuple, _cells(text, dtype="float64", **ROUNDED)))
+        except ValueError:  # nan, a blank cell, quotes, or no number at all
             pass
+    rows = _cells(text, dtype=object)
     return tuple(
         tuple(_number(cell, path, number, name) for cell, name in zip(row, header, strict=True))
         for (number, _), row in zip(lines, rows, strict=True)
     )
+
+
+def _cells(text: str, **how: Any) -> list[list[Any]]:
+    """The cells of lines that have one for each column, as pandas reads them."""
+    frame = pd.read_csv(
+        io.StringIO(text),
+        header=None,
+        na_filter=False,
+        quoting=3,  # csv.QUOTE_NONE: cells were counted by their commas
+        engine="c",
+        low_memory=False,  # in one piece
+        **how,
+    )
+    return list(frame.to_numpy().tolist())
 
 
 def _number(cell: str, path: Path, line: int, column: str) -> float | None:

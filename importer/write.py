@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
+from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 from importer.artifacts import log_artifacts
@@ -195,7 +196,7 @@ def _chunks(
     from mlflow.entities import Metric, Param, RunTag
     from mlflow.utils.validation import MAX_ENTITIES_PER_BATCH, MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
 
-    metrics = [Metric(point.key, point.value, point.timestamp, point.step) for point in points]
+    metrics = list(starmap(Metric, points))
     named = [Param(key, value) for key, value in params.items()]
     while True:
         some_params = named[:MAX_PARAMS_TAGS_PER_BATCH]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from directories import Training
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from importer.errors import RunDirError
 from importer.model import Epochs
@@ -57,6 +59,22 @@ def test_however_a_table_is_written_its_epochs_are_the_same(text: str | bytes, t
 def test_a_value_is_the_nearest_double_bit_for_bit(text: str, tmp_path: Path) -> None:
     [[value, _]] = epochs_of(f"{HEADER}1,10,{text},0\n", tmp_path).rows
     assert value is not None and value.hex() == float(text).hex()
+
+
+@given(cell=st.text("0123456789.eE+-_ nainftyINFx\t\xa0", max_size=9))
+@settings(derandomize=True, database=None, deadline=None, max_examples=500)
+def test_a_cell_is_what_python_takes_it_for_or_is_refused(cell: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    place = tmp_path_factory.getbasetemp() / "any_cell.csv"
+    place.write_text(f"epoch,train/loss\n1,{cell}\n2,0.5\n")
+    try:
+        expected = float(cell) if cell.strip() else None
+        if "_" in cell:
+            raise ValueError(cell)
+    except ValueError:
+        with pytest.raises(RunDirError, match="is not a number"):
+            read_results(place)
+        return
+    assert repr(read_results(place).rows[0][1]) == repr(expected)
 
 
 def test_nan_and_inf_stay_what_they_are_and_a_blank_cell_is_none(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Protocol
 
-from importer.directory import RunDirectory
+from importer.directory import Parsed, RunDirectory
 from importer.errors import RunDirError
 from importer.model import TrainingRun
 from importer.sources.opening import open_source
@@ -73,9 +73,16 @@ def why_not(save_dir: Path) -> str:
 
 
 def read_run(
-    place: str | os.PathLike[str], *, follow_symlinks: bool = False, segment: int | None = None, light: bool = False
+    place: str | os.PathLike[str],
+    *,
+    follow_symlinks: bool = False,
+    segment: int | None = None,
+    light: bool = False,
+    parsed: Parsed | None = None,
 ) -> TrainingRun:
     """The training that a run directory holds; of a results.csv that holds several, the last or that `segment`.
+
+    What an earlier reading put into `parsed` is not parsed again where the file is the same since.
 
     Errors: RunDirError when there is no run directory at `place`, or it cannot be read as one; as open_source.
     """
@@ -91,4 +98,6 @@ def read_run(
     reader = recognise(save_dir, names)
     if reader is None:
         raise RunDirError(f"{save_dir}: no run directory here", hint=why_not(save_dir))
-    return reader.read(RunDirectory(save_dir, follow_symlinks=follow_symlinks, segment=segment, light=light))
+    return reader.read(
+        RunDirectory(save_dir, follow_symlinks=follow_symlinks, segment=segment, light=light, parsed=parsed)
+    )

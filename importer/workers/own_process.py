@@ -35,5 +35,4 @@ def settle_in() -> None:
     for name in LOOKED_FOR:
         if name not in sys.modules and find_spec(name) is None:
             sys.modules[name] = None  # type: ignore[assignment]  # Python's own word for a module that is not there
-    gc.collect()
     gc.freeze()
