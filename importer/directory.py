@@ -17,7 +17,21 @@ NEVER = {".ipynb_checkpoints", "__pycache__", ".git", ".DS_Store", "Thumbs.db", 
 MAX_WEIGHTS_DEPTH = 4
 
 Made = TypeVar("Made")
-Parsed = dict[tuple[object, ...], Any]  # what was made of text files, by each file's path, size and time
+
+
+class Parsed:
+    """What was made of the text files of one directory, for as long as they have the size and time that they had."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[object, ...], Any] = {}
+
+    def of(self, place: RunFile, parser: Callable[..., Made], **how: object) -> Made:
+        """What a parser makes of a file of the directory. One without a time may be another one by now."""
+        known = (place.path, place.size, place.mtime_ms, parser.__name__, *how.items())
+        if known not in self._made or not place.mtime_ms:
+            self._made[known] = parser(place.location, **how)
+        made: Made = self._made[known]
+        return made
 
 
 class RunDirectory:
@@ -40,7 +54,7 @@ class RunDirectory:
         self.follow_symlinks = follow_symlinks
         self.segment = segment
         self.light = light
-        self.parsed: Parsed = {} if parsed is None else parsed
+        self._parsed = parsed or Parsed()
         self.files, self.notes = list_run_directory(save_dir, follow_symlinks=follow_symlinks)
         self.by_path = {found.path: found for found in self.files}
 
@@ -55,11 +69,7 @@ class RunDirectory:
 
     def parse(self, place: RunFile, parser: Callable[..., Made], **how: object) -> Made:
         """What a parser makes of a text file, or made of it at an earlier reading, if it is the same since."""
-        known = (place.path, place.size, place.mtime_ms, parser.__name__, *how.items())
-        if known not in self.parsed:
-            self.parsed[known] = parser(place.location, **how)
-        made: Made = self.parsed[known]
-        return made
+        return self._parsed.of(place, parser, **how)
 
     def note(self, code: str, text: str) -> None:
         """Keep an oddity, once."""

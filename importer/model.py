@@ -107,7 +107,6 @@ class TrainingRun:
     segment: int | None = None  # which training of a file that holds several; None: the last
     trainings: int = 1  # how many that file holds
     children: tuple[TrainingRun, ...] = ()  # the iterations of a tune
-    identity: tuple[str, str] | None = None  # its key and fingerprint, where a look at the same files has told them
 
     @property
     def facts(self) -> CheckpointFacts | None:

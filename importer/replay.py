@@ -63,7 +63,6 @@ def plan_import(
     artifacts, left_out = choose_files(run, options, notes)
     name = _run_name(run, options, timeline, start.run_name, recorded)
     experiment = experiment_name(run, options, timeline)
-    key, fingerprint = run.identity or (training_key(run), content_fingerprint(run))
     children = run.children if recorded is None else ()  # an import has them plan themselves
     record = {**build_record(run, timeline, options, best, tuple(notes)), "run_name": name}
     return ImportPlan(
@@ -71,8 +70,8 @@ def plan_import(
         name=run.name,
         experiment_name=experiment,
         run_name=name,
-        key=key,
-        fingerprint=fingerprint,
+        key=training_key(run),
+        fingerprint=content_fingerprint(run),
         status=status(run),
         timeline=timeline,
         params=params,

@@ -28,6 +28,11 @@ def epoch_numbers(table: Table, path: Path) -> tuple[int, ...]:
     return tuple(numbers)
 
 
+def tells_base(numbers: Sequence[float | None], *, has_time: bool) -> bool:
+    """Whether the table by itself tells what the first epoch is called; else the release does, by a checkpoint."""
+    return has_time or not numbers or 0 in numbers or 1 in numbers
+
+
 def epoch_base(
     numbers: Sequence[int], *, has_time: bool, version: str | None, planned: int | None
 ) -> tuple[int, Note | None]:
@@ -37,7 +42,7 @@ def epoch_base(
     """
     if 0 in numbers:
         return 0, None
-    if 1 in numbers or has_time or not numbers:
+    if tells_base(numbers, has_time=has_time):
         return 1, None
     if version is not None:
         return (0 if release(version) < (8, 0, 162) else 1), None

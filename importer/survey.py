@@ -6,7 +6,7 @@ import pickle
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from importer.callbacks import on_train_end
@@ -21,8 +21,8 @@ from importer.replay import check_names, experiment_name
 from importer.sources.opening import absolute, fresh
 
 CHUNK = 16  # directories that one survey job looks at
-KEPT_DIRECTORIES = 1_000  # of which what was parsed is kept until they are imported, up to
-KEPT_BYTES = 32_000  # each: 100 epochs of 15 columns take 17 kB
+KEPT_CHUNKS = 64  # of which what was parsed is kept for as long as the batch lasts, up to
+KEPT_BYTES = 32_000  # a directory: 100 epochs of 15 columns take 17 kB, 200 take 28
 
 Pickled = bytes
 
@@ -52,7 +52,7 @@ class Survey:
     segment: int | None = None
     refused: str | None = None
     hint: str | None = None
-    parsed: Pickled = b""  # what the text files say, so that they need not be parsed once more
+    parsed: Pickled = field(default=b"", repr=False)  # what the text files say, not to be parsed once more
 
 
 @dataclass
@@ -67,14 +67,13 @@ class Looking:
 def survey(save_dir: Path, root: Path, options: ImportOptions, *, keep: bool = False) -> list[Survey]:
     """The training of a directory, or each of its trainings with `--segments all`; a refusal is a finding, too.
 
-    With `keep`, what its text files say is kept for read_surveyed.
+    With `keep`, what its text files say is kept for read_surveyed, less those of a tune's iterations.
     """
-    parsed: Parsed = {}
+    parsed = Parsed()
     try:
         runs = list(read_trainings(save_dir, options, light=True, parsed=parsed))
-        kept = pickle.dumps((_listing(runs[-1]), parsed)) if keep else b""
-        if len(kept) > KEPT_BYTES:
-            kept = b""
+        kept = pickle.dumps(parsed) if keep else b""
+        kept = kept if len(kept) <= KEPT_BYTES else b""
         return [_describe(run, save_dir, root, options, kept) for run in runs]
     except StoreError:
         raise  # a bucket that does not answer is no fault of this directory
@@ -86,7 +85,7 @@ def read_trainings(
     save_dir: Path, options: ImportOptions, *, light: bool = False, parsed: Parsed | None = None
 ) -> Iterator[TrainingRun]:
     """The last training of a directory, after the earlier ones if they are asked for. Errors: RunDirError."""
-    parsed = {} if parsed is None else parsed
+    parsed = parsed or Parsed()
     follow = options.follow_symlinks
     last = read_run(save_dir, follow_symlinks=follow, light=light, parsed=parsed)
     if options.segments == "all":
@@ -98,15 +97,8 @@ def read_trainings(
 def read_surveyed(found: Survey, options: ImportOptions) -> TrainingRun:
     """The whole of a training that was surveyed. Errors: RunDirError."""
     location = fresh(found.location or Path(found.save_dir))
-    parsed: Parsed
-    listing, parsed = pickle.loads(found.parsed) if found.parsed else (None, {})  # noqa: S301  made by survey()
-    run = read_run(location, follow_symlinks=options.follow_symlinks, segment=found.segment, parsed=parsed)
-    return replace(run, identity=(found.key, found.fingerprint)) if _listing(run) == listing else run
-
-
-def _listing(run: TrainingRun) -> list[tuple[str, int, int]]:
-    """By what is seen that a directory has not changed: the path, size and time of each file."""
-    return [(found.path, found.size, found.mtime_ms) for found in run.files]
+    parsed = pickle.loads(found.parsed) if found.parsed else None  # noqa: S301  survey() has made it
+    return read_run(location, follow_symlinks=options.follow_symlinks, segment=found.segment, parsed=parsed)
 
 
 def iterations_of(tune: Survey, parent_run_id: str, experiment: str) -> list[Survey]:
@@ -129,7 +121,7 @@ def anywhere(found: Survey) -> Survey:
     return replace(found, save_dir=str(location), root=root, location=location)
 
 
-def _describe(run: TrainingRun, save_dir: Path, root: Path, options: ImportOptions, parsed: bytes) -> Survey:
+def _describe(run: TrainingRun, save_dir: Path, root: Path, options: ImportOptions, parsed: Pickled) -> Survey:
     if run.task is None and not run.args and not len(run.epochs) and run.results_file is None and not run.files:
         raise RunDirError(f"{run.save_dir}: is empty", hint="give a run directory")
     check_names(run)
@@ -170,7 +162,7 @@ def survey_all(
     chunks = [found[at : at + CHUNK] for at in range(0, len(found), CHUNK)]
     looking = looking or Looking()
     looking.found, looking.is_searching = len(found), False
-    kept = [keep and at * CHUNK < KEPT_DIRECTORIES for at in range(len(chunks))]
+    kept = [keep and at < KEPT_CHUNKS for at in range(len(chunks))]
     jobs = [executor.submit(_survey_chunk, *each, options) for each in zip(chunks, kept, strict=True)]
     here: dict[int, list[Survey]] = {}
     for at in reversed(range(len(chunks))):  # this process takes from the end what the others, as they start, leave

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +22,7 @@ MAX_COLUMNS = 2_000
 MAX_LINES = 100_000
 MAX_CELLS = 1_000_000
 SIZES = ("metrics/mAP_small(B)", "metrics/mAP_medium(B)", "metrics/mAP_large(B)")
-# What makes pandas round as float() does, which it does by itself since 3.1.
-ROUNDED = {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
+HARD = ("0.1234567890123456789", "2.2250738585072011e-308", "8.41e+21", "9007199254740993.5", "1.7976931348623157e308")
 CUT = "the line was cut or joined; restore the file from a copy, or remove the line"
 
 Row = tuple[float | None, ...]
@@ -198,16 +198,23 @@ def _numbers(path: Path, header: tuple[str, ...], lines: list[Line]) -> tuple[Ro
     if not lines:
         return ()
     text = "\n".join(line for _, line in lines)
-    if "_" not in text:
-        try:
-            return tuple(map(tuple, _cells(text, dtype="float64", **ROUNDED)))
-        except ValueError:  # nan, a blank cell, quotes, or no number at all
-            pass
+    try:
+        return tuple(map(tuple, _cells(text, dtype="float64", **_rounded())))
+    except ValueError:  # nan, a blank cell, quotes, or no number at all
+        pass
     rows = _cells(text, dtype=object)
     return tuple(
         tuple(_number(cell, path, number, name) for cell, name in zip(row, header, strict=True))
         for (number, _), row in zip(lines, rows, strict=True)
     )
+
+
+@cache
+def _rounded() -> dict[str, str]:
+    """What makes pandas round as float() does. Source: it does so by itself since 3.1, and takes no word for it."""
+    if [cell for [cell] in _cells("\n".join(HARD), dtype="float64")] == list(map(float, HARD)):
+        return {}
+    return {"float_precision": "round_trip"}
 
 
 def _cells(text: str, **how: Any) -> list[list[Any]]:

@@ -82,7 +82,7 @@ def read_run(
 ) -> TrainingRun:
     """The training that a run directory holds; of a results.csv that holds several, the last or that `segment`.
 
-    What an earlier reading put into `parsed` is not parsed again where the file is the same since.
+    What an earlier reading of this directory left in `parsed` is not parsed again where the file is the same since.
 
     Errors: RunDirError when there is no run directory at `place`, or it cannot be read as one; as open_source.
     """

@@ -12,7 +12,7 @@ from importer.evidence import Weights, believed, read_events, read_weights, row_
 from importer.head import column_names, option_names, read_head
 from importer.model import Epochs, FinalValidation, RunFile, TrainingRun
 from importer.naming import last_part
-from importer.results import build_epochs, epoch_base, epoch_numbers, split_trainings
+from importer.results import build_epochs, epoch_base, epoch_numbers, split_trainings, tells_base
 from importer.table import Table, read_results
 from importer.yaml_file import read_yaml
 
@@ -58,6 +58,12 @@ def results_name(names: Set[str]) -> str | None:
     return others[0] if len(others) == 1 else None
 
 
+def lacks_table(directory: RunDirectory) -> bool:
+    """Whether no results file tells of the epochs, so that a checkpoint has to."""
+    name = results_name(directory.by_path.keys())
+    return name is None or not directory.by_path[name].size
+
+
 def _renamed_results(names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if name.startswith("results") and name.endswith(".csv"))
 
@@ -69,8 +75,10 @@ def read(directory: RunDirectory) -> TrainingRun:
     Source: ultralytics/engine/trainer.py, 8.0.0 to 8.4.190.
     """
     args = _read_args(directory)
-    weights = read_weights(directory, needed=not args or results_name(directory.by_path.keys()) is None)
+    weights = read_weights(directory, needed=not args or lacks_table(directory))
     table, results_file = read_table(directory, weights)
+    if directory.light and table is not None and not tells_base(table.column("epoch"), has_time="time" in table.header):
+        weights = read_weights(directory, needed=True)
     if table is not None and table.short_rows:
         directory.note("ragged-row", f"the last line of {results_file} is short; left out")
     weights = believed(weights, table, args, directory)

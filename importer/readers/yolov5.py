@@ -20,7 +20,7 @@ from importer.errors import RunDirError
 from importer.evidence import believed, read_weights
 from importer.head import column_names, option_names
 from importer.model import FinalValidation, TrainingRun
-from importer.readers.ultralytics import add_epochs, read_table, results_name, whole
+from importer.readers.ultralytics import add_epochs, lacks_table, read_table, results_name, whole
 from importer.results import split_trainings
 from importer.table import CUT, Row, ShortRow, Table
 from importer.yaml_file import read_yaml
@@ -58,7 +58,7 @@ def read(directory: RunDirectory) -> TrainingRun:
         YOLOv9.
     """
     args, params_from = read_options(directory)
-    weights = read_weights(directory, needed=not args)
+    weights = read_weights(directory, needed=not args or lacks_table(directory))
     table, results_file = read_table(directory, weights, short_rows=True)
     weights = believed(weights, table, args, directory)
     if not args and weights.any is not None and weights.any.opt:

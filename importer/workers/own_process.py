@@ -30,7 +30,7 @@ def settle_in() -> None:
 
     What is loaded by now is left out of garbage collection, which SQLAlchemy's many objects set off at every turn: a
     quarter of the CPU of an import to a database. Modules that are not installed are remembered as such: a fifth of
-    the CPU of an import to a server.
+    the CPU of an import to a server. No collection goes before: it takes 0.15 s and finds next to nothing.
     """
     for name in LOOKED_FOR:
         if name not in sys.modules and find_spec(name) is None:
