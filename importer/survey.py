@@ -29,7 +29,7 @@ Pickled = bytes
 
 @dataclass(frozen=True)
 class Survey:
-    """What a run directory is, without opening its checkpoints; `refused` says why it cannot be read."""
+    """What a run directory is, mostly without opening its checkpoints; `refused` says why it cannot be read."""
 
     save_dir: str
     root: str

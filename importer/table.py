@@ -22,6 +22,7 @@ MAX_COLUMNS = 2_000
 MAX_LINES = 100_000
 MAX_CELLS = 1_000_000
 SIZES = ("metrics/mAP_small(B)", "metrics/mAP_medium(B)", "metrics/mAP_large(B)")
+# Decimals of which pandas before 3.1 rounds two to the wrong double.
 HARD = ("0.1234567890123456789", "2.2250738585072011e-308", "8.41e+21", "9007199254740993.5", "1.7976931348623157e308")
 CUT = "the line was cut or joined; restore the file from a copy, or remove the line"
 
