@@ -91,10 +91,15 @@ class Batch:
 
     def _put_off(self, survey: Survey) -> None:
         """Another import is at the same tree: keep this run for later, and part ways by taking the rest at random."""
+        self._look_first()
         if not self.parted:
             self.parted = True
             random.shuffle(self.waiting)
         self.busy.append(survey)
+
+    def _look_first(self) -> None:
+        """From now on a run may be there even in an experiment that this import has made."""
+        self.options = replace(self.options, made=frozenset())
 
     def _come_back(self, patience: int) -> None:
         """Look again at what another import was writing; when patience ends, finish it ourselves, which is safe."""
@@ -131,6 +136,8 @@ class Batch:
                 if outcome.kind is Kind.BUSY:
                     self._put_off(survey)
                     continue
+                if outcome.kind is Kind.FINISHED:
+                    self._look_first()
                 yield outcome
                 self._judge(outcome.kind, fail_fast)
                 if survey.runs > 1 and outcome.run_id is not None:
@@ -142,6 +149,7 @@ class Batch:
         try:
             return future.result()
         except BrokenProcessPool:
+            self._look_first()
             self.lost.append(survey)
             return None
         except Exception as error:

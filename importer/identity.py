@@ -117,10 +117,23 @@ def is_being_written(run: Run) -> bool:
         return False
 
 
+def key_tags(key: str) -> dict[str, str]:
+    """The tags that say which training a run is of: one for people, and one to search by.
+
+    MLflow's databases index tags by name, not by value, so that a search reads all tags of the name: with the first
+    digit of the key in it, those are one run in sixteen. Source: the primary key of `tags` is (key, run_uuid).
+    """
+    return {KEY: key, _searched(key): key}
+
+
+def _searched(key: str) -> str:
+    return f"{KEY}.{key[:1]}"
+
+
 def search_key(store: Store, experiment_ids: str | list[str], key: str, *, but: str | None = None) -> list[Run]:
     """The active runs of an experiment, or of several, that carry a key, but for the run of the id `but`."""
     places = [experiment_ids] if isinstance(experiment_ids, str) else experiment_ids
-    condition = f"tags.`{KEY}` = '{key}'" + (f" and attributes.run_id != '{but}'" if but else "")
+    condition = f"tags.`{_searched(key)}` = '{key}'" + (f" and attributes.run_id != '{but}'" if but else "")
     return list(store.client.search_runs(places, condition, max_results=50))
 
 

@@ -178,6 +178,7 @@ class ImportOptions:
     import_id: str | None = None
     patient: bool = True  # leave a run that another import seems to be writing
     alone: bool = False  # the import of one directory: its run is its own ledger
+    made: frozenset[str] = frozenset()  # experiments that this import has made, and no other importer was met in yet
     deep: bool | None = None  # verify: hash artifacts; None where they lie on this host
     root: str | None = None  # the path that was given and below which the directory was found
     is_child: bool = False  # of an iteration of a tune, which the options that name one run do not name

@@ -56,6 +56,8 @@ def import_work(
         return
     known = {} if needs_date(options.experiment) else _known_experiments(work, options)
     _prepare_experiments(known, store, options)
+    if workers is None or workers.dask is None:  # which gives what a dead worker began to another, as it was
+        options = replace(options, made=store.made)
     begun: set[str] = set() if alone else _begin_ledger(known, store, options)
     written: dict[str, Counter[str]] = {}
     for outcome in _run(import_one, work.surveys, store, options, workers, stop, fail_fast):

@@ -19,7 +19,6 @@ from importer.identity import (
     FINGERPRINT,
     IMPORT_ID,
     IMPORTED_AT,
-    KEY,
     OURS,
     PARENT,
     RECORD,
@@ -30,6 +29,7 @@ from importer.identity import (
     WRITER,
     WRITING,
     canonical,
+    key_tags,
     search_key,
     stored_points,
 )
@@ -62,7 +62,7 @@ def create_run(
     """
     tags = {
         **_plain_tags(plan),
-        KEY: plan.key,
+        **key_tags(plan.key),
         FINGERPRINT: plan.fingerprint,
         STATE: WRITING,
         RECORD: dump_record(plan.record),

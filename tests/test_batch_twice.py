@@ -10,15 +10,20 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import Answer, ymlf
 from mlflow import MlflowClient
 from services.mlflow_server import MlflowServer
 from services.postgres import PostgresServer
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 from stores import runs_in
-from trees import assert_whole, small_tree, summary, training
+from trees import active, assert_whole, small_tree, summary, training
 
+from importer import Workers, import_many
+from importer.outcome import Kind
 from importer.store.opening import open_store
 
 RUNS = 40
@@ -94,3 +99,39 @@ def test_what_an_importer_elsewhere_writes_is_left_to_it_for_a_while_and_then_fi
     last = json.loads(answer.out.splitlines()[1])
     assert (last["outcome"], last["run_id"]) == ("finished", run.info.run_id)
     assert_whole(empty_store, tmp_path / "runs", 2)
+
+
+def test_another_import_is_met_even_in_an_experiment_that_this_one_has_made(tmp_path: Path, empty_store: str) -> None:
+    tree = small_tree(tmp_path / "runs", 8, epochs=2)
+    first = import_many([tree], tracking_uri=empty_store, workers=Workers(1))
+    told = [next(first)]  # by now the next is written, or about to be
+    others = list(import_many([tree], tracking_uri=empty_store, workers=Workers(1)))
+    told += first
+    assert len(told) == len(others) == 8
+    kinds = Counter(outcome.kind for outcome in told)
+    assert kinds[Kind.IMPORTED] <= 3, kinds
+    assert set(kinds) <= {Kind.IMPORTED, Kind.FINISHED, Kind.ALREADY_THERE}, kinds
+    assert kinds[Kind.ALREADY_THERE] >= 3, kinds  # once another was met, it looks before it writes
+    assert {outcome.run_id for outcome in told} == {outcome.run_id for outcome in others}
+    assert_whole(empty_store, tree, 8)
+
+
+def test_a_run_costs_two_searches_as_it_is_written_and_one_once_it_is_there(tmp_path: Path, empty_store: str) -> None:
+    tree, searched = small_tree(tmp_path / "runs", 4, epochs=2), list[str]()
+
+    def note(*arguments: Any) -> None:
+        _, _, statement, parameters, *_ = arguments
+        if "WHERE" in statement:
+            searched.extend(value for value in map(str, parameters) if value.startswith("ymlf.key"))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        list(import_many([tree], tracking_uri=empty_store, workers=Workers(1)))
+        writing = Counter(searched)
+        searched.clear()
+        list(import_many([tree], tracking_uri=empty_store, workers=Workers(1)))
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    keys = Counter(f"ymlf.key.{run.data.tags['ymlf.key'][0]}" for run in active(empty_store))
+    assert Counter(searched) == keys  # by a name that few runs have
+    assert writing - keys - keys == Counter({"ymlf.key": 1})  # once: whether there is a run of the live callback's

@@ -29,6 +29,7 @@ class Store:
         self.is_sqlite = uri.startswith("sqlite")
         self.is_database = uri.startswith(DATABASES)
         self.is_new = False  # a SQLite file that was made just now
+        self.made: frozenset[str] = frozenset()  # the experiments that did not exist, by id
         self._experiments: dict[str, str] = {}
         self._foreign: dict[str, bool] = {}
         self._former: dict[str, str | None] = {}
@@ -56,6 +57,7 @@ class Store:
                     self._require_location(name, artifact_location)
                     try:
                         self._experiments[name] = self.client.create_experiment(name, artifact_location)
+                        self.made |= {self._experiments[name]}
                         return self._experiments[name]
                     except MlflowException as error:
                         if error.error_code != "RESOURCE_ALREADY_EXISTS":

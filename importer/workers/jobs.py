@@ -35,7 +35,9 @@ _tune_lock = threading.Lock()
 
 def import_one(survey: Survey, uri: str, options: ImportOptions) -> Outcome:
     """The outcome of importing one surveyed directory, or one iteration of a tune. Nothing is raised but bugs."""
-    return _settled(survey, lambda: _import_or_pass(survey, uri, replace(options, root=survey.root)))
+    options = replace(options, root=survey.root)
+    tries = iter((options, replace(options, made=frozenset())))  # the second looks for what the first has left
+    return _settled(survey, lambda: _import_or_pass(survey, uri, next(tries)))
 
 
 def _import_or_pass(survey: Survey, uri: str, options: ImportOptions) -> Outcome:
@@ -46,14 +48,14 @@ def _import_or_pass(survey: Survey, uri: str, options: ImportOptions) -> Outcome
         child, below = _iteration(survey, options)
         return import_read_run(child, store, below, import_id, parent_run_id=survey.parent_run_id)
     experiment_id = store.experiment_id(survey.experiment, create=False)
-    runs: list[Run] | None
-    with failures("looking the run up"):
-        runs = search_key(store, experiment_id, survey.key) if experiment_id is not None else []
+    runs: list[Run] = []
+    if experiment_id is not None and experiment_id not in options.made:
+        with failures("looking the run up"):
+            runs = search_key(store, experiment_id, survey.key)
     if (there := _there_already(survey, runs, options)) is not None:
         return replace(there, seconds=time.monotonic() - began)
-    if needs_date(options.experiment):
-        runs = None  # the survey could not tell the experiment
-    return import_read_run(read_surveyed(survey, options), store, options, import_id, runs)
+    known = None if needs_date(options.experiment) else runs  # the survey could not tell the experiment
+    return import_read_run(read_surveyed(survey, options), store, options, import_id, known)
 
 
 def verify_one(survey: Survey, uri: str, options: ImportOptions) -> Outcome:
