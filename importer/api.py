@@ -11,7 +11,7 @@ from importer.discover import find_runs
 from importer.errors import RunDirError
 from importer.gathering import gather
 from importer.ledger import check_import_id, new_import_id
-from importer.model import ImportOptions, TrainingRun
+from importer.model import Conduct, ImportOptions, TrainingRun
 from importer.outcome import Kind, Outcome
 from importer.selection import Selection
 from importer.single import import_with_children, verify_with_children
@@ -47,13 +47,14 @@ def import_run(save_dir: PathLike, *, tracking_uri: str | None = None, options: 
     Errors: RunDirError and PlanError when nothing was written; StoreError when a retry goes on where it stopped;
         UsageError.
     """
-    options = replace(options or ImportOptions(), alone=True, patient=False)
+    options = options or ImportOptions()
     check_templates(options)
     import_id = check_import_id(options.import_id) if options.import_id else new_import_id()
     options = replace(options, keep_active=options.keep_active or keep_run_active())
     run = read_run(save_dir, follow_symlinks=options.follow_symlinks)
     store = open_store(tracking_uri)
-    return import_with_children(run, store, options, import_id)[0]
+    conduct = Conduct(import_id, alone=True, patient=False)
+    return import_with_children(run, store, options, conduct)[0]
 
 
 def import_many(
@@ -90,7 +91,7 @@ def verify_run(
     run = save_dir
     if not isinstance(run, TrainingRun):
         run = read_run(run, follow_symlinks=options.follow_symlinks)
-    outcomes = verify_with_children(run, open_store(tracking_uri), options, options.deep if deep is None else deep)
+    outcomes = verify_with_children(run, open_store(tracking_uri), options, deep)
     missing = [f"run: {told.reason}" for told in outcomes if told.kind is Kind.MISSING]
     return [*missing, *(mismatch for told in outcomes for mismatch in told.mismatches)]
 

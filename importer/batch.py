@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 
 from importer.errors import StoreError, UsageError
-from importer.model import ImportOptions
+from importer.model import Conduct, ImportOptions
 from importer.outcome import SOURCE_FAULTS, Kind, Outcome
 from importer.store.opening import open_store
 from importer.survey import Survey, iterations_of
@@ -24,7 +24,7 @@ STORE_FAILURES = 3  # in a row, before one probe decides whether the batch goes 
 BUSY_SECONDS = 1.0  # before looking again at what another import was writing
 PATIENCE = 20  # looks
 
-Job = Callable[[Survey, str, ImportOptions], Outcome]
+Job = Callable[[Survey, str, ImportOptions, Conduct], Outcome]
 Engine = Callable[[], AbstractContextManager[Executor]]
 
 
@@ -38,10 +38,12 @@ class Stop:
 class Batch:
     """One job over many surveys: what waits, what runs, and why it stopped before its end, if it did."""
 
-    def __init__(self, surveys: Iterable[Survey], job: Job, uri: str, options: ImportOptions, stop: Stop) -> None:
+    def __init__(
+        self, surveys: Iterable[Survey], job: Job, uri: str, options: ImportOptions, conduct: Conduct, stop: Stop
+    ) -> None:
         self.waiting = deque(surveys)
         self.lost: list[Survey] = []  # in the hands of a worker that died
-        self.job, self.uri, self.options, self.stop = job, uri, options, stop
+        self.job, self.uri, self.options, self.conduct, self.stop = job, uri, options, conduct, stop
         self.busy: list[Survey] = []  # being written by another import when they were looked at
         self.parted = False  # from the order in which another import goes through the same tree
         self.ended: str | None = None
@@ -99,13 +101,13 @@ class Batch:
 
     def _look_first(self) -> None:
         """From now on a run may be there even in an experiment that this import has made."""
-        self.options = replace(self.options, made=frozenset())
+        self.conduct = replace(self.conduct, made=frozenset())
 
     def _come_back(self, patience: int) -> None:
         """Look again at what another import was writing; when patience ends, finish it ourselves, which is safe."""
         if patience > 0:
             time.sleep(BUSY_SECONDS)
-        self.options = replace(self.options, patient=patience > 0)
+        self.conduct = replace(self.conduct, patient=patience > 0)
         self.waiting.extend(self.busy)
         self.busy.clear()
 
@@ -120,7 +122,7 @@ class Batch:
             while self.waiting and len(running) < 2 * jobs and not self._ending() and not self.lost:
                 survey = self.waiting.popleft()
                 try:
-                    running[executor.submit(self.job, survey, self.uri, self.options)] = survey
+                    running[executor.submit(self.job, survey, self.uri, self.options, self.conduct)] = survey
                 except BrokenProcessPool:
                     self.lost.append(survey)
             if self._ending():

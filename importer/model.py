@@ -176,16 +176,23 @@ class ImportOptions:
     unfinished: bool = False
     segments: str = "last"
     import_id: str | None = None
-    patient: bool = True  # leave a run that another import seems to be writing
-    alone: bool = False  # the import of one directory: its run is its own ledger
-    made: frozenset[str] = frozenset()  # experiments that this import has made, and no other importer was met in yet
-    deep: bool | None = None  # verify: hash artifacts; None where they lie on this host
     root: str | None = None  # the path that was given and below which the directory was found
     is_child: bool = False  # of an iteration of a tune, which the options that name one run do not name
 
     def of_children(self, experiment_name: str | None) -> ImportOptions:
         """Those for the iterations of a tune, which are in its experiment even where one ended before an epoch."""
         return replace(self, experiment=experiment_name, run_name=None, empty=True, is_child=True)
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How a run is gone about, as the batch around it says; it shapes no plan, and nothing of it is in the record."""
+
+    import_id: str = ""
+    alone: bool = False  # the import of one directory: its run is its own ledger
+    patient: bool = True  # leave a run that another import seems to be writing
+    made: frozenset[str] = frozenset()  # experiments that this import has made, where no other import was met yet
+    deep: bool | None = None  # verify: hash artifacts; None where they lie on this host
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from importer.ending import still_training
 from importer.identity import RECORD, Found, Presence, is_being_written, look_up, search_key, still_holds, stored_points
-from importer.model import ImportOptions, ImportPlan, TrainingRun
+from importer.model import Conduct, ImportOptions, ImportPlan, TrainingRun
 from importer.outcome import WROTE, Kind, Outcome, of_plan
 from importer.record import load_record, not_applied
 from importer.replay import plan_import
@@ -44,8 +44,12 @@ def _no_epochs(run: TrainingRun) -> str:
     return next((note.text for note in run.notes if note.code == "results-ignored"), NO_EPOCHS)
 
 
-def decide(run: TrainingRun, store: Store, options: ImportOptions, runs: list[Run] | None = None) -> Decision:
+def decide(
+    run: TrainingRun, store: Store, options: ImportOptions, runs: list[Run] | None = None, *, patient: bool = True
+) -> Decision:
     """What an import would do with a run, without doing it; `runs` is what a search for its key just found.
+
+    One that is not patient would finish what another import seems to be writing.
 
     Errors: PlanError, RunDirError and UsageError of the plan; StoreError.
     """
@@ -59,10 +63,12 @@ def decide(run: TrainingRun, store: Store, options: ImportOptions, runs: list[Ru
         )
     experiment_id = store.experiment_id(plan.experiment_name, create=False)
     found = look_up(store, plan, experiment_id, with_live=options.with_live, runs=runs)
-    return _judge(run, store, options, plan, found)
+    return _judge(run, store, options, plan, found, patient)
 
 
-def _judge(run: TrainingRun, store: Store, options: ImportOptions, plan: ImportPlan, found: Found) -> Decision:
+def _judge(
+    run: TrainingRun, store: Store, options: ImportOptions, plan: ImportPlan, found: Found, patient: bool
+) -> Decision:
     if found.presence is Presence.ABSENT:
         return Decision(Kind.IMPORTED, plan, found)
     if found.presence is Presence.LIVE:
@@ -71,7 +77,7 @@ def _judge(run: TrainingRun, store: Store, options: ImportOptions, plan: ImportP
         )
     if found.presence is Presence.SAME:
         return _same(options, plan, found)
-    if found.presence is Presence.BUSY and options.patient:
+    if found.presence is Presence.BUSY and patient:
         return Decision(Kind.BUSY, plan, found, "another import is writing it")
     plan = plan_import(run, options, recorded=found.record)
     if found.presence in (Presence.WRITING, Presence.BUSY):
@@ -111,15 +117,15 @@ def carry_out(
     decision: Decision,
     store: Store,
     options: ImportOptions,
-    import_id: str,
+    conduct: Conduct,
     *,
     parent_run_id: str | None = None,
 ) -> Outcome:
     """The outcome of doing what was decided. Errors: StoreError, RunDirError; nothing is lost, a retry goes on."""
     plan, kind, reason = decision.plan, decision.kind, decision.reason
     began = time.monotonic()
-    target, done = _write(decision, store, options, import_id, parent_run_id)
-    if not done and target is not None and options.patient and is_being_written(target):
+    target, done = _write(decision, store, options, conduct, parent_run_id)
+    if not done and target is not None and conduct.patient and is_being_written(target):
         return of_plan(Kind.BUSY, plan, reason="another import is writing it")
     if not done and target is not None:  # another importer's run stands for it: go on with that, and with its anchors
         kind, reason = Kind.FINISHED, "another import had begun it"
@@ -143,7 +149,7 @@ def carry_out(
 
 
 def _write(
-    decision: Decision, store: Store, options: ImportOptions, import_id: str, parent_run_id: str | None
+    decision: Decision, store: Store, options: ImportOptions, conduct: Conduct, parent_run_id: str | None
 ) -> tuple[Run | None, bool]:
     """The run of the training, and whether it is ours and whole by now, where something was to be written."""
     plan, there = decision.plan, decision.found.run
@@ -155,8 +161,8 @@ def _write(
             store,
             plan,
             experiment_id,
-            import_id=import_id,
-            alone=options.alone,
+            import_id=conduct.import_id,
+            alone=conduct.alone,
             parent_run_id=parent_run_id,
             replaces=replaces,
         )
@@ -166,7 +172,7 @@ def _write(
             delete_run(store, replaces)
         return run, done
     if decision.kind in (Kind.FINISHED, Kind.UPDATED) and there is not None:
-        update_id = import_id if decision.kind is Kind.UPDATED else None
+        update_id = conduct.import_id if decision.kind is Kind.UPDATED else None
         return fill_run(store, plan, there, new=False, update_id=update_id)
     return there, True
 
@@ -175,21 +181,21 @@ def import_read_run(
     run: TrainingRun,
     store: Store,
     options: ImportOptions,
-    import_id: str,
+    conduct: Conduct,
     runs: list[Run] | None = None,
     *,
     parent_run_id: str | None = None,
 ) -> Outcome:
     """The outcome of importing one run, without the iterations of a tune; `runs` as in decide. Errors: StoreError."""
-    decision = decide(run, store, options, runs)
-    return carry_out(run, decision, store, options, import_id, parent_run_id=parent_run_id)
+    decision = decide(run, store, options, runs, patient=conduct.patient)
+    return carry_out(run, decision, store, options, conduct, parent_run_id=parent_run_id)
 
 
-def import_with_children(run: TrainingRun, store: Store, options: ImportOptions, import_id: str) -> list[Outcome]:
+def import_with_children(run: TrainingRun, store: Store, options: ImportOptions, conduct: Conduct) -> list[Outcome]:
     """The outcomes of a run and of its children, a tune's iterations, which become nested runs of one experiment."""
 
     def one(run: TrainingRun, options: ImportOptions, parent_run_id: str | None) -> Outcome:
-        return import_read_run(run, store, options, import_id, parent_run_id=parent_run_id)
+        return import_read_run(run, store, options, conduct, parent_run_id=parent_run_id)
 
     return _with_children(run, options, one)
 

@@ -14,7 +14,7 @@ from importer.callbacks import keep_run_active
 from importer.errors import StoreError, UsageError
 from importer.gathering import Work
 from importer.ledger import check_import_id, new_import_id, record_import
-from importer.model import ImportOptions
+from importer.model import Conduct, ImportOptions
 from importer.outcome import SOURCE_FAULTS, WROTE, Outcome
 from importer.store.client import Store
 from importer.store.failures import twice
@@ -45,30 +45,31 @@ def import_work(
     fail_fast: bool = False,
 ) -> Iterator[Outcome]:
     """Import what was gathered, each outcome as it comes; refusals and copies first. Errors: as check_import."""
-    import_id = import_id or work.options.import_id
+    options = work.options
+    import_id = import_id or options.import_id
     check_import(work, import_id=import_id, workers=workers)
-    options = replace(work.options, import_id=import_id or new_import_id())
+    import_id = import_id or new_import_id()
     alone = len(work.surveys) == 1 and work.surveys[0].family != "tune"
-    options = replace(options, alone=alone, keep_active=options.keep_active or (alone and keep_run_active()))
+    options = replace(options, keep_active=options.keep_active or (alone and keep_run_active()))
     yield from work.settled
     if fail_fast and (bad := next((outcome for outcome in work.settled if outcome.kind in SOURCE_FAULTS), None)):
         yield from not_tried(work.surveys, f"--fail-fast, and {bad.source} was {bad.kind.value}")
         return
     known = {} if needs_date(options.experiment) else _known_experiments(work, options)
     _prepare_experiments(known, store, options)
-    if workers is None or workers.dask is None:  # which gives what a dead worker began to another, as it was
-        options = replace(options, made=store.made)
-    begun: set[str] = set() if alone else _begin_ledger(known, store, options)
+    is_cluster = workers is not None and workers.dask is not None  # which gives what a dead worker began to another
+    conduct = Conduct(import_id, alone=alone, made=frozenset() if is_cluster else store.made)
+    begun: set[str] = set() if alone else _begin_ledger(known, store, import_id)
     written: dict[str, Counter[str]] = {}
-    for outcome in _run(import_one, work.surveys, store, options, workers, stop, fail_fast):
+    for outcome in _run(import_one, work.surveys, store, options, conduct, workers, stop, fail_fast):
         if outcome.experiment_id and outcome.kind in WROTE:
             if not alone and outcome.experiment_id not in begun:
-                begun |= _begin_ledger([outcome.experiment_name or ""], store, options)
+                begun |= _begin_ledger([outcome.experiment_name or ""], store, import_id)
             written.setdefault(outcome.experiment_id, Counter())[outcome.kind.value] += 1
         yield outcome
     if not alone:
         counts = {experiment_id: written.get(experiment_id, Counter()) for experiment_id in begun | written.keys()}
-        _end_ledger(counts, store, options)
+        _end_ledger(counts, store, import_id)
 
 
 def check_import(work: Work, *, import_id: str | None = None, workers: Workers | None = None) -> None:
@@ -105,7 +106,7 @@ def _prepare_experiments(known: Mapping[str, bool], store: Store, options: Impor
             log.debug("experiment %s: %s", name, error)
 
 
-def _begin_ledger(names: Iterable[str], store: Store, options: ImportOptions) -> set[str]:
+def _begin_ledger(names: Iterable[str], store: Store, import_id: str) -> set[str]:
     """Tell each experiment of the import, counting nothing yet, and say which have been told.
 
     One that cannot be is told by the runs that need it.
@@ -115,18 +116,18 @@ def _begin_ledger(names: Iterable[str], store: Store, options: ImportOptions) ->
         try:
             experiment_id = store.experiment_id(name, create=False)
             if experiment_id is not None:
-                record_import(store, [experiment_id], options.import_id or "", {}, ended=False)
+                record_import(store, [experiment_id], import_id, {}, ended=False)
                 begun.add(experiment_id)
         except StoreError as error:
             log.debug("experiment %s: %s", name, error)
     return begun
 
 
-def _end_ledger(written: Mapping[str, Mapping[str, int]], store: Store, options: ImportOptions) -> None:
+def _end_ledger(written: Mapping[str, Mapping[str, int]], store: Store, import_id: str) -> None:
     """Add what was written to the ledger; a store that fails here costs the counts, for the runs tell the rest."""
     for experiment_id, counts in written.items():
         try:
-            record_import(store, [experiment_id], options.import_id or "", counts)
+            record_import(store, [experiment_id], import_id, counts)
         except StoreError as error:
             log.warning("%s: `ymlf imports` will not count the runs of this import", error.message)
 
@@ -136,7 +137,7 @@ def verify_work(
 ) -> Iterator[Outcome]:
     """Compare what was gathered with the store, each outcome as it comes."""
     yield from work.settled
-    yield from _run(verify_one, work.surveys, store, replace(work.options, deep=deep), workers, stop, False)
+    yield from _run(verify_one, work.surveys, store, work.options, Conduct(deep=deep), workers, stop, False)
 
 
 def _run(
@@ -144,6 +145,7 @@ def _run(
     surveys: Sequence[Survey],
     store: Store,
     options: ImportOptions,
+    conduct: Conduct,
     workers: Workers | None,
     stop: Stop | None,
     fail_fast: bool,
@@ -156,5 +158,5 @@ def _run(
     if workers.dask is not None:
         surveys, uri = [anywhere(survey) for survey in surveys], absolute_uri(uri)
         engine = partial(dask_executor, workers.dask)
-    batch = Batch(surveys, job, uri, options, stop or Stop())
+    batch = Batch(surveys, job, uri, options, conduct, stop or Stop())
     yield from batch.outcomes(engine, jobs, fail_fast=fail_fast)

@@ -15,6 +15,33 @@ from services.mlflow_server import MlflowServer, mlflow_server
 from services.postgres import PostgresServer, postgres
 from services.s3 import S3Server, s3
 
+# The longest modules: one of them begun last would keep a core waiting.
+STARTED_FIRST = [
+    "test_faults",
+    "test_dask",
+    "test_batch_interrupted",
+    "test_sources",
+    "test_first_run",
+    "test_batch_twice",
+    "test_servers",
+    "test_batch",
+    "test_properties",
+    "test_killed_import",
+    "test_large_weights",
+]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many again as there are cores, for much of what is tested waits for servers and networks."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + (cores + 1) // 2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest modules."""
+    rank = {name: at for at, name in enumerate(STARTED_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
 
 @pytest.fixture(autouse=True)
 def _only_the_test_says_where(monkeypatch: pytest.MonkeyPatch) -> None:

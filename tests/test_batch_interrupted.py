@@ -26,7 +26,7 @@ from services.process import wait_until
 from trees import active, assert_whole, small_tree
 
 from importer.batch import Batch, Stop
-from importer.model import ImportOptions
+from importer.model import Conduct, ImportOptions
 from importer.outcome import Kind, Outcome
 from importer.survey import Survey
 from importer.workers.local import local_executor
@@ -219,7 +219,7 @@ def test_a_signal_amid_a_tune_lets_its_iterations_in_hand_finish_and_leaves_the_
     assert (len(active(empty_store)), below) == (runs, {parent.info.run_id})
 
 
-def dies_of_poison(told: Survey, uri: str, options: ImportOptions) -> Outcome:
+def dies_of_poison(told: Survey, uri: str, options: ImportOptions, conduct: Conduct) -> Outcome:
     """A job, done by a worker."""
     if told.save_dir == "poison":
         os._exit(9)
@@ -228,7 +228,7 @@ def dies_of_poison(told: Survey, uri: str, options: ImportOptions) -> Outcome:
 
 def test_a_run_that_kills_its_workers_fails_alone() -> None:
     surveys = [Survey(name, ".") for name in ("a", "poison", "b", "c", "d", "e")]
-    batch = Batch(surveys, dies_of_poison, "", ImportOptions(), Stop())
+    batch = Batch(surveys, dies_of_poison, "", ImportOptions(), Conduct(), Stop())
     told = {outcome.source: outcome for outcome in batch.outcomes(lambda: local_executor(2, threads=False), 2)}
     assert told["poison"].kind is Kind.FAILED and told["poison"].reason == "its worker died twice"
     assert {name: outcome.kind for name, outcome in told.items() if name != "poison"} == dict.fromkeys(
@@ -236,7 +236,9 @@ def test_a_run_that_kills_its_workers_fails_alone() -> None:
     )
 
 
-def dies_once_then_finds_another_import_at_it(survey: Survey, uri: str, options: ImportOptions) -> Outcome:
+def dies_once_then_finds_another_import_at_it(
+    survey: Survey, uri: str, options: ImportOptions, conduct: Conduct
+) -> Outcome:
     """A job, done by a worker whose deaths and looks are files beside the run."""
     done = Path(survey.save_dir)
     for step, kind in (("died", None), ("was busy", Kind.BUSY)):
@@ -249,21 +251,23 @@ def dies_once_then_finds_another_import_at_it(survey: Survey, uri: str, options:
 
 
 def test_a_run_that_is_put_off_after_its_worker_died_is_gone_back_to(tmp_path: Path) -> None:
-    batch = Batch([Survey(str(tmp_path), ".")], dies_once_then_finds_another_import_at_it, "", ImportOptions(), Stop())
+    batch = Batch(
+        [Survey(str(tmp_path), ".")], dies_once_then_finds_another_import_at_it, "", ImportOptions(), Conduct(), Stop()
+    )
     told = list(batch.outcomes(lambda: local_executor(1, threads=True), 1))
     assert [outcome.kind for outcome in told] == [Kind.FINISHED]
 
 
-def dies_of_poison_or_takes_a_while(survey: Survey, uri: str, options: ImportOptions) -> Outcome:
+def dies_of_poison_or_takes_a_while(survey: Survey, uri: str, options: ImportOptions, conduct: Conduct) -> Outcome:
     """A job, done by a worker."""
     if survey.save_dir != "poison":
         time.sleep(1)
-    return dies_of_poison(survey, uri, options)
+    return dies_of_poison(survey, uri, options, conduct)
 
 
 def test_fail_fast_stops_at_a_run_that_kills_its_workers() -> None:
     surveys = [Survey(name, ".") for name in ("a", "poison", "b", "c")]
-    batch = Batch(surveys, dies_of_poison_or_takes_a_while, "", ImportOptions(), Stop())
+    batch = Batch(surveys, dies_of_poison_or_takes_a_while, "", ImportOptions(), Conduct(), Stop())
     told = list(batch.outcomes(lambda: local_executor(2, threads=False), 1, fail_fast=True))
     kinds = {outcome.source: outcome.kind for outcome in told}
     assert kinds["poison"] is Kind.FAILED and kinds["c"] is Kind.NOT_TRIED

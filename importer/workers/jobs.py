@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from importer.errors import RunDirError, StoreError, YmlfError
 from importer.identity import RECORD, search_key, unchanged
-from importer.model import ImportOptions, TrainingRun
+from importer.model import Conduct, ImportOptions, TrainingRun
 from importer.outcome import Kind, Outcome
 from importer.record import load_record, not_applied
 from importer.single import import_read_run, imported_without, verify_read_run
@@ -33,41 +33,41 @@ _tune: dict[str, TrainingRun] = {}  # the one whose iterations are in hand, by t
 _tune_lock = threading.Lock()
 
 
-def import_one(survey: Survey, uri: str, options: ImportOptions) -> Outcome:
+def import_one(survey: Survey, uri: str, options: ImportOptions, conduct: Conduct) -> Outcome:
     """The outcome of importing one surveyed directory, or one iteration of a tune. Nothing is raised but bugs."""
     options = replace(options, root=survey.root)
-    tries = iter((options, replace(options, made=frozenset())))  # the second looks for what the first has left
-    return _settled(survey, lambda: _import_or_pass(survey, uri, next(tries)))
+    tries = iter((conduct, replace(conduct, made=frozenset())))  # the second looks for what the first has left
+    return _settled(survey, lambda: _import_or_pass(survey, uri, options, next(tries)))
 
 
-def _import_or_pass(survey: Survey, uri: str, options: ImportOptions) -> Outcome:
+def _import_or_pass(survey: Survey, uri: str, options: ImportOptions, conduct: Conduct) -> Outcome:
     began = time.monotonic()
     store = worker_store(uri)
-    import_id = options.import_id or ""
     if survey.child is not None:
         child, below = _iteration(survey, options)
-        return import_read_run(child, store, below, import_id, parent_run_id=survey.parent_run_id)
+        return import_read_run(child, store, below, conduct, parent_run_id=survey.parent_run_id)
     experiment_id = store.experiment_id(survey.experiment, create=False)
     runs: list[Run] = []
-    if experiment_id is not None and experiment_id not in options.made:
+    if experiment_id is not None and experiment_id not in conduct.made:
         with failures("looking the run up"):
             runs = search_key(store, experiment_id, survey.key)
     if (there := _there_already(survey, runs, options)) is not None:
         return replace(there, seconds=time.monotonic() - began)
     known = None if needs_date(options.experiment) else runs  # the survey could not tell the experiment
-    return import_read_run(read_surveyed(survey, options), store, options, import_id, known)
+    return import_read_run(read_surveyed(survey, options), store, options, conduct, known)
 
 
-def verify_one(survey: Survey, uri: str, options: ImportOptions) -> Outcome:
+def verify_one(survey: Survey, uri: str, options: ImportOptions, conduct: Conduct) -> Outcome:
     """How one surveyed directory, or iteration of a tune, compares with the store. Nothing is raised but bugs."""
-    return _settled(survey, lambda: _verify(survey, uri, replace(options, root=survey.root)))
+    options = replace(options, root=survey.root)
+    return _settled(survey, lambda: _verify(survey, uri, options, conduct.deep))
 
 
-def _verify(survey: Survey, uri: str, options: ImportOptions) -> Outcome:
+def _verify(survey: Survey, uri: str, options: ImportOptions, deep: bool | None) -> Outcome:
     if survey.child is not None:
         child, below = _iteration(survey, options)
-        return verify_read_run(child, worker_store(uri), below, options.deep, parent_run_id=survey.parent_run_id)
-    return verify_read_run(read_surveyed(survey, options), worker_store(uri), options, options.deep)
+        return verify_read_run(child, worker_store(uri), below, deep, parent_run_id=survey.parent_run_id)
+    return verify_read_run(read_surveyed(survey, options), worker_store(uri), options, deep)
 
 
 def _settled(survey: Survey, work: Callable[[], Outcome]) -> Outcome:
