@@ -17,17 +17,8 @@ from services.s3 import S3Server, s3
 
 # The longest modules: one of them begun last would keep a core waiting.
 STARTED_FIRST = [
-    "test_faults",
-    "test_dask",
-    "test_batch_interrupted",
-    "test_sources",
-    "test_first_run",
-    "test_batch_twice",
-    "test_servers",
-    "test_batch",
-    "test_properties",
-    "test_killed_import",
-    "test_large_weights",
+    *("test_faults", "test_dask", "test_batch_interrupted", "test_sources", "test_first_run", "test_batch_twice"),
+    *("test_servers", "test_batch", "test_properties", "test_killed_import", "test_large_weights"),
 ]
 
 
