@@ -23,9 +23,8 @@ STARTED_FIRST = [
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Half as many again as there are cores, for much of what is tested waits for servers and networks."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores + (cores + 1) // 2
+    """Two for each core, for much of what is tested waits for servers and networks."""
+    return 2 * (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
