@@ -22,11 +22,6 @@ STARTED_FIRST = [
 ]
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Two for each core, for much of what is tested waits for servers and networks."""
-    return 2 * (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest modules."""
     rank = {name: at for at, name in enumerate(STARTED_FIRST)}
