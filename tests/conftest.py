@@ -15,18 +15,6 @@ from services.mlflow_server import MlflowServer, mlflow_server
 from services.postgres import PostgresServer, postgres
 from services.s3 import S3Server, s3
 
-# The longest modules: one of them begun last would keep a core waiting.
-STARTED_FIRST = [
-    *("test_faults", "test_dask", "test_batch_interrupted", "test_sources", "test_first_run", "test_batch_twice"),
-    *("test_servers", "test_batch", "test_properties", "test_killed_import", "test_large_weights"),
-]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest modules."""
-    rank = {name: at for at, name in enumerate(STARTED_FIRST)}
-    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
-
 
 @pytest.fixture(autouse=True)
 def _only_the_test_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
