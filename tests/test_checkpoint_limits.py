@@ -6,6 +6,7 @@ import json
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -127,7 +128,7 @@ HEAVY: dict[str, Callable[[], bytes]] = {
 }  # fmt: skip
 
 MEASURE = """
-import json, pathlib, sys
+import json, pathlib, sys, time
 from importer.checkpoint import read_checkpoint
 from importer.errors import CheckpointError
 
@@ -138,28 +139,30 @@ def peak():
 before, told = peak(), {}
 for file in sorted(pathlib.Path(sys.argv[1]).glob("*.pt")):
     pathlib.Path("/proc/self/clear_refs").write_text("5")
+    started = time.perf_counter()
     try:
         read_checkpoint(file)
         code = None
     except CheckpointError as error:
         code = error.code
-    told[file.stem] = [code, peak() - before]
+    told[file.stem] = [code, peak() - before, time.perf_counter() - started]
 print(json.dumps(told))
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux' /proc")
-def test_no_file_takes_more_than_100_mb_and_none_is_read_for_ever(tmp_path: Path) -> None:
+def test_no_file_takes_more_than_100_mb_or_three_seconds(tmp_path: Path) -> None:
     for name, make in HEAVY.items():
         (tmp_path / f"{name}.pt").write_bytes(make())
     command = [sys.executable, "-c", MEASURE, str(tmp_path)]
     root = Path(__file__).parents[1]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert set(told) == set(HEAVY)
-    assert {name: peak for name, (_, peak) in told.items() if peak > MEMORY_LIMIT} == {}
-    harmless = {name for name, (code, _) in told.items() if code is None}
+    assert {name: peak for name, (_, peak, _) in told.items() if peak > MEMORY_LIMIT} == {}
+    assert {name: seconds for name, (_, _, seconds) in told.items() if seconds > 3} == {}
+    harmless = {name for name, (code, _, _) in told.items() if code is None}
     assert harmless == {
         "stack bomb of lists", "dicts of one item", "lists of one item", "memo bomb of dicts", "one long text",
         "integers that collide as keys", "objects", "objects in objects", "objects that are states",
@@ -167,13 +170,7 @@ def test_no_file_takes_more_than_100_mb_and_none_is_read_for_ever(tmp_path: Path
     }  # fmt: skip
 
 
-def bytes_read() -> int:
-    """How much this process has read so far."""
-    return int(Path("/proc/self/io").read_text().split()[1])
-
-
-@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="what was read is told by Linux' /proc")
-def test_of_a_checkpoint_of_115_mb_less_than_one_is_read(tmp_path: Path) -> None:
+def test_the_facts_of_a_checkpoint_of_115_mb_are_read_within_50_ms(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     with fake_modules() as modules:
         content = pickled({**finished(modules), "model": module_tree(modules, layers=200)})
@@ -182,9 +179,12 @@ def test_of_a_checkpoint_of_115_mb_less_than_one_is_read(tmp_path: Path) -> None
         for number in range(200):
             archive.writestr(f"last/data/{number}", bytes(575_000))
     assert path.stat().st_size > 115_000_000
-    before = bytes_read()
-    assert read_checkpoint(path).epoch == -1
-    assert bytes_read() - before < 1_000_000
+    spent = []
+    for _ in range(5):
+        began = time.process_time()
+        assert read_checkpoint(path).epoch == -1
+        spent.append(time.process_time() - began)
+    assert min(spent) < 0.05
 
 
 HOSTILE = ["stack bomb of dicts", "memo bomb", "short texts", "classes", "tuples in tuples", "billion laughs",
