@@ -131,7 +131,7 @@ def test_workers_find_a_tree_and_a_store_that_were_given_as_relative_paths(
 ) -> None:
     tree = small_tree(tmp_path / "tree", 2, epochs=3)
     words = ("tree", "--tracking-uri", "sqlite:///mlflow.db", "--dask", cluster.address, "--json")
-    answer = ymlf("import", *words, cwd=tmp_path)
+    answer = ymlf_process("import", *words, cwd=tmp_path)  # this one would keep the store open, by its relative name
     assert (answer.status, summary(answer)) == (0, {"imported": 2}), answer
     assert_whole(sqlite_uri, tree, 2)
 
