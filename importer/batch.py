@@ -93,14 +93,13 @@ class Batch:
 
     def _put_off(self, survey: Survey) -> None:
         """Another import is at the same tree: keep this run for later, and part ways by taking the rest at random."""
-        self._look_first()
         if not self.parted:
             self.parted = True
             random.shuffle(self.waiting)
         self.busy.append(survey)
 
     def _look_first(self) -> None:
-        """From now on a run may be there even in an experiment that this import has made."""
+        """A worker died or another import was met: a run may be there even in an experiment of this import's making."""
         self.conduct = replace(self.conduct, made=frozenset())
 
     def _come_back(self, patience: int) -> None:
@@ -133,13 +132,13 @@ class Batch:
             for future in done:
                 survey = running.pop(future)
                 outcome = self._result(future, survey)
+                if outcome is None or outcome.kind in (Kind.BUSY, Kind.FINISHED):
+                    self._look_first()
                 if outcome is None:
                     continue
                 if outcome.kind is Kind.BUSY:
                     self._put_off(survey)
                     continue
-                if outcome.kind is Kind.FINISHED:
-                    self._look_first()
                 yield outcome
                 self._judge(outcome.kind, fail_fast)
                 if survey.runs > 1 and outcome.run_id is not None:
@@ -151,7 +150,6 @@ class Batch:
         try:
             return future.result()
         except BrokenProcessPool:
-            self._look_first()
             self.lost.append(survey)
             return None
         except Exception as error:
