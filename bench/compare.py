@@ -35,11 +35,11 @@ from services.mlflow_server import mlflow_server
 from services.postgres import postgres
 
 from importer import plan_import, read_run
-from importer.gathering import gather
+from importer.batch.gather import gather
+from importer.batch.own_process import LOOKED_FOR, settle_in
+from importer.batch.run import Workers, import_work
 from importer.model import Artifact, ImportOptions, ImportPlan
 from importer.store.opening import open_store
-from importer.work import Workers, import_work
-from importer.workers.own_process import LOOKED_FOR, settle_in
 
 EXPERIMENT = "bench"
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 FIXTURE = Path(__file__).resolve().parent.parent / "fixtures" / "finished"
-YMLF = [sys.executable, "-m", "importer.cli"]
+YMLF = [sys.executable, "-m", "importer"]
 BARE = "import mlflow; mlflow.MlflowClient().search_experiments()"
 
 

@@ -33,7 +33,7 @@ from services.mlflow_server import mlflow_server
 from services.postgres import postgres
 from services.process import answers_ok, wait_until
 
-YMLF = (sys.executable, "-m", "importer.cli")
+YMLF = (sys.executable, "-m", "importer")
 
 
 def start(tree: Path, uri: str, artifacts: Path) -> subprocess.Popen[bytes]:

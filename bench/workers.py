@@ -26,10 +26,10 @@ from make_tree import make_tree
 from services.mlflow_server import mlflow_server
 from services.postgres import postgres
 
-from importer.gathering import gather
+from importer.batch.gather import gather
+from importer.batch.run import Workers, import_work
 from importer.model import ImportOptions
 from importer.store.opening import open_store
-from importer.work import Workers, import_work
 
 THREADS = (1, 2, 4, 8)
 PROCESSES = 2

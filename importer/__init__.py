@@ -12,17 +12,17 @@ __version__ = "0.1.0"
 _HOMES = {
     "find_runs": "importer.discover",
     "read_run": "importer.api",
-    "plan_import": "importer.replay",
+    "plan_import": "importer.replay.plan",
     "import_run": "importer.api",
     "import_many": "importer.api",
     "verify_run": "importer.api",
     "undo_import": "importer.api",
     "carry_out_undo": "importer.undo",
-    "gather": "importer.gathering",
-    "check_import": "importer.work",
-    "import_work": "importer.work",
-    "verify_work": "importer.work",
-    "list_imports": "importer.ledger",
+    "gather": "importer.batch.gather",
+    "check_import": "importer.batch.run",
+    "import_work": "importer.batch.run",
+    "verify_work": "importer.batch.run",
+    "list_imports": "importer.write.ledger",
     "plan_undo": "importer.undo",
     "restore_undone": "importer.undo",
     "open_store": "importer.store.opening",
@@ -32,9 +32,9 @@ _HOMES = {
     "MetricPoint": "importer.model",
     "Note": "importer.model",
     "TrainingRun": "importer.model",
-    "Selection": "importer.selection",
-    "Looking": "importer.survey",
-    "Workers": "importer.work",
+    "Selection": "importer.batch.selection",
+    "Looking": "importer.batch.summary",
+    "Workers": "importer.batch.run",
     "Outcome": "importer.outcome",
     "Kind": "importer.outcome",
     "YmlfError": "importer.errors",
@@ -81,18 +81,18 @@ __all__ = [
 
 if TYPE_CHECKING:
     from importer.api import import_many, import_run, read_run, undo_import, verify_run
+    from importer.batch.gather import gather
+    from importer.batch.run import Workers, check_import, import_work, verify_work
+    from importer.batch.selection import Selection
+    from importer.batch.summary import Looking
     from importer.discover import find_runs
     from importer.errors import PlanError, RunDirError, StoreError, UsageError, YmlfError
-    from importer.gathering import gather
-    from importer.ledger import list_imports
     from importer.model import ImportOptions, ImportPlan, MetricPoint, Note, TrainingRun
     from importer.outcome import Kind, Outcome
-    from importer.replay import plan_import
-    from importer.selection import Selection
+    from importer.replay.plan import plan_import
     from importer.store.opening import open_existing_store, open_store
-    from importer.survey import Looking
     from importer.undo import carry_out_undo, plan_undo, restore_undone
-    from importer.work import Workers, check_import, import_work, verify_work
+    from importer.write.ledger import list_imports
 
 
 def __getattr__(name: str) -> object:

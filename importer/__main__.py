@@ -1,6 +1,6 @@
 """`python -m importer`, which is `ymlf`."""
 
-from importer.cli import main
+from importer.cli.main import main
 
 if __name__ == "__main__":
     main()

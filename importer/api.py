@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from importer import readers
-from importer.callbacks import keep_run_active
+from importer.batch.gather import gather
+from importer.batch.run import Workers, import_work
+from importer.batch.selection import Selection
 from importer.discover import find_runs
 from importer.errors import RunDirError
-from importer.gathering import gather
-from importer.ledger import check_import_id, new_import_id
 from importer.model import Conduct, ImportOptions, TrainingRun
 from importer.outcome import Kind, Outcome
-from importer.selection import Selection
-from importer.single import import_with_children, verify_with_children
+from importer.read import registry
+from importer.replay.callbacks import keep_run_active
+from importer.replay.names import check_templates
 from importer.sources.opening import PathLike, open_source
 from importer.store.opening import open_store
-from importer.templates import check_templates
 from importer.undo import Undo, carry_out_undo, plan_undo
-from importer.work import Workers, import_work
+from importer.write.decision import import_with_children, verify_with_children
+from importer.write.ledger import check_import_id, new_import_id
 
 
 def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | None = None) -> TrainingRun:
@@ -34,8 +34,8 @@ def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | N
     first = next(found, None)
     others = list(found) if first is not None and first.save_dir != root else []
     if first is not None and not others:
-        return readers.read_run(first.save_dir, follow_symlinks=follow_symlinks, segment=segment)
-    hint = readers.why_not(root)
+        return registry.read_run(first.save_dir, follow_symlinks=follow_symlinks, segment=segment)
+    hint = registry.why_not(root)
     if first is not None:
         hint += f"; {1 + len(others)} lie below, such as {first.save_dir}"
     raise RunDirError(f"{place}: no run directory here", hint=hint)

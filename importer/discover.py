@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from importer.errors import RunDirError
-from importer.readers import look_alikes, recognise
+from importer.read.registry import look_alikes, recognise
 from importer.sources.opening import identity_of, open_source
 from importer.sources.remote import RemotePath
 

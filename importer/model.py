@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from importer.checkpoint import CheckpointFacts
+from importer.read.checkpoint import CheckpointFacts
 
 
 class MetricPoint(NamedTuple):

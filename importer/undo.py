@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from importer.batch.selection import Selection, is_named
 from importer.errors import StoreError, UsageError
-from importer.identity import IMPORT_ID, KEY, SOURCE, UPDATE_ID, search_key
-from importer.ledger import PREFIX, UNDONE, all_experiments, check_import_id, record_import, search_all
-from importer.selection import Selection, is_named
-from importer.store.client import Store
 from importer.store.failures import failures
-from importer.write import delete_run
+from importer.store.store import Store
+from importer.write.import_run import delete_run
+from importer.write.ledger import PREFIX, UNDONE, all_experiments, check_import_id, record_import, search_all
+from importer.write.lookup import IMPORT_ID, KEY, SOURCE, UPDATE_ID, search_key
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -9,9 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from importer.artifacts import is_local, list_artifacts, spooled
-from importer.best import of_former_best
-from importer.identity import (
+from importer.model import Artifact, ImportPlan
+from importer.naming import MAX_TAG_VALUE
+from importer.read.fitness import of_former_best
+from importer.replay.record import load_record
+from importer.store.failures import failures
+from importer.store.store import Store
+from importer.write.artifacts import is_local, list_artifacts, spooled
+from importer.write.lookup import (
     COMPLETE,
     FINGERPRINT,
     IMPORT_ID,
@@ -25,11 +30,6 @@ from importer.identity import (
     same_value,
     stored_points,
 )
-from importer.model import Artifact, ImportPlan
-from importer.naming import MAX_TAG_VALUE
-from importer.record import load_record
-from importer.store.client import Store
-from importer.store.failures import failures
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -15,7 +15,7 @@ from urllib.request import url2pathname
 
 from importer.errors import RunDirError
 from importer.redaction import redact
-from importer.sources.archives import UnpackedPath, is_archive, open_archive
+from importer.sources.archive import UnpackedPath, is_archive, open_archive
 from importer.sources.remote import RemotePath, open_remote
 
 PathLike = str | os.PathLike[str]  # a local path, a URL such as s3://bucket/runs, or an archive

@@ -11,11 +11,11 @@ from functools import cache
 
 from importer.errors import StoreError
 from importer.redaction import redact, remember_login
-from importer.store.client import EmptyStore, Store
+from importer.store.creation import alone_at_opening
 from importer.store.failures import failures
 from importer.store.file_store import how_to_migrate, local_file_store
-from importer.store.first_open import alone_at_opening
 from importer.store.sqlite_file import database_file
+from importer.store.store import EmptyStore, Store
 from importer.store.uri import check_uri
 from importer.store.variables import LOGGING_LEVEL, check_variables, set_variables
 

@@ -1,0 +1,252 @@
+"""The command line: words in, words out; no rule of the import lives here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from importer import __version__
+from importer.cli.command_group import EPILOG, SuggestingGroup
+from importer.cli.early_end import always_closed
+from importer.cli.given_paths import all_paths, one_path, path_argument, paths_argument
+from importer.cli.options import (
+    build_options,
+    build_selection,
+    output_options,
+    plan_options,
+    selection_options,
+    store_options,
+    undo_options,
+    work_options,
+    write_options,
+)
+from importer.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from importer.batch.gather import Work
+    from importer.cli.reporter import Terminal
+    from importer.model import ImportPlan
+
+
+@click.group(
+    cls=SuggestingGroup,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, "-V", "--version", prog_name="ymlf")
+def cli() -> None:
+    """Replay finished Ultralytics YOLO trainings into MLflow, as the live callback would have logged them."""
+
+
+@cli.command()
+@path_argument
+@plan_options
+@output_options
+def plan(path: str | None, as_json: bool, **given: Any) -> None:
+    """Show what an import of PATH would log. Needs no store and writes nothing."""
+    from importer.cli.facts import print_plan
+
+    _tell_plan(path, given, as_json, print_plan)
+
+
+@cli.command()
+@path_argument
+@plan_options
+@output_options
+def show(path: str | None, as_json: bool, **given: Any) -> None:
+    """Show one run on this terminal: facts, last and best values, charts, notes. Needs no store."""
+    from importer.cli.show import print_run
+
+    _tell_plan(path, given, as_json, partial(print_run, verbose=given["verbose"]))
+
+
+@cli.command("import")
+@paths_argument
+@plan_options
+@store_options
+@write_options
+@selection_options
+@work_options
+@click.option("--import-id", metavar="ID", help="Name of this import, for retries and undo. Default: a new one.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first run that is refused or fails.")
+@click.option("--dry-run", is_flag=True, help="Look everything up and say what would be done; write nothing.")
+@output_options
+@always_closed
+def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given: Any) -> None:
+    """Import the run directories at or below each PATH. Safe to stop at any moment and to start again."""
+    from importer import Workers, check_import, import_work, open_store
+    from importer.batch.own_process import settle_in
+    from importer.cli.dry_run import dry_run_all
+
+    terminal = _terminal(given, as_json)
+    work = _gather(terminal, paths, given, given["jobs"], store_follows=True)
+    workers = Workers(given["jobs"], given["dask"])
+    check_import(work, import_id=given["import_id"], workers=workers)
+    if dry_run:
+        sys.exit(dry_run_all(terminal, work, given["tracking_uri"], given["report"]))
+    if not work.surveys:
+        sys.exit(terminal.conclude(work.settled, work, None, given["report"]))
+    store = open_store(given["tracking_uri"], probe=True)
+    settle_in()
+    stop = terminal.catch_signals()
+    outcomes = import_work(
+        work, store, import_id=given["import_id"], workers=workers, stop=stop, fail_fast=given["fail_fast"]
+    )
+    status = terminal.conclude(outcomes, work, store, given["report"], stop)
+    terminal.explain_new_store(store, is_default=not (given["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")))
+    sys.exit(status)
+
+
+@cli.command()
+@paths_argument
+@plan_options
+@store_options
+@selection_options
+@work_options
+@click.option(
+    "--deep/--no-deep", default=None, help="Compare each artifact's SHA-256. Default: where they lie on this host."
+)
+@output_options
+@always_closed
+def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: Any) -> None:
+    """Compare the run directories at or below each PATH with what the store holds, point by point."""
+    from importer import Workers, open_existing_store, verify_work
+
+    terminal = _terminal(given, as_json)
+    work = _gather(terminal, paths, given, given["jobs"], store_follows=True)
+    if not work.surveys:
+        sys.exit(terminal.conclude(work.settled, work, None, given["report"]))
+    store = open_existing_store(given["tracking_uri"], required=True)
+    stop = terminal.catch_signals()
+    outcomes = verify_work(work, store, deep=deep, workers=Workers(given["jobs"], given["dask"]), stop=stop)
+    sys.exit(terminal.conclude(outcomes, work, store, given["report"], stop))
+
+
+@cli.command()
+@paths_argument
+@plan_options
+@store_options
+@selection_options
+@output_options
+def scan(paths: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """List the run directories at or below each PATH, and what is imported already where a store is named."""
+    from importer import open_existing_store
+    from importer.cli.listing import list_runs
+
+    terminal = _terminal(given, as_json)
+    work = _gather(terminal, paths, given)
+    asked = given["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
+    store = open_existing_store(asked, required=given["tracking_uri"] is not None) if asked else None
+    sys.exit(list_runs(terminal, work, store))
+
+
+@cli.command()
+@store_options
+@output_options
+def imports(tracking_uri: str | None, as_json: bool, **given: Any) -> None:
+    """List the imports that a store remembers."""
+    from importer import list_imports, open_existing_store
+    from importer.cli.listing import print_imports
+
+    print_imports(_terminal(given, as_json), list_imports(open_existing_store(tracking_uri, required=True)))
+
+
+@cli.command()
+@click.argument("import_id", metavar="ID")
+@store_options
+@undo_options
+@output_options
+def undo(import_id: str, tracking_uri: str | None, restore: bool, yes: bool, as_json: bool, **given: Any) -> None:
+    """Soft-delete the runs that import ID created, or those that the globs name. What it only updated is kept."""
+    from importer import carry_out_undo, open_existing_store, plan_undo, restore_undone
+    from importer.cli.listing import how_many, print_restore, print_undo, restore_done, undo_as_json, undo_done
+
+    terminal = _terminal(given, as_json)
+    store = open_existing_store(tracking_uri, required=True)
+    planned = plan_undo(store, import_id, build_selection(given))
+    (print_restore if restore else print_undo)(terminal, planned)
+    runs = planned.deleted if restore else planned.created
+    if runs and not yes and not _confirm(f"{'Restore' if restore else 'Soft-delete'} {how_many(len(runs))}?"):
+        sys.exit(1)
+    done = restore_undone(store, planned) if restore else runs
+    if not restore:
+        carry_out_undo(store, planned)
+    if as_json:
+        terminal.write_json(undo_as_json(planned, done))
+    elif runs and restore:
+        restore_done(terminal, planned, done)
+    elif runs:
+        undo_done(terminal, planned, tracking_uri)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the tab completion of a shell."""
+    from click.shell_completion import get_completion_class
+
+    complete = get_completion_class(shell)
+    assert complete is not None  # noqa: S101  for mypy: click has all three
+    click.echo(complete(cli, {}, "ymlf", "_YMLF_COMPLETE").source())
+
+
+def _gather(
+    terminal: Terminal,
+    paths: tuple[str, ...],
+    given: dict[str, Any],
+    jobs: int | None = None,
+    *,
+    store_follows: bool = False,
+) -> Work:
+    """What is at or below the paths; the terminal tells how far the look at it is."""
+    from importer import Looking, gather
+    from importer.cli.progress import looked, show_words
+
+    looking = Looking()
+    chosen = all_paths(paths, given["lists"]), build_options(given), build_selection(given)
+    with show_words(terminal.err, lambda: looked(looking), quiet=terminal.quiet, beside_json=terminal.mixes_json):
+        return gather(*chosen, jobs=jobs or 2, looking=looking, store_follows=store_follows)
+
+
+def _tell_plan(
+    path: str | None, given: dict[str, Any], as_json: bool, tell: Callable[[Console, ImportPlan], None]
+) -> None:
+    from importer import plan_import, read_run
+    from importer.replay.names import check_templates
+    from importer.report import plan_as_json
+
+    terminal = _terminal(given, as_json)
+    options = build_options(given)
+    check_templates(options)
+    planned = plan_import(read_run(one_path(path), follow_symlinks=options.follow_symlinks), options)
+    if as_json:
+        terminal.write_json(plan_as_json(planned))
+        return
+    tell(terminal.out, planned)
+    if not planned.epochs:
+        terminal.warn("note: no epochs: an import passes it over; with --empty it logs this")
+
+
+def _confirm(question: str) -> bool:
+    """Errors: UsageError when nobody is there to answer."""
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        raise UsageError(f"{question} nobody answers", hint="--yes does it without asking") from error
+
+
+def _terminal(given: dict[str, Any], as_json: bool) -> Terminal:
+    from importer.cli.reporter import Terminal
+
+    terminal = Terminal(as_json=as_json, verbose=given["verbose"], quiet=given["quiet"])
+    click.get_current_context().obj = terminal
+    return terminal

@@ -1,0 +1,1 @@
+"""The file formats of run directories, each parsed safely from bytes of a stranger."""

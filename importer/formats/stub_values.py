@@ -1,0 +1,187 @@
+"""From inert stand-ins to plain values, by our own code and never by what the pickle names."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import PurePosixPath, PureWindowsPath
+
+from importer.formats.stub_unpickler import LONG_STRING, Inert, PickleHostileError
+
+MAX_CHARACTERS = 250_000  # of all values together; those of a true checkpoint have 5,000
+MAX_DEPTH = 32
+_MAX_ARRAY = 4_096  # bytes
+
+_NAMESPACES = ("IterableSimpleNamespace", "SimpleNamespace", "Namespace")
+_COLLECTIONS = frozenset({"builtins.set", "builtins.frozenset", "builtins.list", "builtins.tuple"})
+_NUMPY_FORMATS = {"f8": "d", "f4": "f", "f2": "e", "b1": "?", "i8": "q", "i4": "i", "i2": "h", "i1": "b"}
+_NUMPY_FORMATS |= {"u8": "Q", "u4": "I", "u2": "H", "u1": "B"}
+
+
+class Plain:
+    """Turns what a Machine built into None, bool, int, float, str, list, tuple and dict.
+
+    Shape:  one of these per file, for `left` is what all its values together may still have.
+    Errors: PickleHostileError beyond MAX_CHARACTERS or MAX_DEPTH, which a few references to references reach.
+    """
+
+    def __init__(self) -> None:
+        self.left = MAX_CHARACTERS
+        self.open: set[int] = set()  # ids of what is being turned, to notice a list that holds itself
+
+    def __call__(self, value: object) -> object:
+        kind = type(value)
+        if kind is str:
+            self._spend(1 + len(str(value)))
+            return value
+        self._spend(1)
+        if value is None or kind is bool or kind is int or kind is float:
+            return value
+        if isinstance(value, bytes):
+            return f"<{len(value):,} bytes>"
+        if id(value) in self.open:
+            return "<itself>"
+        if len(self.open) >= MAX_DEPTH:
+            raise PickleHostileError(f"its values are nested deeper than {MAX_DEPTH}")
+        self.open.add(id(value))
+        try:
+            return self._nested(value)
+        finally:
+            self.open.discard(id(value))
+
+    def mapping(self, value: object) -> dict[str, object]:
+        """The dict, or the attributes of a namespace; empty for anything else."""
+        if isinstance(value, Inert) and value.path.rpartition(".")[2] in _NAMESPACES:
+            value = value.state
+        if not isinstance(value, dict):
+            return {}
+        plain = self(value)
+        return {str(key): item for key, item in plain.items()} if isinstance(plain, dict) else {}
+
+    def _nested(self, value: object) -> object:
+        if isinstance(value, list):
+            return [self(item) for item in value]
+        if isinstance(value, tuple):
+            return tuple([self(item) for item in value])
+        if isinstance(value, dict):
+            return {self(key): self(item) for key, item in value.items()}
+        assert isinstance(value, Inert)  # noqa: S101  Machine builds nothing else
+        return self._rebuilt(value)
+
+    def _rebuilt(self, made: Inert) -> object:
+        if isinstance(made.args, tuple) and made is not LONG_STRING:
+            module, _, name = made.path.rpartition(".")
+            if made.path in _COLLECTIONS:
+                return self(made.args[0]) if made.args else []
+            rebuild = _REBUILDS.get("pathlib" if module.startswith("pathlib") else made.path)
+            rebuilt = rebuild(made, name) if rebuild else None
+            if rebuilt is not None:
+                return self(rebuilt)
+        self._spend(len(made.path))
+        return f"<{made.path}>"
+
+    def _spend(self, characters: int) -> None:
+        self.left -= characters
+        if self.left < 0:
+            raise PickleHostileError(f"its values have more than {MAX_CHARACTERS:,} characters")
+
+
+def is_stand_in(value: object) -> bool:
+    """Whether a plain value is, or holds, the text that stands for an object: `<albumentations.Blur>`."""
+    if isinstance(value, str):
+        return value.startswith("<") and value.endswith(">")
+    if isinstance(value, (list, tuple)):
+        return any(map(is_stand_in, value))
+    return isinstance(value, dict) and any(map(is_stand_in, value.values()))
+
+
+def number(value: object) -> float | None:
+    """The plain number, or that of an array of one; None for anything else."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def _raw(value: object) -> bytes | None:
+    """Bytes, which protocol 2 writes as `_codecs.encode(text, "latin1")`."""
+    if isinstance(value, Inert) and value.path == "_codecs.encode" and isinstance(value.args, tuple) and value.args:
+        value = value.args[0]
+    if isinstance(value, str) and len(value) <= _MAX_ARRAY:
+        try:
+            return value.encode("latin-1")
+        except UnicodeEncodeError:
+            return None
+    return value if isinstance(value, bytes) else None
+
+
+def _bytes(made: Inert, _: str) -> bytes | None:
+    return _raw(made)
+
+
+def _path(made: Inert, name: str) -> str | None:
+    parts = made.args if isinstance(made.args, tuple) else ()
+    texts = [part for part in parts[:256] if isinstance(part, str)]
+    if len(texts) != len(parts) or not name.endswith("Path"):
+        return None
+    return str(PureWindowsPath(*texts) if "Windows" in name else PurePosixPath(*texts))
+
+
+def _scalar(made: Inert, _: str) -> object:
+    match made.args:
+        case (dtype, data):
+            values = _unpacked(dtype, _raw(data))
+            return values[0] if values is not None and len(values) == 1 else None
+    return None
+
+
+def _array(made: Inert, _: str) -> object:
+    match made.state:
+        case (_, _, dtype, _, data):
+            return _unpacked(dtype, _raw(data))
+    return None
+
+
+def _unpacked(dtype: object, raw: bytes | None) -> list[object] | None:
+    match dtype:
+        case Inert(path="numpy.dtype", args=(str(code), *_), state=(_, str(order), *_)) if raw is not None:
+            layout = _NUMPY_FORMATS.get(code, "")
+            size = struct.calcsize("<" + layout)
+            if size and 0 < len(raw) <= _MAX_ARRAY and len(raw) % size == 0:
+                return list(struct.unpack(f"{'>' if order == '>' else '<'}{len(raw) // size}{layout}", raw))
+    return None
+
+
+def _datetime(made: Inert, _: str) -> str | None:
+    match made.args:
+        case (data, *zone) if (raw := _raw(data)) is not None and len(raw) == 10:
+            year, (month, day, hour, minute, second) = int.from_bytes(raw[:2], "big"), raw[2:7]
+            try:
+                micros = int.from_bytes(raw[7:], "big")
+                return datetime(year, month & 0x7F, day, hour, minute, second, micros, _zone(zone)).isoformat()
+            except (ValueError, OverflowError):
+                return None
+    return None
+
+
+def _zone(zone: list[object]) -> timezone | None:
+    match zone:
+        case [Inert(path="datetime.timezone", args=(Inert(args=(int(days), int(seconds), *_)), *_))]:
+            return timezone(timedelta(days, seconds))
+    return None
+
+
+_REBUILDS: dict[str, Callable[[Inert, str], object]] = {
+    "_codecs.encode": _bytes,
+    "pathlib": _path,
+    "datetime.datetime": _datetime,
+    "numpy.core.multiarray.scalar": _scalar,
+    "numpy._core.multiarray.scalar": _scalar,
+    "numpy.core.multiarray._reconstruct": _array,
+    "numpy._core.multiarray._reconstruct": _array,
+}

@@ -1,0 +1,122 @@
+"""The facts inside a .pt, without torch and without executing a byte of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from importer.errors import CheckpointError
+from importer.formats.stub_unpickler import Inert, PickleError, PickleHostileError
+from importer.formats.stub_values import Plain, number
+from importer.formats.torch_file import hostile, read_torch_file
+
+MAX_COLUMNS = 2_000  # of train_results, as of a results.csv
+MAX_CELLS = 500_000
+_MAX_EPOCH = 2**31
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """What a trainer wrote into a checkpoint beside the weights, in builtin types only.
+
+    Units:  epoch from 0, and -1 once the optimizer was stripped, which is when the training finished; best_fitness as
+            the task has it, mostly from 0 to 1.
+    Source: ultralytics/engine/trainer.py, BaseTrainer.save_model, 8.0.0 to 8.4.190; yolov5/train.py, v5.0 to v7.0.
+    """
+
+    version: str | None = None
+    date: str | None = None  # ISO as written, naive before 8.4.120
+    epoch: int | None = None
+    train_args: Mapping[str, object] = field(default_factory=dict)
+    opt: Mapping[str, object] = field(default_factory=dict)  # YOLOv5's train_args
+    train_metrics: Mapping[str, float] = field(default_factory=dict)
+    train_results: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # results.csv, a column by its name
+    best_fitness: float | None = None
+    git: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_checkpoint(path: Path) -> CheckpointFacts:
+    """The facts of a .pt that torch.save wrote; all are absent where it saved no dict.
+
+    Shape:  a value that only executing the file would tell is the text `<class path>`, and left out of the numbers.
+    Errors: CheckpointError with the code lfs-pointer, checkpoint-truncated, checkpoint-hostile or
+            checkpoint-unreadable, whatever the bytes.
+    Source: torch/serialization.py, 1.0 to 2.8.
+    """
+    try:
+        with path.open("rb") as handle:
+            saved = read_torch_file(handle, str(path))
+        return _facts(saved)
+    except OSError as error:
+        hint = "check that it is a file and its permissions"
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}", hint=hint) from error
+    except PickleHostileError as error:
+        raise hostile(str(path), f"its pickle is none of a trainer: {error}") from error
+    except PickleError as error:
+        hint = "is it a checkpoint? else copy it again from where it was trained"
+        raise CheckpointError(f"{path}: its pickle cannot be read: {error}", hint=hint) from error
+
+
+def _facts(saved: object) -> CheckpointFacts:
+    if not isinstance(saved, dict):
+        return CheckpointFacts()
+    plain = Plain()
+    return CheckpointFacts(
+        version=_text(plain, saved.get("version")),
+        date=_text(plain, saved.get("date")),
+        epoch=_epoch(plain(saved.get("epoch"))),
+        train_args=plain.mapping(saved.get("train_args")),
+        opt=plain.mapping(saved.get("opt")),
+        train_metrics=_metrics(plain, saved.get("train_metrics")),
+        train_results=_results(plain, saved.get("train_results")),
+        best_fitness=number(plain(saved.get("best_fitness"))),
+        git=_git(plain.mapping(saved.get("git"))),
+    )
+
+
+def _text(plain: Plain, value: object) -> str | None:
+    text = plain(value)
+    return text if isinstance(text, str) and not text.startswith("<") else None
+
+
+def _git(told: Mapping[str, object]) -> dict[str, str]:
+    """Source: the trainer writes str(GIT.root), which is `None` where the code lay in no repository."""
+    return {key: text for key, text in told.items() if isinstance(text, str) and text != "None"}
+
+
+def _epoch(value: object) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool) and -1 <= value < _MAX_EPOCH:
+        return value
+    return None
+
+
+def _metrics(plain: Plain, value: object) -> dict[str, float]:
+    numbers = {key: number(item) for key, item in plain.mapping(value).items()}
+    return {key: item for key, item in numbers.items() if item is not None}
+
+
+def _results(plain: Plain, value: object) -> dict[str, tuple[float, ...]]:
+    """The columns that hold numbers only; a cell that was blank is nan, as in the table that the trainer read."""
+    if not isinstance(value, dict):
+        return {}
+    columns: dict[str, tuple[float, ...]] = {}
+    if len(value) > MAX_COLUMNS:
+        raise PickleHostileError(f"train_results has more than {MAX_COLUMNS:,} columns")
+    if sum(len(cells) for cells in value.values() if isinstance(cells, list)) > MAX_CELLS:
+        raise PickleHostileError(f"train_results has more than {MAX_CELLS:,} values")
+    for name, cells in value.items():
+        if isinstance(cells, list) and (numbers := _column(plain, cells)) is not None:
+            columns[str(plain(name)).strip()] = numbers
+    return columns
+
+
+def _column(plain: Plain, cells: list[object]) -> tuple[float, ...] | None:
+    numbers = [cell if type(cell) is float else _cell(plain, cell) for cell in cells]
+    return None if None in numbers else tuple([cell for cell in numbers if cell is not None])
+
+
+def _cell(plain: Plain, cell: object) -> float | None:
+    if cell is None:
+        return float("nan")
+    return number(plain(cell) if isinstance(cell, Inert) else cell)

@@ -1,0 +1,128 @@
+"""YOLOv7, and YOLOv5 up to v5.0: opt.yaml, hyp.yaml, weights/ and a results.txt that names no column.
+
+    file     epoch/last gpu_mem box obj cls total labels img_size P R mAP@.5 mAP@.5:.95 box obj cls
+
+Metrics are called what both trainers call them in TensorBoard, which YOLOv5 then kept for the columns of its
+results.csv. Three columns have no name there and are logged as `train/loss`, which is the total, `train/labels` and
+`train/img_size`, which are the last batch's. `gpu_mem`, 7.27G, is text and stays in the file, which is an artifact.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set
+from dataclasses import replace
+from pathlib import Path
+
+from importer.errors import RunDirError
+from importer.formats.csv_table import Table
+from importer.formats.text_file import option_names, read_head
+from importer.formats.yaml_file import read_text
+from importer.model import Note, TrainingRun
+from importer.read.directory import RunDirectory
+from importer.read.evidence import believed, read_weights
+from importer.read.ultralytics import add_epochs, whole
+from importer.read.yolov5 import read_options
+
+PRIORITY = 35
+RESULTS = "results.txt"
+MAX_BYTES = 4_000_000  # 100 epochs have 15 kB
+OPTIONS = {"data", "epochs", "batch_size", "img_size"}  # in every opt.yaml; later YOLOv5 has imgsz
+YOLOV7_ARGS = {"v5_metric", "freeze", "paste_in", "loss_ota"}  # YOLOv5 up to v5.0 has none of them
+COLUMNS = (
+    "train/box_loss", "train/obj_loss", "train/cls_loss", "train/loss", "train/labels", "train/img_size",
+    "metrics/precision", "metrics/recall", "metrics/mAP_0.5", "metrics/mAP_0.5:0.95",
+    "val/box_loss", "val/obj_loss", "val/cls_loss",
+)  # fmt: skip
+
+LOOKS_FOR = {RESULTS: "it does not begin with an epoch and memory, such as `0/99 7.27G`"}
+
+_EPOCH = re.compile(r"(\d{1,9})/(\d{1,9})")
+_BEGIN = re.compile(r"\d{1,9}/\d{1,9}\s+[\d.e+-]+G\s")
+
+
+def recognise(save_dir: Path, names: Set[str]) -> bool:
+    """By a results.txt that begins with an epoch and the memory it took, else by what stands in opt.yaml."""
+    if "results.csv" in names or "args.yaml" in names:
+        return False
+    if RESULTS in names and _BEGIN.match(read_head(save_dir / RESULTS)):
+        return True
+    return "opt.yaml" in names and option_names(save_dir / "opt.yaml") >= OPTIONS
+
+
+def read(directory: RunDirectory) -> TrainingRun:
+    """The last training of the directory, or the one that `directory.segment` names.
+
+    Errors: RunDirError when opt.yaml, hyp.yaml or results.txt cannot be read as what they are.
+    Source: train.py of YOLOv7 and of YOLOv5 v1.0 to v5.0.
+    """
+    args, params_from = read_options(directory)
+    place = directory.get(RESULTS)
+    table, last_epoch = directory.parse(place, read_results_txt) if place is not None else (None, None)
+    for note in table.notes if table is not None else ():
+        directory.note(*note)
+    weights = believed(read_weights(directory, needed=False), table, args, directory)
+    run = TrainingRun(
+        save_dir=str(directory.save_dir),
+        name=directory.name,
+        family="yolov7",
+        generator="YOLOv5" if args and not args.keys() & YOLOV7_ARGS else "YOLOv7",
+        task=None,
+        args=args,
+        planned_epochs=whole(args.get("epochs")) or (last_epoch + 1 if last_epoch is not None else None),
+        last=weights.last,
+        best=weights.best,
+        results_file=place.path if place is not None else None,
+        params_from=params_from,
+        files=directory.files,
+        segment=directory.segment,
+    )
+    return replace(add_epochs(run, directory, table, known_base=0), task="detect")
+
+
+def read_results_txt(path: Path) -> tuple[Table, int | None]:
+    """The table of a results.txt under its columns' names, and the number of the last epoch that was planned.
+
+    Errors: RunDirError when a line has another number of values, or text where a number should be.
+    """
+    text, notes = read_text(path, MAX_BYTES)
+    rows: list[tuple[float, ...]] = []
+    last_epoch = None
+    for number, line in enumerate(text.split("\n"), start=1):
+        cells = line.split()
+        if not cells:
+            continue
+        if len(cells) != len(COLUMNS) + 2:
+            raise RunDirError(
+                f"{path}: line {number} has {len(cells)} values, expected {len(COLUMNS) + 2}",
+                hint="the line was cut or joined; restore the file from a copy, or remove the line",
+            )
+        epoch = _EPOCH.fullmatch(cells[0])
+        if epoch is None:
+            raise _no_number(path, number, "epoch", cells[0], "an epoch such as 0/299")
+        last_epoch = int(epoch[2])
+        values = (_number(cell, path, number, name) for cell, name in zip(cells[2:], COLUMNS, strict=True))
+        rows.append((float(epoch[1]), *values))
+    if rows and not text.endswith("\n"):
+        notes.append(
+            Note("no-final-newline", f"the last line of {path.name} has no line end; its last cell may be cut")
+        )
+    if not rows:
+        notes.append(Note("empty-results", f"{path.name} is empty"))
+    return Table(("epoch", *COLUMNS), tuple(rows), notes=tuple(notes)), last_epoch
+
+
+def _number(cell: str, path: Path, line: int, column: str) -> float:
+    try:
+        if "_" in cell:  # float() takes 1_000 for a thousand
+            raise ValueError(cell)
+        return float(cell)
+    except ValueError as error:
+        raise _no_number(path, line, column, cell, "a number") from error
+
+
+def _no_number(path: Path, line: int, column: str, cell: str, expected: str) -> RunDirError:
+    return RunDirError(
+        f"{path}: line {line}, column {column}: {cell[:40]!r} is not {expected}",
+        hint="restore the file as the trainer wrote it",
+    )

@@ -1,0 +1,1 @@
+"""From TrainingRun to ImportPlan: what the live callback would have logged, and when."""

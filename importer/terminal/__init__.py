@@ -1,1 +1,0 @@
-"""What a person or a job sees: options, words, tables, charts, progress, an exit status."""

@@ -1,1 +1,0 @@
-"""Who does a batch: threads or processes of this host, or a Dask cluster; and what each does."""

@@ -1,0 +1,1 @@
+"""From ImportPlan to MLflow: look up, decide, write, remember."""

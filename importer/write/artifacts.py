@@ -1,0 +1,107 @@
+"""A run's files: to the artifact store, and listed there."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from importer.errors import RunDirError, StoreError
+from importer.model import Artifact, ImportPlan
+from importer.sources.opening import fetch, local_file
+from importer.store.failures import failures
+from importer.store.store import Store
+from importer.write.lookup import FINGERPRINT
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+SMALL_BYTES = 2_000_000  # plots, which are many; weights go one at a time
+
+UPLOAD_THREADS = 4
+
+
+def log_artifacts(store: Store, plan: ImportPlan, run: Run, *, new: bool) -> None:
+    """Small files in parallel where the store is far, each weights file by itself."""
+    if not plan.artifacts:
+        return
+    with failures("opening the artifact store"):
+        repository = store.artifact_repository(run.info.artifact_uri)
+    # Content of the same size may have changed since: weights that were trained on, an args.yaml of 4 epochs for 3.
+    changed = run.data.tags.get(FINGERPRINT) != plan.fingerprint
+    there = {} if new or changed else list_artifacts(repository)
+    wanted = [artifact for artifact in plan.artifacts if there.get(artifact.artifact_path) != artifact.size]
+
+    def upload(artifact: Artifact) -> None:
+        log_artifact(repository, artifact)
+
+    small = [artifact for artifact in wanted if artifact.size <= SMALL_BYTES]
+    if is_local(run.info.artifact_uri) or len(small) < 2:
+        _each(upload, wanted)
+        return
+    with ThreadPoolExecutor(UPLOAD_THREADS) as pool:
+        _each(lambda future: future.result(), [pool.submit(upload, artifact) for artifact in small])
+    _each(upload, [artifact for artifact in wanted if artifact.size > SMALL_BYTES])
+
+
+def _each(call: Callable[[Any], None], items: Iterable[Any]) -> None:
+    for item in items:
+        call(item)
+
+
+def log_artifact(repository: Any, artifact: Artifact) -> None:
+    """Log one file. Errors: RunDirError when the file cannot be read, StoreError when the store does not take it."""
+    parent = str(PurePosixPath(artifact.artifact_path).parent)
+    with spooled(artifact) as local:
+        try:
+            repository.log_artifact(str(local), None if parent == "." else parent)
+        except Exception as error:
+            if not local.exists():
+                raise RunDirError(
+                    f"{artifact.location}: gone while it was read", hint="run the import again"
+                ) from error
+            with failures(f"artifact {artifact.artifact_path}", any_class=True):
+                raise
+
+
+@contextmanager
+def spooled(artifact: Artifact) -> Iterator[Path]:
+    """The artifact as a local file of its own name; a remote one is fetched for as long as it is needed."""
+    there = local_file(artifact.location)
+    if there is not None and there.name == PurePosixPath(artifact.artifact_path).name:
+        yield there
+        return
+    with tempfile.TemporaryDirectory(prefix="ymlf-") as folder:
+        local = Path(folder) / PurePosixPath(artifact.artifact_path).name
+        try:
+            fetch(artifact.location, local)
+        except FileNotFoundError as error:
+            raise RunDirError(f"{artifact.location}: gone while it was read", hint="run the import again") from error
+        except OSError as error:
+            raise StoreError(f"{artifact.location}: cannot be fetched: {error}", hint="run the import again") from error
+        if local.stat().st_size != artifact.size:
+            raise RunDirError(f"{artifact.location}: changed while it was read", hint="run the import again")
+        yield local
+
+
+def list_artifacts(repository: Any) -> dict[str, int]:
+    """Every file of a run's artifacts and its size in bytes. Errors: StoreError."""
+    found: dict[str, int] = {}
+    folders: list[str | None] = [None]
+    with failures("listing artifacts", any_class=True):
+        while folders:
+            for entry in repository.list_artifacts(folders.pop()):
+                if entry.is_dir:
+                    folders.append(entry.path)
+                else:
+                    found[entry.path] = int(entry.file_size or 0)
+    return found
+
+
+def is_local(artifact_uri: str) -> bool:
+    """Whether artifacts lie on a file system that is mounted here."""
+    scheme = artifact_uri.partition(":")[0] if ":" in artifact_uri else ""
+    return scheme == "file" or len(scheme) < 2  # C:\\ is a drive; mlflow-artifacts:/ is a server

@@ -1,0 +1,137 @@
+"""Several importers of one tree at the same time: one run for each training, whoever was first."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from support.command import Answer, ymlf
+from support.services.mlflow_server import MlflowServer
+from support.services.postgres import PostgresServer
+from support.stores import runs_in
+from support.trees import active, assert_whole, small_tree, summary, training
+
+from importer import Workers, import_many
+from importer.outcome import Kind
+from importer.store.opening import open_store
+
+RUNS = 40
+
+
+def at_once(importers: int, *words: object) -> list[Answer]:
+    """The answers of as many `ymlf import --json`, each in a process of its own, started at the same time."""
+    command = [sys.executable, "-m", "importer", "import", *map(str, words), "--json"]
+    with ExitStack() as stack:
+        begun = []
+        for _ in range(importers):
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            begun.append(stack.enter_context(process))
+            stack.callback(process.kill)
+        said = [process.communicate(timeout=240) for process in begun]
+        return [Answer(process.returncode, *told) for process, told in zip(begun, said, strict=True)]
+
+
+@pytest.mark.parametrize("store", ["SQLite", "PostgreSQL", "a server"])
+def test_two_imports_of_one_tree_end_with_one_run_for_each_training(
+    store: str, tmp_path: Path, postgres_server: PostgresServer, http_server: MlflowServer
+) -> None:
+    uris: dict[str, Callable[[], str]] = {
+        "SQLite": lambda: f"sqlite:///{tmp_path}/mlflow.db",
+        "PostgreSQL": lambda: postgres_server.create_database("twice"),
+        "a server": lambda: http_server.url,
+    }
+    tree, uri = small_tree(tmp_path / "tree", RUNS), uris[store]()
+    place = ("--artifact-location", tmp_path / "artifacts") if store != "a server" else ()
+    open_store(uri)  # has its tables now, so that neither waits for the other to make them
+    answers = at_once(2, tree, "--tracking-uri", uri, *place, "-j", "1")
+    assert [told.status for told in answers] == [0, 0], [told.err + told.out for told in answers]
+    counts = [Counter(summary(told)) for told in answers]  # type: ignore[call-overload]
+    assert [told.total() for told in counts] == [RUNS, RUNS]
+    assert set(counts[0] + counts[1]) <= {"imported", "finished", "already there"}
+    assert all(told["imported"] for told in counts)  # they were at it together
+    assert_whole(uri, tree, RUNS)
+
+
+def test_four_workers_on_an_empty_database_work(tmp_path: Path) -> None:
+    tree = small_tree(tmp_path / "tree", 8, epochs=2)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    [answer] = at_once(1, tree, "--tracking-uri", uri, "--artifact-location", tmp_path / "artifacts", "-j", "4")
+    assert (answer.status, summary(answer)) == (0, {"imported": 8}), answer.out
+    assert_whole(uri, tree, 8)
+
+
+def test_three_importers_open_an_empty_postgres_one_after_the_other(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    tree = small_tree(tmp_path / "tree", 3, epochs=2)
+    uri = postgres_server.create_database("three_importers")
+    answers = at_once(3, tree, "--tracking-uri", uri, "--artifact-location", tmp_path / "artifacts", "-j", "1")
+    assert [told.status for told in answers] == [0, 0, 0], [told.err for told in answers]
+    assert_whole(uri, tree, 3)
+
+
+def test_what_an_importer_elsewhere_writes_is_left_to_it_for_a_while_and_then_finished(
+    tmp_path: Path, empty_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importer.batch.scheduler.PATIENCE", 2)
+    for seed in (1, 2):
+        training(seed).write(tmp_path / "runs" / f"train{seed}")
+    words = ("import", tmp_path / "runs", "--tracking-uri", empty_store, "--json", "-j", "1")
+    assert ymlf(*words).status == 0
+    client, run = MlflowClient(empty_store), runs_in(empty_store)[0]
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    tags = {"ymlf.state": "writing", "ymlf.writer": "another-host:1:00000000", "ymlf.imported_at": now}
+    for name, value in tags.items():
+        client.set_tag(run.info.run_id, name, value)
+    answer = ymlf(*words)
+    assert (answer.status, summary(answer)) == (0, {"already there": 1, "finished": 1})
+    last = json.loads(answer.out.splitlines()[1])
+    assert (last["outcome"], last["run_id"]) == ("finished", run.info.run_id)
+    assert_whole(empty_store, tmp_path / "runs", 2)
+
+
+def test_another_import_is_met_even_in_an_experiment_that_this_one_has_made(tmp_path: Path, empty_store: str) -> None:
+    tree = small_tree(tmp_path / "runs", 8, epochs=2)
+    first = import_many([tree], tracking_uri=empty_store, workers=Workers(1))
+    told = [next(first)]  # by now the next is written, or about to be
+    others = list(import_many([tree], tracking_uri=empty_store, workers=Workers(1)))
+    told += first
+    assert len(told) == len(others) == 8
+    kinds = Counter(outcome.kind for outcome in told)
+    assert kinds[Kind.IMPORTED] <= 3, kinds
+    assert set(kinds) <= {Kind.IMPORTED, Kind.FINISHED, Kind.ALREADY_THERE}, kinds
+    assert kinds[Kind.ALREADY_THERE] >= 3, kinds  # once another was met, it looks before it writes
+    assert {outcome.run_id for outcome in told} == {outcome.run_id for outcome in others}
+    assert_whole(empty_store, tree, 8)
+
+
+def test_a_run_costs_two_searches_as_it_is_written_and_one_once_it_is_there(tmp_path: Path, empty_store: str) -> None:
+    tree, searched = small_tree(tmp_path / "runs", 4, epochs=2), list[str]()
+
+    def note(*arguments: Any) -> None:
+        _, _, statement, parameters, *_ = arguments
+        if "WHERE" in statement:
+            searched.extend(value for value in map(str, parameters) if value.startswith("ymlf.key"))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        list(import_many([tree], tracking_uri=empty_store, workers=Workers(1)))
+        writing = Counter(searched)
+        searched.clear()
+        list(import_many([tree], tracking_uri=empty_store, workers=Workers(1)))
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    keys = Counter(f"ymlf.key.{run.data.tags['ymlf.key'][0]}" for run in active(empty_store))
+    assert Counter(searched) == keys  # by a name that few runs have
+    assert writing - keys - keys == Counter({"ymlf.key": 1})  # once: whether there is a run of the live callback's

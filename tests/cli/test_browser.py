@@ -1,0 +1,165 @@
+"""What a person sees of an imported run in MLflow's own UI, in a real browser.
+
+With YMLF_PICTURES=docs/images some pages are kept as the pictures that README and docs show.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from mlflow.entities import Run
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from support.command import ymlf
+from support.directories import copy_fixture
+from support.services.mlflow_server import mlflow_server
+from support.stores import runs_in
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+)  # fmt: skip
+PATIENCE_MS = 60_000  # a page takes two seconds; one on two busy cores takes longer
+TUNE = [(1, 0.25), (2, 0.75)]  # iteration, fitness
+
+
+class Seen(NamedTuple):
+    """The UI of a store, and the runs in it by name."""
+
+    page: Page
+    url: str
+    runs: dict[str, Run]
+
+    def open_list(self) -> None:
+        """The page that lists the runs of the experiment."""
+        (experiment_id,) = {run.info.experiment_id for run in self.runs.values()}
+        self.page.goto(f"{self.url}/#/experiments/{experiment_id}/runs?workflowType=machine_learning")
+        expect(self.page.get_by_text("matching runs")).to_be_visible()
+
+    def open_run(self, name: str, tab: str = "") -> None:
+        """A page of a run."""
+        run = self.runs[name]
+        address = f"{self.url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}{tab}"
+        self.page.goto(f"{address}?workflowType=machine_learning")
+        expect(self.page.get_by_role("heading", name=name)).to_be_visible()
+
+    def keep_picture(self, name: str, drawn: Locator) -> None:
+        """The page, once `drawn` is on it, as a picture for the docs where those are asked for."""
+        if os.environ.get("YMLF_PICTURES"):
+            self._close_assistant()
+            expect(drawn).to_be_visible()
+            self.page.screenshot(path=Path(os.environ["YMLF_PICTURES"], f"{name}.png").resolve(), animations="disabled")
+
+    def _close_assistant(self) -> None:
+        """MLflow's chat panel, which takes a quarter of the window, is gone."""
+        close = self.page.get_by_role("button", name="Close", exact=True)
+        if close.count() == 1:
+            close.click()
+            expect(close).to_have_count(0)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    path = shutil.which("chromium")
+    assert path is not None, "no chromium on the PATH; install it: apt-get install chromium"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=list(FLAGS), timeout=PATIENCE_MS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, Run]]]:
+    """`mlflow server` on a fresh database with the runs of a tree in it."""
+    folder = tmp_path_factory.mktemp("browser")
+    database = f"sqlite:///{folder / 'mlflow.db'}"
+    for name in ("finished", "event-file", "crashed", "classify"):
+        copy_fixture(name, folder / "runs")
+    _tune(folder / "runs" / "tune")
+    imported = ymlf("import", "runs", "--tracking-uri", database, cwd=folder)
+    assert imported.status == 0, imported.err
+    with mlflow_server(database, str(folder / "mlartifacts")) as server:
+        yield server.url, {run.info.run_name: run for run in runs_in(database)}
+
+
+def _tune(save_dir: Path) -> None:
+    save_dir.mkdir(parents=True)
+    lines = [
+        {"iteration": number, "fitness": fitness, "hyperparameters": {"lr0": 0.01 * number},
+         "datasets": {"shapes": {"fitness": fitness, "metrics/mAP50-95(B)": fitness}}}
+        for number, fitness in TUNE
+    ]  # fmt: skip
+    (save_dir / "tune_results.ndjson").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.fixture
+def seen(browser: Browser, ui: tuple[str, dict[str, Run]]) -> Iterator[Seen]:
+    """A browser window on the UI, of someone who is there for the first time."""
+    context = browser.new_context(viewport={"width": 1280, "height": 860}, timezone_id="UTC", locale="en-US")
+    context.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    yield Seen(context.new_page(), *ui)
+    context.close()
+
+
+def test_the_list_has_each_run_by_name_with_its_dataset_and_how_it_ended(seen: Seen) -> None:
+    seen.open_list()
+    for name in ("finished", "event-file", "crashed", "classify", "tune"):
+        expect(seen.page.get_by_role("link", name=name, exact=True)).to_be_visible()
+    expect(seen.page.get_by_text("pose (", exact=False).first).to_be_visible()
+    seen.keep_picture("experiment", seen.page.get_by_role("link", name="tune", exact=True))
+
+
+def test_the_iterations_of_a_tune_are_folded_below_it(seen: Seen) -> None:
+    seen.open_list()
+    parent = seen.page.get_by_role("link", name="tune", exact=True)
+    child = seen.page.get_by_role("link", name="tune iteration 2", exact=True)
+    expect(parent).to_be_visible()
+    expect(child).to_have_count(0)
+    seen.page.get_by_role("row").filter(has=parent).get_by_role("button").first.click()
+    expect(child).to_be_visible()
+
+
+def test_the_overview_shows_the_times_of_the_training_and_the_rendered_note(seen: Seen) -> None:
+    seen.open_run("finished")
+    lines = seen.page.locator("body")
+    run = seen.runs["finished"].info
+    expect(lines).to_contain_text(f"Duration{(run.end_time - run.start_time) / 1000:.1f}s")
+    note = seen.page.get_by_role("listitem").filter(has_text="the date inside the checkpoint")
+    expect(note.locator("strong")).to_have_text("times")
+    expect(lines).to_contain_text("Imported by ymlf")
+    seen.keep_picture("overview", note)
+
+
+def test_the_charts_draw_every_epoch_by_step_and_by_wall_time(seen: Seen) -> None:
+    seen.open_run("event-file", "/model-metrics")
+    lines = seen.page.locator(".js-plotly-plot .scatterlayer")
+    expect(lines.first.locator(".point")).to_have_count(5)
+    expect(seen.page.get_by_text("Step", exact=True).first).to_be_visible()
+    seen.page.get_by_label("Configure charts").click()
+    seen.page.get_by_text(re.compile("Time.*wall", re.I)).first.click()
+    expect(seen.page.locator(".js-plotly-plot").first).to_contain_text("Nov 23, 2026")
+
+
+def test_losses_are_found_by_their_names(seen: Seen) -> None:
+    seen.open_run("event-file", "/model-metrics")
+    seen.page.get_by_placeholder("Search metric charts").fill("loss")
+    points = seen.page.locator(".js-plotly-plot .scatterlayer").nth(4).locator(".point")
+    expect(points).to_have_count(5)
+    expect(seen.page.get_by_text("event-file (train/box_loss)")).to_be_visible()
+    expect(seen.page.get_by_text("event-file (lr/pg0)")).to_have_count(0)
+    seen.keep_picture("charts", points.first)
+
+
+def test_results_png_is_a_picture_in_the_artifact_viewer(seen: Seen) -> None:
+    seen.open_run("finished", "/artifacts/results.png")
+    picture = seen.page.locator("img[alt='results.png'], [class*='image'] img").first
+    expect(picture).to_be_visible()
+    assert picture.evaluate("element => element.naturalWidth") == 96, "as the fixture has it"

@@ -1,0 +1,152 @@
+"""How far a batch is, on a terminal and in a log."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from support.command import ymlf
+from support.directories import tune_table
+from support.trees import training
+
+from importer.batch.gather import gather
+from importer.batch.scheduler import Stop
+from importer.batch.summary import Looking
+from importer.cli.progress import looked, show_progress, show_words
+from importer.cli.totals import Tally
+from importer.outcome import Kind, Outcome
+
+
+def on_a_terminal(*words: object) -> str:
+    """What `ymlf WORDS` writes to a terminal, with its codes."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "importer", *map(str, words)]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        written = b""
+        try:
+            while block := os.read(ours, 1 << 16):
+                written += block
+        except OSError:  # the other end was closed
+            pass
+        finally:
+            os.close(ours)
+    assert process.returncode == 0, written
+    return written.decode()
+
+
+def lines_left(written: str) -> list[str]:
+    """Each line as it stands in the end, if not erased: what was written since it was erased last."""
+    return [line.rpartition("\x1b[2K")[2] for line in written.split("\n")]
+
+
+@pytest.mark.parametrize("words", [(), ("-v",), ("--json",)], ids=["a table", "each run", "JSON"])
+def test_no_line_on_a_terminal_is_joined_to_the_bar(words: tuple[str, ...], tmp_path: Path, empty_store: str) -> None:
+    for seed in range(4):
+        training(seed).write(tmp_path / "runs" / f"train{seed}")
+    written = on_a_terminal("import", tmp_path / "runs", "--tracking-uri", empty_store, "-j", "1", *words)
+    told = [line for line in lines_left(written) if "imported" in line]
+    assert len(told) == {(): 1, ("-v",): 5, ("--json",): 5}[words]
+    assert ("━" in written) == (words != ("--json",))
+    assert not any("━" in line for line in told), told
+
+
+def test_a_log_is_told_every_few_seconds_also_while_one_run_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importer.cli.progress.LINE_SECONDS", 0.05)
+    log = io.StringIO()
+    with show_progress(Console(file=log), Tally(2), quiet=False):
+        time.sleep(0.5)
+    lines = log.getvalue().splitlines()
+    assert len(lines) > 2 and set(lines) == {"0/2 runs"}
+
+
+def test_a_log_is_told_how_far_the_look_at_a_tree_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importer.cli.progress.LINE_SECONDS", 0.05)
+    log = io.StringIO()
+    looking = Looking()
+    with show_words(Console(file=log), lambda: looked(looking), quiet=False):
+        looking.found = 1200
+        time.sleep(0.3)
+        looking.is_searching, looking.surveyed = False, 640
+        time.sleep(0.3)
+    assert list(dict.fromkeys(log.getvalue().splitlines())) == [
+        "searching: 1,200 run directories found",
+        "reading: 640 of 1,200 run directories",
+    ]
+
+
+def test_gather_tells_what_it_found_and_read(tmp_path: Path) -> None:
+    for seed in range(20):
+        training(seed).write(tmp_path / f"train{seed}")
+    looking = Looking()
+    gather([tmp_path], looking=looking)
+    assert looking == Looking(found=20, surveyed=20, is_searching=False)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.5], ids=["short", "long"])
+def test_a_look_that_takes_long_is_told_on_a_terminal_and_leaves_nothing(
+    seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importer.cli.progress.SHORT_SECONDS", 0.1)
+    screen = io.StringIO()
+    with show_words(Console(file=screen, force_terminal=True), lambda: "12 found", quiet=False):
+        time.sleep(seconds)
+    told, _, after = screen.getvalue().rpartition("12 found")
+    assert bool(told) == bool(seconds)
+    assert not told or "\x1b[1A\x1b[2K" in after  # one up, and that line erased
+
+
+@pytest.fixture
+def tune_and_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A training and a tune of three iterations; a log is told of them without a break."""
+    monkeypatch.setattr("importer.cli.progress.LINE_SECONDS", 0.001)
+    training(1).write(tmp_path / "runs" / "train")
+    tune_table(tmp_path / "runs" / "tune", (0.25, 0.75, 0.5))
+    return tmp_path / "runs"
+
+
+def test_the_iterations_of_a_tune_are_counted_from_the_start(tune_and_train: Path, empty_store: str) -> None:
+    answer = ymlf("import", tune_and_train, "--tracking-uri", empty_store, "-j", "1")
+    lines = [line for line in answer.err.splitlines() if line[:1].isdigit()]
+    assert list(dict.fromkeys(line.split()[0].rstrip(",") for line in lines))[:5] == [f"{done}/5" for done in range(5)]
+    assert "5  imported" in answer.out
+
+
+def test_a_verification_tells_runs_a_second_and_no_bytes(tune_and_train: Path, empty_store: str) -> None:
+    ymlf("import", tune_and_train, "--tracking-uri", empty_store, "-j", "1")
+    answer = ymlf("verify", tune_and_train, "--tracking-uri", empty_store, "-j", "1")
+    lines = answer.err.splitlines()
+    assert any("runs/s" in line for line in lines)
+    assert not any("points" in line or "B/s" in line for line in lines)
+
+
+def test_a_tune_that_has_no_run_has_no_iterations_to_wait_for() -> None:
+    tally = Tally(4, below={"key": 2, "runs/tune": 2})
+    tally.add(Outcome(Kind.FAILED, "runs/tune", "the store is gone", key="key"))
+    assert tally.progress().startswith("1/2 runs, ")
+
+
+def test_no_time_is_told_before_a_run_is_done() -> None:
+    tally = Tally(3, settled=1)
+    tally.add(Outcome(Kind.DUPLICATE, "runs/copy", "runs/train"))
+    assert tally.progress() == "1/3 runs"
+    tally.add(Outcome(Kind.ALREADY_THERE, "runs/train"))
+    assert tally.progress().endswith(" left")
+
+
+def test_what_was_not_tried_is_not_told_as_done() -> None:
+    stop = Stop()
+    tally = Tally(3, stop=stop)
+    tally.add(Outcome(Kind.ALREADY_THERE, "runs/train"))
+    stop.asked = True
+    assert tally.progress().startswith("1/3 runs, ") and "left" not in tally.progress()
+    for name in ("train2", "train3"):
+        tally.add(Outcome(Kind.NOT_TRIED, f"runs/{name}", "interrupted"))
+    assert (tally.done, tally.known) == (1, 3) and "left" not in tally.progress()

@@ -1,0 +1,270 @@
+"""No secret of a URL or of the environment is in anything that ymlf says, writes or raises."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+from support.command import ymlf, ymlf_process
+from support.services.fault_proxy import fault_proxy
+from support.services.mlflow_server import PASSWORD, USERNAME, MlflowServer, mlflow_server
+from support.services.postgres import PostgresServer
+from support.services.process import free_port
+from support.stores import runs_in
+from support.trees import training
+
+from importer import StoreError, import_run, verify_run
+from importer.redaction import RedactingFormatter, redact, tell_a_bug
+
+SECRET = "hunter2-hunter2"
+VARIABLES = (
+    "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD",
+)  # fmt: skip
+SECRETS = (SECRET, PASSWORD, *(f"{name.lower()}-value" for name in VARIABLES))
+COMMANDS = (
+    ("import", "-vv"),
+    ("import", "--json"),
+    ("import", "--dry-run"),
+    ("import", "--dry-run", "--json"),
+    ("verify", "-vv", "--deep"),
+    ("verify", "--json"),
+    ("scan",),
+    ("scan", "--json"),
+)
+
+
+@pytest.fixture(autouse=True)
+def _secrets_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        if not name.startswith("MLFLOW_"):  # which would be sent in place of a URL's login
+            monkeypatch.setenv(name, f"{name.lower()}-value")
+    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "AWS_MAX_ATTEMPTS"):
+        monkeypatch.setenv(name, "1")
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A server that lets in only who logs in."""
+    directory = tmp_path_factory.mktemp("guarded")
+    uri, artifacts = f"sqlite:///{directory / 'mlflow.db'}", str(directory / "artifacts")
+    with mlflow_server(uri, artifacts, app_name="basic-auth") as server:
+        yield server
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """A folder of a small training."""
+    training(1, plots=False).write(tmp_path / "runs" / "train")
+    return tmp_path / "runs"
+
+
+def with_login(url: str, user: str = "user", password: str = SECRET) -> str:
+    """The URL with a login in it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{user}:{password}@{parts.hostname}:{parts.port}{parts.path}"
+
+
+def assert_clean(text: str) -> None:
+    """Nothing secret is in the text."""
+    for secret in SECRETS:
+        at = text.find(secret)
+        assert at < 0, f"{secret} in ...{text[max(0, at - 200) : at + 40]}"
+    assert SECRET[:8] not in text and PASSWORD[:8] not in text  # nor half of one
+
+
+def everything_said(runs: Path, uri: str, *more: str) -> tuple[str, set[int]]:
+    """All output of all commands on a store, the report among it, and the exit statuses."""
+    told, statuses = [], set()
+    report = runs.parent / "report.jsonl"
+    for command, *words in COMMANDS:
+        reported = ["--report", str(report)] if command != "scan" else []
+        options = more if command == "import" else ()
+        answer = ymlf(command, runs, "--tracking-uri", uri, *words, *reported, *options)
+        told += [answer.out, answer.err, report.read_text() if report.exists() else ""]
+        statuses.add(answer.status)
+    for words in (("imports",), ("imports", "--json"), ("undo", "no-such-import", "--yes")):
+        answer = ymlf(*words, "--tracking-uri", uri)
+        told += [answer.out, answer.err]
+    return "\n".join(told), statuses
+
+
+def everything_kept(uri: str) -> str:
+    """All that a store holds in words: of its experiments, runs, tags, params and datasets."""
+    client = MlflowClient(uri)
+    experiments = client.search_experiments(view_type=ViewType.ALL)
+    runs = [client.get_run(run.info.run_id).to_dictionary() for run in runs_in(uri)]
+    assert runs
+    return repr([dict(experiment) for experiment in experiments]) + repr(runs)
+
+
+def everything_raised(save_dir: Path, uri: str) -> str:
+    """The tracebacks of the library's functions on a store, with all that led to them."""
+    told = []
+    for function in (import_run, verify_run):
+        with pytest.raises(StoreError) as caught:
+            function(save_dir, tracking_uri=uri)
+        told += traceback.format_exception(caught.value)
+        told.append(repr(caught.value))
+    return "".join(told)
+
+
+def test_a_login_in_the_url_of_a_server_is_nowhere_else(
+    http_server: MlflowServer, runs: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = with_login(http_server.url)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "url")
+    said, statuses = everything_said(runs, uri)
+    assert statuses == {0}, said
+    assert f"http://***@{urlsplit(http_server.url).netloc}/#/experiments/" in said
+    assert_clean(said + caplog.text + everything_kept(uri))
+
+
+def test_a_login_in_the_environment_is_nowhere_else(
+    http_server: MlflowServer, runs: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USERNAME)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "environment")
+    said, statuses = everything_said(runs, http_server.url)
+    assert statuses == {0}, said
+    assert_clean(said + caplog.text + everything_kept(http_server.url))
+
+
+@pytest.mark.parametrize("let_in", [True, False], ids=["let in", "not let in"])
+def test_a_token_in_the_environment_is_nowhere_else(
+    let_in: bool,
+    http_server: MlflowServer,
+    runs: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    token = "mlflow_tracking_token-value"
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", token)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "token")
+    with fault_proxy(http_server.url) as gate:
+        gate.token = token if let_in else "another"
+        said, statuses = everything_said(runs, gate.url)
+        told = everything_kept(gate.url) if let_in else everything_raised(runs / "train", gate.url)
+    assert statuses == ({0} if let_in else {3}), said
+    assert_clean(said + caplog.text + told)
+
+
+def test_a_login_in_the_uri_of_a_database_is_nowhere_else(
+    postgres_server: PostgresServer, runs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    uri = with_login(postgres_server.create_database("secrets"), "postgres")
+    said, statuses = everything_said(runs, uri, "--artifact-location", str(runs.parent / "artifacts"))
+    assert statuses == {0}, said
+    assert_clean(said + caplog.text + everything_kept(uri))
+
+
+REFUSING: dict[str, Callable[[int, PostgresServer, MlflowServer], str]] = {
+    "a server that is not there": lambda port, database, server: with_login(f"http://127.0.0.1:{port}"),
+    "a login that is not let in": lambda port, database, server: with_login(server.url),
+    "a password with a slash": lambda port, database, server: with_login(server.url, password=f"{SECRET}/{SECRET}"),
+    "a password with an at sign": lambda port, database, server: with_login(server.url, password=f"{SECRET}@{SECRET}"),
+    "a user without a password": lambda port, database, server: server.url.replace("://", f"://{SECRET}@"),
+    "a database that is not there": lambda port, database, server: with_login(f"postgresql://127.0.0.1:{port}/mlflow"),
+    "a database of no such name": lambda port, database, server: with_login(database.uri("nothing"), "postgres"),
+    "a driver that is not installed": lambda port, database, server: with_login(f"mysql://127.0.0.1:{port}/mlflow"),
+    "a scheme that is none": lambda port, database, server: with_login(f"nonsense://127.0.0.1:{port}/mlflow"),
+    "a port that is none": lambda port, database, server: f"http://user:{SECRET}@127.0.0.1:port",
+}
+
+
+@pytest.mark.parametrize("store", REFUSING)
+def test_a_store_that_refuses_gives_no_login_away(
+    store: str, guarded: MlflowServer, postgres_server: PostgresServer, runs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    uri = REFUSING[store](free_port(), postgres_server, guarded)
+    answer = ymlf("import", runs, "--tracking-uri", uri, "-vv", "--report", runs.parent / "report.jsonl")
+    assert answer.status == 3, answer
+    assert_clean(answer.out + answer.err + caplog.text + everything_raised(runs / "train", uri))
+
+
+@pytest.mark.parametrize("fault", ["drop", "503", "400"])
+def test_a_server_that_fails_in_the_middle_gives_no_login_away(
+    fault: str, http_server: MlflowServer, runs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with fault_proxy(http_server.url) as proxy:
+        proxy.script = lambda method, path, index: fault if path.endswith("log-batch") else None
+        uri = with_login(proxy.url)
+        words = (runs, "--tracking-uri", uri, "--experiment", fault, "--report", runs.parent / "report.jsonl")
+        answers = [ymlf("import", *words, "-vv"), ymlf("import", *words, "--json")]
+    told = [answer.out + answer.err for answer in answers]
+    assert [answer.status for answer in answers] == [3, 3], told
+    assert_clean("".join(told) + caplog.text + (runs.parent / "report.jsonl").read_text())
+    assert_clean(everything_kept(http_server.url))
+
+
+def test_an_artifact_store_that_fails_gives_no_key_away(
+    runs: Path, empty_store: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key-id")
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", with_login(f"http://127.0.0.1:{free_port()}"))
+    said, statuses = everything_said(runs, empty_store, "--artifact-location", "s3://bucket/artifacts")
+    assert 3 in statuses, said
+    assert_clean(said + caplog.text + everything_kept(empty_store))
+
+
+def test_a_source_that_cannot_be_read_gives_no_login_away(empty_store: str, caplog: pytest.LogCaptureFixture) -> None:
+    for source in (f"s3://key:{SECRET}@bucket/runs", f"http://user:{SECRET}@127.0.0.1:{free_port()}/runs.zip"):
+        answer = ymlf("import", source, "--tracking-uri", empty_store, "-vv")
+        assert answer.status in (1, 2, 3) and answer.err, answer
+        assert_clean(answer.out + answer.err + caplog.text)
+
+
+@pytest.mark.parametrize("words", [("-vv",), ("--json",)], ids=["in words", "in JSON"])
+def test_a_process_of_its_own_gives_no_login_away(words: tuple[str], http_server: MlflowServer, runs: Path) -> None:
+    with fault_proxy(http_server.url) as proxy:
+        proxy.script = lambda method, path, index: "drop" if path.endswith("log-batch") else None
+        uri = with_login(proxy.url)
+        answer = ymlf_process("import", runs, "--tracking-uri", uri, "--experiment", "process", *words)
+    assert answer.status == 3 and "log-batch" in answer.out + answer.err, answer
+    assert_clean(answer.out + answer.err)
+
+
+def test_the_log_and_the_traceback_of_a_bug_hold_no_secret(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = "mlflow_tracking_token-value"
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", token)
+    try:
+        try:
+            raise KeyError(f"http://user:{SECRET}@host")
+        except KeyError as error:
+            raise RuntimeError(f"it is {token}") from error
+    except RuntimeError:
+        record = logging.LogRecord("ymlf", logging.ERROR, "", 0, f"at http://u:{SECRET}@host", (), sys.exc_info())
+        assert_clean(RedactingFormatter().format(record))
+        tell_a_bug(*sys.exc_info())  # type: ignore[arg-type]
+    told = capsys.readouterr().err
+    assert "RuntimeError: it is ***" in told and "KeyError: 'http://***@host'" in told
+    assert_clean(told)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("http://user:pass@host:5000/x", "http://***@host:5000/x", id="user and password"),
+        pytest.param("'postgresql+psycopg://u:p%40ss@host/db'", "'postgresql+psycopg://***@host/db'", id="quoted"),
+        pytest.param("http://token@host", "http://***@host", id="user alone"),
+        pytest.param("http://user:pa@ss@host", "http://***@host", id="password with an at sign"),
+        pytest.param("http://user:pa/ss@host", "http://***@host", id="password with a slash"),
+        pytest.param("postgresql://u:12/34@host/db", "postgresql://u:12/34@host/db", id="a port, it seems"),
+        pytest.param("s3://bucket/me@home/train", "s3://bucket/me@home/train", id="a path with an at sign"),
+        pytest.param("http://host:5000/me@home", "http://host:5000/me@home", id="a port and a path with an at sign"),
+        pytest.param("s3://a/b and me@home", "s3://a/b and me@home", id="an address in the same sentence"),
+        pytest.param("file:///C:/me@home", "file:///C:/me@home", id="a drive"),
+        pytest.param("db?password=abcd&x=1", "db?password=***&x=1", id="in a query"),
+    ],
+)
+def test_the_login_of_a_url_is_not_shown_and_all_else_is(text: str, shown: str) -> None:
+    assert redact(text) == shown

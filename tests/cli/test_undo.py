@@ -1,0 +1,223 @@
+"""`ymlf imports` and `ymlf undo`: which imports there were, and taking one back, or a part of it."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from mlflow import MlflowClient
+from support.command import ymlf
+from support.directories import tune_table
+from support.stores import runs_in, untouched
+from support.trees import active, assert_whole, imported, listed, small_tree, summary, training
+
+from importer import ImportOptions, import_many, import_run
+from importer.batch.gather import gather
+from importer.batch.run import Workers, import_work
+from importer.cli.commands import cli
+from importer.errors import UsageError
+from importer.store.opening import open_store
+
+
+def test_imports_lists_each_import_and_retries_share_an_id(tree: Path, empty_store: str) -> None:
+    imported(tree / "train", tree / "train2", "--import-id", "job-42", uri=empty_store)
+    imported(tree, "--import-id", "job-42", uri=empty_store)
+    training(40).write(tree / "more" / "train40")
+    training(41).write(tree / "more" / "train41")
+    imported(tree / "more", uri=empty_store)
+    told = ymlf("imports", "--tracking-uri", empty_store, "--json").told
+    [job] = [entry for entry in told if entry["import_id"] == "job-42"]
+    [other] = [entry for entry in told if entry["import_id"] != "job-42"]
+    assert (job["counts"], other["counts"]) == ({"imported": 4}, {"imported": 2})
+    assert job["experiments"] == ["/Shared/Ultralytics"]
+    words = ymlf("imports", "--tracking-uri", empty_store)
+    assert "job-42" in words.out and "4 imported" in words.out
+
+
+@pytest.mark.usefixtures("wide")
+def test_imports_tells_what_is_new_what_is_under_way_and_what_was_undone(tree: Path, empty_store: str) -> None:
+    imported(tree, "--import-id", "first", uri=empty_store)
+    imported(tree, "--import-id", "second", uri=empty_store)
+    assert [told[2] for told in listed(empty_store).values()] == ["4 imported", "nothing new"]
+    ymlf("undo", "first", "--yes", "--include", "train1*", "--tracking-uri", empty_store)
+    assert listed(empty_store)["first"][2] == "4 imported, 1 undone"
+    ymlf("undo", "first", "--yes", "--tracking-uri", empty_store)
+    assert listed(empty_store)["first"][2] == "4 imported, 4 undone"
+    work = gather([tree])
+    for _ in import_work(work, open_store(empty_store), import_id="third", workers=Workers(1)):
+        assert listed(empty_store)["third"][2] == "begun"
+        break  # as if it had been killed
+    assert listed(empty_store)["third"][2] == "begun"
+
+
+@pytest.mark.usefixtures("wide")
+def test_an_import_of_one_run_is_listed_and_undone_like_any_other(tree: Path, empty_store: str) -> None:
+    imported(tree / "train", "--import-id", "one", uri=empty_store)
+    host = socket.gethostname()
+    assert listed(empty_store) == {"one": (host, "/Shared/Ultralytics", "1 imported")}
+    [told] = ymlf("imports", "--tracking-uri", empty_store, "--json").told
+    assert (told["import_id"], told["counts"]) == ("one", {"imported": 1})
+    answer = ymlf("undo", "one", "--yes", "--tracking-uri", empty_store)
+    assert answer.status == 0 and "\n1 run soft-deleted;" in answer.out
+    assert active(empty_store) == []
+    assert listed(empty_store) == {"one": (host, "/Shared/Ultralytics", "1 imported, 1 undone")}
+
+
+def test_an_undo_of_many_names_twenty_and_counts_the_rest(tmp_path: Path, empty_store: str) -> None:
+    tree = small_tree(tmp_path / "tree", 23, epochs=1)
+    imported(tree, "--artifacts", "none", "--import-id", "job", uri=empty_store)
+    words = ["undo", "job", "--tracking-uri", empty_store]
+    short = CliRunner().invoke(cli, words, input="n\n").output
+    assert sum(line.startswith("delete ") for line in short.splitlines()) == 21
+    assert "delete   ... and 3 more (-v names them)\n" in short and "Soft-delete 23 runs?" in short
+    every = CliRunner().invoke(cli, [*words, "-v"], input="n\n").output
+    assert sum(line.startswith("delete ") for line in every.splitlines()) == 23
+    assert len(active(empty_store)) == 23
+
+
+@pytest.mark.parametrize("directories", [pytest.param(["train"], id="one run"), pytest.param(["."], id="a tree")])
+def test_undoing_twice_says_that_it_was_done(directories: list[str], tree: Path, empty_store: str) -> None:
+    imported(*(tree / directory for directory in directories), "--import-id", "twice", uri=empty_store)
+    count = len(active(empty_store))
+    assert ymlf("undo", "twice", "--yes", "--tracking-uri", empty_store).status == 0
+    again = ymlf("undo", "twice", "--yes", "--tracking-uri", empty_store)
+    assert again.status == 0, again.err
+    assert again.out == f"import twice has no runs to delete; {count} are soft-deleted already\n"
+
+
+def test_an_import_id_that_no_filter_can_hold_is_a_misuse(tree: Path, empty_store: str) -> None:
+    assert imported(tree, "--import-id", "it's", uri=empty_store).status == 2
+    assert untouched(empty_store)
+
+
+def test_undo_asks_first(tree: Path, empty_store: str) -> None:
+    imported(tree, "--import-id", "job", uri=empty_store)
+    words = ["undo", "job", "--tracking-uri", empty_store]
+    refused = CliRunner().invoke(cli, words, input="n\n")
+    assert refused.exit_code == 1 and "Soft-delete 4 runs?" in refused.output
+    assert len(active(empty_store)) == 4
+    assert CliRunner().invoke(cli, words, input="y\n").exit_code == 0
+    assert active(empty_store) == []
+
+
+def test_undo_says_how_to_go_on_where_nobody_answers(tree: Path, empty_store: str) -> None:
+    imported(tree, "--import-id", "job", uri=empty_store)
+    answer = CliRunner().invoke(cli, ["undo", "job", "--tracking-uri", empty_store], input="")
+    assert isinstance(answer.exception, UsageError) and answer.exception.hint == "--yes does it without asking"
+    assert len(active(empty_store)) == 4
+
+
+def test_undo_keeps_what_was_only_updated_and_restore_brings_back_the_rest(grown: Path, empty_store: str) -> None:
+    training(30).write(grown / "new")
+    imported(grown, "--import-id", "second", uri=empty_store)
+    answer = ymlf("undo", "second", "--yes", "--tracking-uri", empty_store)
+    assert answer.status == 0
+    told = [line.split(maxsplit=2) for line in answer.out.splitlines()[:2]]
+    assert [(word, rest) for word, _, rest in told] == [
+        ("delete", f"new  {grown / 'new'}"),
+        ("keep", f"train2  {grown / 'train2'}  (only updated)"),
+    ]
+    [deleted] = [run for run in runs_in(empty_store) if run.info.lifecycle_stage == "deleted"]
+    assert deleted.info.run_name == "new"
+    shown = shlex.split(answer.out.split("`")[1])
+    assert ymlf(*shown[1:], "--yes").status == 0
+    assert_whole(empty_store, grown, 5)
+    assert summary(imported(grown, uri=empty_store)) == {"already there": 5}
+
+
+@pytest.mark.parametrize(
+    ("globs", "left"),
+    [
+        pytest.param(["--include", "train1*"], ["train", "train2", "train3"], id="by name"),
+        pytest.param(["--include", "*/train", "--include", "train2"], ["train3", "train10"], id="by path or name"),
+        pytest.param(["--exclude", "*/train10"], ["train10"], id="all but one"),
+        pytest.param(["--include", "nothing"], ["train", "train2", "train3", "train10"], id="none"),
+    ],
+)
+def test_a_part_of_an_import_is_undone_by_globs(
+    globs: list[str], left: list[str], tree: Path, empty_store: str
+) -> None:
+    imported(tree, "--import-id", "job", uri=empty_store)
+    answer = ymlf("undo", "job", "--yes", *globs, "--tracking-uri", empty_store)
+    assert answer.status == 0, answer.err
+    assert sorted(run.info.run_name for run in active(empty_store)) == sorted(left)
+    assert f"{len(left)} more of this import" in answer.out
+    assert ymlf("undo", "job", "--yes", "--tracking-uri", empty_store).status == 0
+    assert active(empty_store) == []
+
+
+def test_what_was_undone_can_be_imported_again(tree: Path, empty_store: str) -> None:
+    imported(tree, "--import-id", "job", uri=empty_store)
+    ymlf("undo", "job", "--yes", "--tracking-uri", empty_store)
+    assert summary(imported(tree, uri=empty_store)) == {"imported": 4}
+    assert_whole(empty_store, tree, 4)
+
+
+def test_an_import_that_there_never_was_is_not_undone(empty_store: str) -> None:
+    answer = ymlf("undo", "nobody", "--yes", "--tracking-uri", empty_store)
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == "error: nobody: no import of this store\n  hint: `ymlf imports` lists them\n"
+
+
+def test_the_iterations_of_a_tune_go_below_the_run_that_stands_for_it(tmp_path: Path, empty_store: str) -> None:
+    tune = tune_table(tmp_path / "tune", (0.25, 0.5))
+    assert imported(tune, "--import-id", "first", uri=empty_store).status == 0
+    answer = ymlf("undo", "first", "--include", "tune", "--yes", "--tracking-uri", empty_store)
+    back = f"ymlf undo first --restore --tracking-uri {empty_store}"
+    assert answer.status == 0 and answer.out.endswith(f"1 run soft-deleted; `{back}` brings it back\n")
+    again = imported(tune, uri=empty_store)
+    assert summary(again) == {"imported": 1, "already there": 2}
+    assert [told.get("reason") for told in again.told[1:-1]] == ["put below the run of its tune"] * 2
+    assert [told.get("reason") for told in imported(tune, uri=empty_store).told[:-1]] == [None] * 3
+    [parent] = [run for run in active(empty_store) if "mlflow.parentRunId" not in run.data.tags]
+    below = [run for run in active(empty_store) if run.info.run_id != parent.info.run_id]
+    assert {run.data.tags["mlflow.parentRunId"] for run in below} == {parent.info.run_id} and len(below) == 2
+    assert ymlf("verify", tune, "--tracking-uri", empty_store).status == 0
+    MlflowClient(empty_store).set_tag(below[0].info.run_id, "mlflow.parentRunId", "another")
+    lost = ymlf("verify", tune, "--tracking-uri", empty_store)
+    told = f"mismatch: tag mlflow.parentRunId: expected '{parent.info.run_id}', found 'another'\n"
+    assert lost.status == 1 and told in lost.err
+
+
+@pytest.mark.usefixtures("wide")
+def test_an_id_among_the_options_of_the_library_names_the_import(tree: Path, empty_store: str) -> None:
+    options = ImportOptions(import_id="nightly")
+    for _ in import_many([tree], tracking_uri=empty_store, options=options):
+        pass
+    assert listed(empty_store)["nightly"][2] == "4 imported"
+    with pytest.raises(UsageError, match="only letters"):
+        import_run(tree / "train", tracking_uri=empty_store, options=ImportOptions(import_id="o'clock"))
+
+
+@pytest.mark.usefixtures("wide")
+def test_what_was_undone_is_brought_back_as_it_was(tree: Path, empty_store: str) -> None:
+    place = ("--tracking-uri", empty_store)
+    imported(tree, "--import-id", "job", uri=empty_store)
+    before = {run.info.run_id for run in active(empty_store)}
+    assert ymlf("undo", "job", "--yes", "--include", "train1*", *place).status == 0
+    assert ymlf("undo", "job", "--yes", *place).status == 0
+    assert sum(line.startswith("gone ") for line in ymlf("undo", "job", "-v", *place).out.splitlines()) == 4
+    part = ymlf("undo", "job", "--restore", "--yes", "--include", "train2", *place)
+    assert part.status == 0 and part.out.endswith("\n1 run restored\n")
+    assert listed(empty_store)["job"][2] == "4 imported, 3 undone"
+    assert CliRunner().invoke(cli, ["undo", "job", "--restore", *place], input="n\n").exit_code == 1
+    answer = ymlf("undo", "job", "--restore", "--yes", "--json", *place)
+    assert answer.status == 0, answer
+    assert len(answer.told[0]["done"]) == 3  # type: ignore[arg-type]
+    assert {run.info.run_id for run in active(empty_store)} == before
+    assert listed(empty_store)["job"][2] == "4 imported"
+    assert_whole(empty_store, tree, 4)
+    assert ymlf("undo", "job", "--restore", *place).out == "import job has no soft-deleted runs\n"
+
+
+def test_a_training_that_was_imported_again_is_not_restored_beside_it(tree: Path, empty_store: str) -> None:
+    imported(tree, "--import-id", "job", uri=empty_store)
+    ymlf("undo", "job", "--yes", "--tracking-uri", empty_store)
+    imported(tree / "train", tree / "train2", uri=empty_store)
+    answer = ymlf("undo", "job", "--restore", "--yes", "--tracking-uri", empty_store)
+    left = "2 runs restored; 2 left, for another run stands for the training by now\n"
+    assert answer.status == 0 and answer.out.endswith(left)
+    assert_whole(empty_store, tree, 4)

@@ -1,0 +1,203 @@
+"""README and docs/ are true: their examples do what they show, their tables leave nothing out and invent nothing."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import click
+import pytest
+from support.directories import copy_fixture, fixture_names, touch_all
+from support.documents import PAGES, ROOT, Block, answer, blocks, code, commands, examples, rows, set_up, shows
+
+import importer
+from importer.cli.commands import cli
+from importer.cli.totals import Tally
+from importer.outcome import Kind, Outcome
+from importer.replay.record import CLOCKS, SHAPING
+
+EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+PACKAGE = sorted((ROOT / "importer").rglob("*.py"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where a page's session begins: the fixtures with the file times of a clone, 100 columns, a fast host on UTC."""
+    for name in fixture_names():
+        touch_all(copy_fixture(name, tmp_path / "fixtures"), int(time.time() * 1000))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setattr("importer.cli.progress.LINE_SECONDS", 3600.0)  # a slow host tells how far it is
+    time.tzset()
+    yield tmp_path
+    monkeypatch.undo()
+    time.tzset()
+
+
+@EVERY_PAGE
+def test_the_examples_of_a_page_do_what_they_show(page: Path, folder: Path) -> None:
+    for block in blocks(page):
+        if block.language == "sh":
+            for words in set_up(block):
+                assert answer(words)[0] == 0, words
+        elif block.language == "console":
+            for example in examples(block):
+                status, printed = answer(example.words)
+                if not shows(example.shown, printed):
+                    assert list(example.shown) == printed, example.words
+                assert status == 0, example.words
+        elif block.language == "python" and _installed(block):
+            exec(compile(block.text, str(page), "exec"), {"__name__": "example"})
+
+
+def _installed(block: Block) -> bool:
+    names = re.findall(r"^(?:from|import) (\w+)", block.text, re.MULTILINE)
+    return all(importlib.util.find_spec(name) is not None for name in names)
+
+
+@EVERY_PAGE
+def test_every_command_on_a_page_is_one_that_there_is(page: Path) -> None:
+    for block in blocks(page):
+        for words in commands(block) if block.language in ("sh", "yaml", "python") else ():
+            with click.Context(cli, info_name="ymlf") as context:
+                name, command, rest = cli.resolve_command(context, list(words))
+                assert command is not None
+                command.make_context(name, list(rest), parent=context)
+
+
+def test_the_set_up_on_the_first_screen_is_two_lines() -> None:
+    first, second = (block.text.splitlines() for block in blocks(ROOT / "README.md") if block.language == "sh")
+    assert (len(first), len(second)) == (1, 1)
+    assert "pip install ." in first[0] and "ymlf import fixtures/" in first[0]
+    assert "'.[test]'" in second[0] and "pytest" in second[0]
+
+
+def test_every_command_has_a_row_in_the_readme() -> None:
+    told = {name for row in rows("README.md", "Commands") for name in re.findall(r"`ymlf (\w+)", row[0])}
+    assert told == set(cli.commands)
+
+
+def test_every_option_of_every_command_has_a_row() -> None:
+    options = {
+        max(option.opts, key=len)
+        for command in cli.commands.values()
+        for option in command.params
+        if isinstance(option, click.Option)
+    }
+    assert {code(row[0]) for row in rows("docs/options.md") if row[0].startswith("`--")} == options
+
+
+def test_options_that_shape_a_run_are_said_to_be_kept_in_the_record() -> None:
+    shaping = {name.removesuffix("_ms") for name in SHAPING}
+    kept = {max(option.opts, key=len) for option in cli.commands["import"].params if option.name in shaping}
+    told = {code(row[0]) for row in rows("docs/options.md", "What is logged") if row[2].startswith("record")}
+    assert told == kept
+
+
+def test_the_library_reference_has_every_public_name() -> None:
+    page = (ROOT / "docs/library.md").read_text()
+    named = set(re.findall(r"^::: importer\.[\w.]+\.(\w+)$", page, re.MULTILINE))
+    assert named - {"Work", "Undo"} == set(importer.__all__) - {"__version__"}
+
+
+def test_every_note_has_a_row_and_every_row_a_note() -> None:
+    assert sorted(code(row[0]) for row in rows("docs/formats.md", "Notes")) == sorted(_note_codes())
+
+
+def _note_codes() -> set[str]:
+    """The first argument of each `Note(...)` and `.note(...)`, each `code=...`, and the keys of tables of notes."""
+    return {found for path in PACKAGE for node in ast.walk(ast.parse(path.read_text())) for found in _codes_in(node)}
+
+
+def _codes_in(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Call):
+        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        given = node.args[:1] if name in ("Note", "note") else []
+        yield from _texts([*given, *(word.value for word in node.keywords if word.arg == "code")])
+    elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+        if any(isinstance(target, ast.Name) and target.id.endswith("_NOTES") for target in node.targets):
+            yield from _texts(node.value.keys)
+    elif isinstance(node, ast.FunctionDef):
+        for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+            yield from _texts([default] if argument.arg == "code" else [])
+
+
+def _texts(nodes: list[ast.expr] | list[ast.expr | None]) -> Iterator[str]:
+    yield from (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def test_every_difference_from_live_names_tests_that_there_are() -> None:
+    tests = {
+        node.name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    }
+    for row in rows("docs/parity.md"):
+        named = set(re.findall(r"`(test_\w+)`", row[-1]))
+        assert named and named <= tests, row[0]
+
+
+def test_every_outcome_has_a_row() -> None:
+    told = {found for row in rows("docs/backfill.md") for found in re.findall(r"`([^`]+)`", row[0])}
+    assert {kind.value for kind in Kind} - told == {"being written by another import"}  # told while it waits only
+
+
+def test_every_clock_has_a_row() -> None:
+    assert [code(row[0]) for row in rows("docs/mapping.md", "Times")] == [
+        name for name in CLOCKS if name != "start-time"
+    ]
+
+
+@EVERY_PAGE
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for path, anchor in re.findall(r"\]\(([\w./-]+)(?:#([\w-]+))?\)", page.read_text(encoding="utf-8")):
+        target = page.parent / path
+        assert target.exists(), path
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_message_of_the_troubleshooting_is_one_that_there_is() -> None:
+    texts = {
+        node.value
+        for path in PACKAGE
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    for row in rows("docs/troubleshooting.md", "Messages"):
+        assert any(code(row[1]) in text for text in texts), row[1]
+
+
+def test_every_field_of_the_json_has_a_row(folder: Path) -> None:
+    told = {row: _fields("docs/batch.md", row) for row in ("Reports", "Plans as JSON")}
+    _, (line,) = answer(("plan", "fixtures/finished", "--json"))
+    assert told["Plans as JSON"] == set(json.loads(line))
+    closing = {*Tally(0).as_json(), "exit_status"}
+    assert told["Reports"] == {field.name for field in fields(Outcome)} - {"kind"} | {"outcome"} | closing
+
+
+def _fields(page: str, heading: str) -> set[str]:
+    return {name for row in rows(page, heading) for name in re.findall(r"`(\w+)`", row[0])}
+
+
+def test_every_module_of_the_package_is_in_how_it_works() -> None:
+    page = (ROOT / "docs/how-it-works.md").read_text()
+    named = set(re.findall(r"`([a-z_]+)/?`", page))
+    there = {path.stem for path in (ROOT / "importer").iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert there - named <= {"__init__", "__main__", "__pycache__"}
+
+
+def test_how_to_write_a_reader_names_all_that_one_offers() -> None:
+    for page in ("docs/contributing.md", "docs/how-it-works.md"):
+        text = (ROOT / page).read_text()
+        for name in ("PRIORITY", "LOOKS_FOR", "recognise(save_dir, names)", "read(directory)"):
+            assert f"`{name}`" in text, page

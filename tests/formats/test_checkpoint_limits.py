@@ -1,0 +1,197 @@
+"""No checkpoint, however made, takes the memory or the time."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+import time
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.torch_saves import (
+    MAGIC,
+    P2,
+    Memory,
+    fake_modules,
+    finished,
+    in_args,
+    legacy,
+    module_tree,
+    pickled,
+    text,
+    zipped,
+)
+
+from importer.errors import CheckpointError
+from importer.read.checkpoint import CheckpointFacts, read_checkpoint
+
+MEMORY_LIMIT = 100_000_000  # bytes above what the process had
+
+
+def read(raw: bytes) -> CheckpointFacts:
+    return read_checkpoint(Memory(raw))  # type: ignore[arg-type]
+
+
+def code_of(raw: bytes) -> str | None:
+    """The code of the refusal, None when there are facts."""
+    try:
+        read(raw)
+    except CheckpointError as error:
+        return error.code
+    return None
+
+
+def laughs(doublings: int) -> bytes:
+    """A billion laughs: each list holds the one before twice."""
+    levels = [b"]q%c(h%ch%ce" % (n, n - 1, n - 1) for n in range(1, doublings)]
+    return b"]q\0K\1a" + b"".join(levels)
+
+
+def deflate_bomb(megabytes: int) -> bytes:
+    """A zip whose data.pkl announces little and inflates to much."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = b"}" * 1_000_000
+    packed = b"".join(packer.compress(block) for _ in range(megabytes)) + packer.flush()
+    return _by_hand(packed, method=8, announced=1000)
+
+
+def _by_hand(content: bytes, *, method: int, announced: int, name: bytes = b"last/data.pkl") -> bytes:
+    """A zip of one member, announcing any size, in 64 bits where 32 do not do."""
+    wide = announced >= 0xFFFFFFFF
+    size = 0xFFFFFFFF if wide else announced
+    extra = struct.pack("<2HQ", 1, 8, announced) if wide else b""
+    local = struct.pack("<4s5H3L2H", b"PK\3\4", 20, 0, method, 0, 0, 0, len(content), size, len(name), 0)
+    head = struct.pack(
+        "<4s6H3L5H2L", b"PK\1\2", 20, 20, 0, method, 0, 0, 0, len(content), size, len(name), len(extra), 0, 0, 0, 0, 0
+    )
+    directory = head + name + extra
+    body = local + name + content
+    return body + directory + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(directory), len(body), 0)
+
+
+def many_members(count: int) -> bytes:
+    """A zip directory of empty names without end."""
+    entry = struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    return b"PK\3\4" + entry * count + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(entry) * count, 4, 0)
+
+
+EIGHT = 7_900_000
+LONG = text("x" * 60_000)
+HEAVY: dict[str, Callable[[], bytes]] = {
+    "stack bomb of dicts": lambda: zipped(P2 + b"}" * EIGHT),
+    "stack bomb of lists": lambda: zipped(P2 + b"]" * 799_000 + b"."),
+    "dicts of one item": lambda: zipped(P2 + b"}K\x01Ns" * 190_000 + b"."),
+    "lists of one item": lambda: zipped(P2 + b"]Na" * 260_000 + b"."),
+    "marks": lambda: zipped(P2 + b"(" * EIGHT),
+    "memo bomb": lambda: zipped(P2 + b"]" + b"\x94" * EIGHT),
+    "memo bomb of dicts": lambda: zipped(P2 + b"}\x94" * 249_000 + b"}" * 300_000 + b"."),
+    "memo bomb by distant keys": lambda: zipped(
+        P2 + b"]" + b"".join(b"r%b" % struct.pack("<I", n << 12) for n in range(900_000))
+    ),
+    "short texts": lambda: zipped(P2 + b"X\x03\0\0\0\xe6\xa8\x99" * 700_000),
+    "one long text": lambda: zipped(P2 + b"X" + struct.pack("<I", 7_000_000) + b"x" * 7_000_000 + b"."),
+    "texts that widen": lambda: zipped(P2 + (b"X" + struct.pack("<I", 60_000) + b"x" * 59_996 + "😀".encode()) * 120),
+    "long integers": lambda: zipped(P2 + (b"\x8a\xff" + b"\x7f" * 255) * 30_000),
+    "integers that collide as keys": lambda: zipped(
+        P2 + b"}(" + b"".join(b"\x8a\x0a%bN" % (n * (2**61 - 1)).to_bytes(10, "little") for n in range(140_000)) + b"u."
+    ),
+    "classes": lambda: zipped(P2 + b"".join(b"cm\n%d\n" % n for n in range(700_000))),
+    "objects": lambda: zipped(P2 + b"cm\nn\nq\x00" + b"h\x00)R" * 260_000 + b"."),
+    "tuples in tuples": lambda: zipped(in_args(b")" + b"\x85" * 700_000)),
+    "tuples in tuples as a key": lambda: zipped(P2 + b"})" + b"\x85" * 700_000 + b"Ns."),
+    "objects in objects": lambda: zipped(P2 + b"cm\nn\nq\0" + b")" + b"\x85q\1" b"0h\0h\1R" * 130_000 + b"."),
+    "objects that are states": lambda: zipped(P2 + b"cm\nn\nq\0)Rq\1" + b"0h\0)Rh\1bq\1" * 110_000 + b"."),
+    "lists in lists": lambda: zipped(in_args(b"]q\x00" + b"]h\x00aq\x00" * 100_000)),
+    "billion laughs": lambda: zipped(in_args(laughs(60))),
+    "billion laughs, flat": lambda: zipped(in_args(b"]q\0" + (b"0](" + b"h\0" * 99 + b"eq\0") * 9)),
+    "billion laughs in train_results": lambda: zipped(
+        P2 + b"}" + text("train_results") + b"}" + b"]q\x00(" + b"K\x01" * 100_000 + b"e"
+        b"0(" + b"".join(text(f"c{n}") + b"h\x00" for n in range(1900)) + b"us."
+    ),
+    "the same long text many times": lambda: zipped(in_args(LONG + b"q\x00](" + b"h\x00" * 400_000 + b"e")),
+    "paths of long parts": lambda: zipped(
+        in_args(LONG + b"q\x000cpathlib\nPosixPath\n(" + b"h\x00" * 255 + b"tRq\x01](" + b"h\x01" * 300_000 + b"e")
+    ),
+    "frames and nothing": lambda: zipped(P2 + b"\x95" + b"\xff" * 8 + b"N."),
+    "10 GB announced": lambda: _by_hand(b"N.", method=0, announced=10 * 2**30),
+    "2 GB announced": lambda: _by_hand(b"N.", method=0, announced=2 * 2**30),
+    "deflate bomb": lambda: deflate_bomb(200),
+    "a directory of 80,000 members": lambda: many_members(80_000),
+    "a directory of 900,000 members": lambda: many_members(900_000),
+    "legacy stack bomb": lambda: legacy(P2 + b"}" * EIGHT),
+    "legacy without end": lambda: pickled(MAGIC) + pickled(1001) + P2 + (b"T\xf0\x00\x01\x00" + b"x" * 65_776) * 200,
+}  # fmt: skip
+
+MEASURE = """
+import json, pathlib, sys, time
+from importer.read.checkpoint import read_checkpoint
+from importer.errors import CheckpointError
+
+def peak():
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+before, told = peak(), {}
+for file in sorted(pathlib.Path(sys.argv[1]).glob("*.pt")):
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
+    started = time.perf_counter()
+    try:
+        read_checkpoint(file)
+        code = None
+    except CheckpointError as error:
+        code = error.code
+    told[file.stem] = [code, peak() - before, time.perf_counter() - started]
+print(json.dumps(told))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux' /proc")
+def test_no_file_takes_more_than_100_mb_or_three_seconds(tmp_path: Path) -> None:
+    for name, make in HEAVY.items():
+        (tmp_path / f"{name}.pt").write_bytes(make())
+    command = [sys.executable, "-c", MEASURE, str(tmp_path)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert set(told) == set(HEAVY)
+    assert {name: peak for name, (_, peak, _) in told.items() if peak > MEMORY_LIMIT} == {}
+    assert {name: seconds for name, (_, _, seconds) in told.items() if seconds > 3} == {}
+    harmless = {name for name, (code, _, _) in told.items() if code is None}
+    assert harmless == {
+        "stack bomb of lists", "dicts of one item", "lists of one item", "memo bomb of dicts", "one long text",
+        "integers that collide as keys", "objects", "objects in objects", "objects that are states",
+        "tuples in tuples as a key", "frames and nothing",
+    }  # fmt: skip
+
+
+def test_the_facts_of_a_checkpoint_of_115_mb_are_read_within_50_ms(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    with fake_modules() as modules:
+        content = pickled({**finished(modules), "model": module_tree(modules, layers=200)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("last/data.pkl", content)
+        for number in range(200):
+            archive.writestr(f"last/data/{number}", bytes(575_000))
+    assert path.stat().st_size > 115_000_000
+    spent = []
+    for _ in range(5):
+        began = time.process_time()
+        assert read_checkpoint(path).epoch == -1
+        spent.append(time.process_time() - began)
+    assert min(spent) < 0.05
+
+
+HOSTILE = ["stack bomb of dicts", "memo bomb", "short texts", "classes", "tuples in tuples", "billion laughs",
+           "billion laughs, flat", "billion laughs in train_results", "10 GB announced", "deflate bomb",
+           "legacy stack bomb"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_more_than_a_trainer_writes_is_called_hostile(name: str) -> None:
+    assert code_of(HEAVY[name]()) == "checkpoint-hostile"

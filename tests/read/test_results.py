@@ -1,0 +1,196 @@
+"""results.csv: every layout of it becomes the same epochs, and a damaged one none."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.directories import Training
+
+from importer.errors import RunDirError
+from importer.formats.csv_table import ShortRow, read_results
+from importer.model import Epochs
+from importer.read.epochs import build_epochs, epoch_base, epoch_numbers, split_trainings
+from importer.read.registry import read_run
+
+HEADER = "epoch,time,train/loss,lr/pg0\n"
+
+
+def epochs_of(text: str | bytes, tmp_path: Path) -> Epochs:
+    """The epochs of the last training of a results.csv with this text, of no known release."""
+    path = tmp_path / "results.csv"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    table = read_results(path)
+    numbers = epoch_numbers(table, path)
+    base, _ = epoch_base(numbers, has_time="time" in table.header, version=None, planned=None)
+    epochs, _ = build_epochs(table, numbers, base, split_trainings(numbers, base)[-1])
+    return epochs
+
+
+SAME = [
+    pytest.param("epoch,time,train/loss,lr/pg0\n1,10,0.5,0.01\n2,20,0.25,0.02\n", id="compact"),
+    pytest.param("  epoch,  time, train/loss,lr/pg0\n   1,  10,  0.5, 0.01\n   2,  20, 0.25, 0.02\n", id="padded"),
+    pytest.param("epoch,time,train/loss,lr/pg0\r\n1,10,0.5,0.01\r\n2,20,0.25,0.02\r\n", id="CRLF"),
+    pytest.param(b"\xef\xbb\xbfepoch,time,train/loss,lr/pg0\n1,10,0.5,0.01\n2,20,0.25,0.02\n", id="BOM"),
+    pytest.param("epoch,time,train/loss,lr/pg0\n1,10,0.5,0.01\n2,20,0.25,0.02", id="no last line end"),
+    pytest.param("epoch,time,train/loss,lr/pg0\n\n1,10,0.5,0.01\n\n2,20,0.25,0.02\n\n", id="blank lines"),
+    pytest.param("epoch,time,train/loss,lr/pg0\n1,10,5e-1,1e-2\n2,20,2.5E-1,+0.02\n", id="exponents and signs"),
+    pytest.param("epoch,time,train/loss,lr/pg0\n0,10,0.5,0.01\n1,20,0.25,0.02\n", id="epochs from 0"),
+    pytest.param("epoch,time,train/loss,lr/pg0\n1.0,10,0.5,0.01\n2.0,20,0.25,0.02\n", id="epochs as floats"),
+]
+
+
+@pytest.mark.parametrize("text", SAME)
+def test_however_a_table_is_written_its_epochs_are_the_same(text: str | bytes, tmp_path: Path) -> None:
+    assert epochs_of(text, tmp_path) == Epochs(
+        columns=("train/loss", "lr/pg0"),
+        steps=(0, 1),
+        rows=((0.5, 0.01), (0.25, 0.02)),
+        seconds=(10.0, 20.0),
+        session_starts=(0,),
+        first_row=(0.5, 0.01),
+    )
+
+
+@pytest.mark.parametrize("text", ["6.1e-05", "0.1", "1e-320", "123456789.123456789", "-0.0", "1.7976931348623157e308"])
+def test_a_value_is_the_nearest_double_bit_for_bit(text: str, tmp_path: Path) -> None:
+    [[value, _]] = epochs_of(f"{HEADER}1,10,{text},0\n", tmp_path).rows
+    assert value is not None and value.hex() == float(text).hex()
+
+
+@given(cell=st.text("0123456789.eE+-_ nainftyINFx\t\xa0", max_size=9))
+@settings(derandomize=True, database=None, deadline=None, max_examples=500)
+def test_a_cell_is_what_python_takes_it_for_or_is_refused(cell: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    place = tmp_path_factory.getbasetemp() / "any_cell.csv"
+    place.write_text(f"epoch,train/loss\n1,{cell}\n2,0.5\n")
+    try:
+        expected = float(cell) if cell.strip() else None
+        if "_" in cell:
+            raise ValueError(cell)
+    except ValueError:
+        with pytest.raises(RunDirError, match="is not a number"):
+            read_results(place)
+        return
+    assert repr(read_results(place).rows[0][1]) == repr(expected)
+
+
+def test_nan_and_inf_stay_what_they_are_and_a_blank_cell_is_none(tmp_path: Path) -> None:
+    rows = epochs_of(f"{HEADER}1,10,nan,inf\n2,20,,-inf\n", tmp_path).rows
+    assert math.isnan(rows[0][0] or 0.0)
+    assert rows[0][1] == math.inf
+    assert rows[1] == (None, -math.inf)
+
+
+SESSIONS = [
+    pytest.param(
+        "1,10,.1,0\n2,20,.2,0\n3,8,.3,0\n4,18,.4,0\n", (0, 1, 2, 3), (0.1, 0.2, 0.3, 0.4), (10, 20, 28, 38), (0, 2),
+        id="`time` starts again where it was resumed",
+    ),
+    pytest.param(
+        "1,10,.1,0\n2,20,.2,0\n3,8,.3,0\n4,5,.4,0\n", (0, 1, 2, 3), (0.1, 0.2, 0.3, 0.4), (10, 20, 28, 33), (0, 2, 3),
+        id="resumed twice",
+    ),
+    pytest.param(
+        "1,10,.1,0\n2,20,.2,0\n2,9,.25,0\n3,18,.3,0\n", (0, 1, 2), (0.1, 0.25, 0.3), (10, 29, 38), (0, 1),
+        id="a repeated epoch keeps its last row",
+    ),
+    pytest.param(
+        "1,10,.1,0\n2,20,.2,0\n3,30,.3,0\n2,9,.25,0\n3,18,.35,0\n", (0, 1, 2), (0.1, 0.25, 0.35), (10, 39, 48), (0, 1),
+        id="resumed from an earlier epoch",
+    ),
+    pytest.param("2,20,.2,0\n3,30,.3,0\n", (1, 2), (0.2, 0.3), (20, 30), (0,), id="the first epochs are lost"),
+    pytest.param("1,10,.1,0\n3,30,.3,0\n", (0, 2), (0.1, 0.3), (10, 30), (0,), id="an epoch is lost"),
+    pytest.param(
+        "1,10,.1,0\n2,20,.2,0\n1,11,.5,0\n2,22,.6,0\n", (0, 1), (0.5, 0.6), (11, 22), (0,),
+        id="of two trainings in one file the last",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("lines", "steps", "losses", "seconds", "starts"), SESSIONS)
+def test_sessions_of_one_training_are_put_one_after_the_other(
+    lines: str,
+    steps: tuple[int, ...],
+    losses: tuple[float, ...],
+    seconds: tuple[float, ...],
+    starts: tuple[int, ...],
+    tmp_path: Path,
+) -> None:
+    epochs = epochs_of(HEADER + lines, tmp_path)
+    assert epochs.steps == steps
+    assert tuple(row[0] for row in epochs.rows) == losses
+    assert epochs.seconds == seconds
+    assert epochs.session_starts == starts
+
+
+def test_the_first_row_is_that_of_the_first_try(tmp_path: Path) -> None:
+    assert epochs_of(f"{HEADER}1,10,0.1,0\n2,20,0.2,0\n2,9,0.25,0\n", tmp_path).first_row == (0.1, 0)
+
+
+@pytest.mark.parametrize("times", [("", "20"), ("nan", "20"), ("-1", "20"), ("inf", "20")], ids=str)
+def test_a_time_that_is_none_leaves_only_the_epochs(times: tuple[str, str], tmp_path: Path) -> None:
+    epochs = epochs_of(f"{HEADER}1,{times[0]},0.1,0\n2,{times[1]},0.2,0\n", tmp_path)
+    assert (epochs.steps, epochs.seconds) == ((0, 1), None)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "has_time", "version", "planned", "base", "noted"),
+    [
+        pytest.param((0, 1, 2), False, None, None, 0, False, id="there is an epoch 0"),
+        pytest.param((1, 2, 3), False, None, None, 1, False, id="there is an epoch 1 and no 0"),
+        pytest.param((5, 6), True, None, None, 1, False, id="`time` came when epochs were counted from 1"),
+        pytest.param((5, 6), False, "8.0.161", None, 0, False, id="the release counted from 0"),
+        pytest.param((5, 6), False, "8.0.162", None, 1, False, id="the release counted from 1"),
+        pytest.param((5, 6), False, None, 7, 0, True, id="the last of seven epochs is 6"),
+        pytest.param((5, 6), False, None, 6, 1, True, id="the last of six epochs is 6"),
+        pytest.param((), False, None, 6, 1, False, id="there is no epoch"),
+    ],
+)
+def test_epochs_are_counted_from_0_or_1(
+    numbers: tuple[int, ...], has_time: bool, version: str | None, planned: int | None, base: int, noted: bool
+) -> None:
+    told, note = epoch_base(numbers, has_time=has_time, version=version, planned=planned)
+    assert (told, note is not None) == (base, noted)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(f"{HEADER}1,10,0.5,0.01\n2,20,0.2", "line 3 has 3 values, the header has 4", id="cut in mid-line"),
+        pytest.param(f"{HEADER}1,10,0.5\n2,20,0.2,0\n", "line 2 has 3 values, the header has 4", id="a short line"),
+        pytest.param(f"{HEADER}1,10,0.5,0,7\n", "line 2 has 5 values, the header has 4", id="a long line"),
+        pytest.param(f"{HEADER}1,10,0.5,fast\n", "line 2, column lr/pg0: 'fast' is not a number", id="text"),
+        pytest.param(f"{HEADER}1,10,1_000,0\n", "'1_000' is not a number", id="an underscore"),
+        pytest.param(f"{HEADER}1.5,10,0,0\n", "epoch 1.5 is not a whole number", id="half an epoch"),
+        pytest.param(f"{HEADER}nan,10,0,0\n", "epoch nan is not a whole number", id="an epoch of nan"),
+        pytest.param(f"{HEADER},10,0,0\n", "epoch None is not a whole number", id="a blank epoch"),
+        pytest.param("step,loss\n1,2\n", "has no `epoch` column; found step, loss", id="no epoch column"),
+        pytest.param("epoch,a,a\n1,2,3\n", "two columns are called 'a'", id="one column twice"),
+    ],
+)
+def test_a_damaged_table_is_refused_with_the_place(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(RunDirError, match=r"results\.csv: ") as refused:
+        epochs_of(text, tmp_path)
+    assert message in refused.value.message
+
+
+def test_a_last_line_that_is_whole_but_short_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text(f"{HEADER}1,10,0.5,0.01\n1,0.7,0.8\n")
+    table = read_results(path)
+    assert (len(table.rows), table.short_rows) == (1, (ShortRow(3, 1, (1.0, 0.7, 0.8)),))
+
+
+@pytest.mark.parametrize("layout", [{}, {"padded": True}, {"base": 0}, {"has_time": False, "padded": True}], ids=str)
+def test_a_directory_of_any_release_has_the_steps_and_values_of_its_trainer(
+    layout: dict[str, object], tmp_path: Path
+) -> None:
+    training = Training(epochs=4).with_(**layout)
+    epochs = read_run(training.write(tmp_path / "train")).epochs
+    assert epochs.steps == (0, 1, 2, 3)
+    assert epochs.columns == training.columns
+    assert epochs.rows == tuple(tuple(training.value_of(name, row) for name in epochs.columns) for row in range(4))
+    assert (epochs.seconds is None) is not training.has_time

@@ -1,0 +1,89 @@
+"""Imports into servers of MLflow releases that are older than the client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from support.command import ymlf
+from support.directories import copy_fixture, fixture_names
+from support.services.mlflow_server import MlflowServer, mlflow_server
+from support.services.older_mlflow import older_python
+from support.services.postgres import PostgresServer
+from support.trees import active, outcomes, small_tree, summary, training
+
+from importer import plan_import, read_run
+from importer.model import ImportOptions
+
+RELEASES = ("2.22.4", "3.7.0")
+
+
+@pytest.fixture(scope="module", params=RELEASES)
+def older(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer
+) -> Iterator[MlflowServer]:
+    """A server of an older release, on PostgreSQL."""
+    release: str = request.param
+    backend_uri = postgres_server.create_database(release).replace("+psycopg:", "+psycopg2:")
+    artifacts = tmp_path_factory.mktemp("artifacts")
+    with mlflow_server(backend_uri, str(artifacts), python=older_python(release)) as server:
+        yield server
+
+
+def log_as_live(uri: str, save_dir: Path, experiment: str) -> None:
+    """What the live callback would have logged of a training, without artifacts."""
+    plan = plan_import(read_run(save_dir), ImportOptions(experiment=experiment))
+    client = MlflowClient(uri)
+    tags = {"mlflow.source.name": "train.py"}  # as the fluent API sets it
+    run = client.create_run(client.create_experiment(experiment), tags=tags, run_name=plan.run_name)
+    metrics = [Metric(point.key, point.value, point.timestamp, point.step) for point in plan.points]
+    client.log_batch(run.info.run_id, metrics, [Param(key, value) for key, value in plan.params.items()])
+    client.set_terminated(run.info.run_id)
+
+
+def test_what_is_imported_into_an_older_server_verifies(older: MlflowServer, tmp_path: Path) -> None:
+    for name in fixture_names():
+        copy_fixture(name, tmp_path)
+    words = (tmp_path, "--tracking-uri", older.url, "--experiment", "fixtures")
+    imported = ymlf("import", *words, "--json")
+    assert (imported.status, outcomes(imported)) == (0, dict.fromkeys(fixture_names(), "imported")), imported
+    verified = ymlf("verify", *words, "--json", "--deep")
+    assert (verified.status, summary(verified)) == (0, {"verified": len(fixture_names())}), verified
+    again = ymlf("import", *words, "--json")
+    assert (again.status, summary(again)) == (0, {"already there": len(fixture_names())}), again
+
+
+def test_a_run_that_was_tracked_live_is_found_on_an_older_server(older: MlflowServer, tmp_path: Path) -> None:
+    live = training(1).write(tmp_path / "train")
+    log_as_live(older.url, live, "live")
+    training(2, args={"name": "train2", "save_dir": "runs/detect/train2"}).write(tmp_path / "train2")
+    answer = ymlf("import", tmp_path, "--tracking-uri", older.url, "--experiment", "live", "--json")
+    assert (answer.status, outcomes(answer)) == (0, {"train": "tracked live", "train2": "imported"}), answer
+
+
+def test_what_ymlf_wrote_is_not_taken_for_tracked_live_on_an_older_server(older: MlflowServer, tmp_path: Path) -> None:
+    words = ("--tracking-uri", older.url, "--experiment", "copies", "--json")
+    assert ymlf("import", training(4).write(tmp_path / "train"), *words).status == 0
+    other = training(5).write(tmp_path / "other" / "train")  # of the same name, save_dir, and most values
+    answer = ymlf("import", other, *words)
+    assert (answer.status, outcomes(answer)) == (0, {"train": "imported"}), answer
+
+
+def test_a_training_that_has_grown_is_updated_on_an_older_server(older: MlflowServer, tmp_path: Path) -> None:
+    words = ("--tracking-uri", older.url, "--experiment", "grown", "--json")
+    assert ymlf("import", training(3, planned=5).write(tmp_path / "train"), *words).status == 0
+    answer = ymlf("import", training(3, planned=5, epochs=4).write(tmp_path / "train"), *words)
+    assert (answer.status, outcomes(answer)) == (0, {"train": "updated"}), answer
+    assert ymlf("verify", tmp_path / "train", *words).status == 0
+
+
+def test_an_import_into_an_older_server_is_undone(older: MlflowServer, tmp_path: Path) -> None:
+    words = ("--tracking-uri", older.url)
+    tree = small_tree(tmp_path / "tree", 3, epochs=2)
+    assert ymlf("import", tree, *words, "--experiment", "undone", "--import-id", "first").status == 0
+    assert '"first"' in ymlf("imports", *words, "--json").out
+    assert ymlf("undo", "first", "--yes", *words).status == 0
+    assert not [run for run in active(older.url) if run.data.tags.get("ymlf.import_id") == "first"]

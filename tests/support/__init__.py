@@ -1,0 +1,1 @@
+"""What the tests share: run directories made to measure, the command line, stores, real services."""

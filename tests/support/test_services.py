@@ -1,0 +1,240 @@
+"""The test services do what other tests rely on."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import mlflow
+import pytest
+import requests
+from mlflow import MlflowClient
+
+from support.services.fault_proxy import FaultProxy, fault_proxy
+from support.services.mlflow_server import MlflowServer, mlflow_server
+from support.services.postgres import PostgresServer
+from support.services.process import ServiceError, free_port, is_free, wait_until
+from support.services.s3 import S3Server
+
+RUNS_CREATE = ("POST", "/api/2.0/mlflow/runs/create")
+
+
+def log_a_run(tracking_uri: str, artifact: Path) -> str:
+    """The run_id of a run with one param and one artifact, in an experiment of its own."""
+    client = MlflowClient(tracking_uri)
+    run = client.create_run(client.create_experiment(f"of {artifact.parent.name}"))
+    client.log_param(run.info.run_id, "epochs", "3")
+    client.log_artifact(run.info.run_id, str(artifact))
+    return str(run.info.run_id)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "best.pt"
+    path.write_bytes(os.urandom(300_000))
+    return path
+
+
+def test_a_killed_server_comes_back_with_its_runs(http_server: MlflowServer, weights: Path) -> None:
+    run_id = log_a_run(http_server.url, weights)
+    http_server.kill()
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{http_server.url}/health", timeout=5)
+    http_server.restart()
+    assert MlflowClient(http_server.url).get_run(run_id).data.params == {"epochs": "3"}
+
+
+@pytest.mark.parametrize("serve_artifacts", [True, False], ids=["proxied artifacts", "direct artifacts"])
+def test_a_server_keeps_runs_in_postgres_and_artifacts_in_s3(
+    serve_artifacts: bool,
+    postgres_server: PostgresServer,
+    s3_server: S3Server,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = f"team-{'proxied' if serve_artifacts else 'direct'}"
+    backend_uri, bucket = postgres_server.create_database(name), s3_server.create_bucket(name)
+    with mlflow_server(backend_uri, bucket, serve_artifacts, workers=2, env=s3_server.env) as server:
+        if not serve_artifacts:
+            for variable, value in s3_server.env.items():
+                monkeypatch.setenv(variable, value)
+        run_id = log_a_run(server.url, weights)
+    [stored] = s3_server.client().list_objects_v2(Bucket=name)["Contents"]
+    assert stored["Key"].endswith(f"{run_id}/artifacts/best.pt") and stored["Size"] == 300_000
+    with postgres_server.connect(name) as connection:
+        assert connection.execute("SELECT key, value FROM params").fetchall() == [("epochs", "3")]
+
+
+def test_basic_auth_lets_in_only_who_logs_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with mlflow_server(f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts"), app_name="basic-auth") as server:
+        with pytest.raises(mlflow.MlflowException, match="401"):
+            MlflowClient(server.url).search_experiments()
+        for variable, value in server.client_env.items():
+            monkeypatch.setenv(variable, value)
+        assert [experiment.name for experiment in MlflowClient(server.url).search_experiments()] == ["Default"]
+
+
+def test_a_killed_postgres_comes_back_with_its_rows(postgres_server: PostgresServer) -> None:
+    postgres_server.create_database("crash")
+    with postgres_server.connect("crash") as connection:
+        connection.execute("CREATE TABLE epochs AS SELECT 7 AS epoch")
+    postgres_server.restart()
+    with postgres_server.connect("crash") as connection:
+        assert connection.execute("SELECT epoch FROM epochs").fetchall() == [(7,)]
+
+
+def test_a_server_that_does_not_start_says_what_its_log_says(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ServiceError, match=r"(?s)ended with 1.*nowhere"),
+        mlflow_server("nowhere://", str(tmp_path)),
+    ):
+        pass
+
+
+def test_a_service_does_not_outlive_a_killed_test_run(tmp_path: Path) -> None:
+    port = free_port()
+    script = f"""
+        import sys, time
+        from pathlib import Path
+        from support.services.process import ServerProcess, is_free
+        command = [sys.executable, "-m", "http.server", "{port}", "--bind", "127.0.0.1"]
+        log = Path({str(tmp_path / "log")!r})
+        ServerProcess(command, port={port}, log=log, is_ready=lambda: not is_free({port}), env={{}}).start()
+        print("up", flush=True)
+        time.sleep(60)
+    """
+    words = [sys.executable, "-c", textwrap.dedent(script)]
+    with subprocess.Popen(words, cwd=Path(__file__).parent, stdout=subprocess.PIPE) as tests:
+        assert tests.stdout is not None and tests.stdout.readline() == b"up\n"
+        assert not is_free(port)
+        tests.send_signal(signal.SIGKILL)
+    wait_until(lambda: is_free(port), "the service is gone", seconds=5)
+
+
+class Echo(BaseHTTPRequestHandler):
+    """A server that knows what has reached it, and answers with it: in chunks where the path says so."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    seen: list[bytes]
+
+    def do_POST(self) -> None:
+        body = b""
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            while size := int(self.rfile.readline() or b"0", 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        else:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.seen.append(body)
+        self.send_response(200)
+        if self.path == "/chunked":
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+        else:
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silence."""
+
+
+@contextmanager
+def echo() -> Iterator[tuple[str, list[bytes]]]:
+    """The URL of an Echo, and the bodies that have reached it whole or in part."""
+    seen: list[bytes] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Echo", (Echo,), {"seen": seen}))
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", seen
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+BODY = b"0123456789" * 100_000
+
+
+def test_the_proxy_without_faults_changes_nothing_and_counts() -> None:
+    with echo() as (url, seen), fault_proxy(url) as proxy, requests.Session() as session:
+        assert session.post(f"{proxy.url}/plain?x=1", data=BODY, timeout=5).content == BODY
+        assert session.post(f"{proxy.url}/plain", data=b"", timeout=5).content == b""
+        assert session.post(f"{proxy.url}/chunked", data=iter([BODY, b"end"]), timeout=5).content == BODY + b"end"
+    assert seen == [BODY, b"", BODY + b"end"]
+    assert proxy.counts == {("POST", "/plain"): 2, ("POST", "/chunked"): 1}
+
+
+@pytest.mark.parametrize("path", ["/plain", "/chunked"])
+@pytest.mark.parametrize(
+    ("fault", "status", "received", "reached"),
+    [
+        pytest.param("drop", None, 0, [], id="drop: not forwarded, not answered"),
+        pytest.param("503", 503, 67, [], id="503: not forwarded"),
+        pytest.param("delay", 200, len(BODY), [BODY], id="delay: forwarded and answered"),
+        pytest.param("lose_answer", None, 0, [BODY], id="lose_answer: forwarded, not answered"),
+        pytest.param("cut_answer", 200, None, [BODY], id="cut_answer: forwarded, answered in part"),
+        pytest.param("cut_request", None, 0, [BODY[: len(BODY) // 2]], id="cut_request: forwarded in part"),
+    ],
+)
+def test_a_fault_does_what_its_name_says(
+    fault: str, status: int | None, received: int | None, reached: list[bytes], path: str
+) -> None:
+    with echo() as (url, seen), fault_proxy(url, delay_seconds=0.05) as proxy:
+        proxy.script = [fault]
+        assert post(proxy, path) == (status, received)
+        wait_until(lambda: len(seen) >= len(reached), "what is forwarded has arrived", seconds=5)
+        assert seen == reached and proxy.faulted == {fault: 1}
+        assert post(proxy, path) == (200, len(BODY))  # the script has ended
+
+
+def post(proxy: FaultProxy, path: str) -> tuple[int | None, int | None]:
+    """The status and the number of bytes that came back: None for no status, and for a body cut short."""
+    with closing(http.client.HTTPConnection(urlsplit(proxy.url).netloc, timeout=5)) as connection:
+        try:
+            connection.request("POST", path, body=BODY)
+            answer = connection.getresponse()
+        except (http.client.RemoteDisconnected, ConnectionError):
+            return None, 0
+        try:
+            return answer.status, len(answer.read())
+        except (http.client.IncompleteRead, ConnectionError):
+            return answer.status, None
+
+
+def test_faults_by_chance_are_the_same_for_the_same_seed() -> None:
+    drawn = []
+    for seed in (1, 1, 2):
+        proxy = FaultProxy({"drop": 0.05, "503": 0.05}, seed)
+        drawn.append([proxy.fault_of("POST", "/") for _ in range(1000)])
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert 30 < drawn[0].count("drop") < 70 and 30 < drawn[0].count("503") < 70
+
+
+def test_a_word_that_is_no_fault_is_refused() -> None:
+    with pytest.raises(ValueError, match="'explode' is no fault"), fault_proxy("http://127.0.0.1:1", {"explode": 1.0}):
+        pass
+
+
+def test_mlflow_creates_two_runs_where_the_answer_to_the_first_was_lost(http_server: MlflowServer) -> None:
+    with fault_proxy(http_server.url) as proxy:
+        client = MlflowClient(proxy.url)
+        experiment_id = client.create_experiment("lost answer")
+        proxy.script = lambda method, path, index: (
+            "lose_answer" if (method, path) == RUNS_CREATE and index == 0 else None
+        )
+        client.create_run(experiment_id)
+        assert proxy.counts[RUNS_CREATE] == 2
+        assert len(client.search_runs([experiment_id])) == 2

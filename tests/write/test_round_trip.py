@@ -1,0 +1,190 @@
+"""What was imported is what the directory says; and where the store says otherwise, verify names the place."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support.command import ymlf
+from support.directories import copy_fixture, fixture_names
+from support.services.mlflow_server import MlflowServer
+
+Tampering = Callable[[sqlite3.Connection, Path], object]
+
+
+@pytest.mark.parametrize("name", fixture_names())
+def test_an_import_into_a_database_is_what_the_directory_says(name: str, tmp_path: Path, empty_store: str) -> None:
+    save_dir = copy_fixture(name, tmp_path)
+    imported = ymlf("import", save_dir, "--tracking-uri", empty_store)
+    assert (imported.status, imported.out.split(":")[0]) == (0, "imported")
+    verified = ymlf("verify", save_dir, "--tracking-uri", empty_store)
+    assert (verified.status, verified.out.split(":")[0]) == (0, "verified"), verified.err
+
+
+@pytest.mark.parametrize("name", fixture_names())
+def test_an_import_into_a_server_is_what_the_directory_says(
+    name: str, tmp_path: Path, http_server: MlflowServer
+) -> None:
+    save_dir = copy_fixture(name, tmp_path)
+    imported = ymlf("import", save_dir, "--tracking-uri", http_server.url)
+    assert (imported.status, imported.out.split(":")[0]) == (0, "imported")
+    verified = ymlf("verify", save_dir, "--tracking-uri", http_server.url, "--deep")
+    assert (verified.status, verified.out.split(":")[0]) == (0, "verified"), verified.err
+
+
+def sql(statement: str) -> Tampering:
+    """The statement, which changes one row."""
+
+    def tamper(database: sqlite3.Connection, artifacts: Path) -> None:
+        assert database.execute(statement).rowcount == 1
+
+    return tamper
+
+
+POINT = "key = 'train/box_loss' AND step = 1"
+TAMPERED = [
+    pytest.param(
+        sql(f"DELETE FROM metrics WHERE {POINT}"),
+        "metric train/box_loss step 1: expected 6.87104, found no point",
+        id="one point is lost",
+    ),
+    pytest.param(
+        sql(f"INSERT INTO metrics SELECT key, value, timestamp + 7, run_uuid, step, is_nan FROM metrics WHERE {POINT}"),
+        "metric train/box_loss step 1: expected one point, found 2 points",
+        id="one point is there twice",
+    ),
+    pytest.param(
+        sql(f"UPDATE metrics SET timestamp = timestamp + 1 WHERE {POINT}"),
+        "metric train/box_loss step 1: expected timestamp 1795456048034, found timestamp 1795456048035",
+        id="one point is late by a millisecond",
+    ),
+    pytest.param(
+        sql(f"UPDATE metrics SET value = 6.87105 WHERE {POINT}"),
+        "metric train/box_loss step 1: expected 6.87104, found 6.87105",
+        id="one point has another value",
+    ),
+    pytest.param(
+        sql(f"UPDATE metrics SET value = 0, is_nan = 1 WHERE {POINT}"),
+        "metric train/box_loss step 1: expected 6.87104, found nan",
+        id="one point is nan",
+    ),
+    pytest.param(
+        sql(f"INSERT INTO metrics SELECT key, value, timestamp, run_uuid, 99, is_nan FROM metrics WHERE {POINT}"),
+        "metric train/box_loss step 99: expected no point, found 6.87104",
+        id="one point is of no epoch",
+    ),
+    pytest.param(
+        sql("DELETE FROM latest_metrics WHERE key = 'lr/pg1'"),
+        "metric lr/pg1 step 0: expected 0.000277833, found no point",
+        id="one metric is lost",
+    ),
+    pytest.param(
+        sql("UPDATE params SET value = '0.01' WHERE key = 'lr0'"),
+        "param lr0: expected '0.001667', found '0.01'",
+        id="one param has another value",
+    ),
+    pytest.param(
+        sql("DELETE FROM params WHERE key = 'seed'"),
+        "param seed: expected '0', found None",
+        id="one param is lost",
+    ),
+    pytest.param(
+        sql("UPDATE tags SET value = 'fish' WHERE key = 'team'"),
+        "tag team: expected 'birds', found 'fish'",
+        id="one tag has another value",
+    ),
+    pytest.param(
+        sql("DELETE FROM tags WHERE key = 'team'"),
+        "tag team: expected 'birds', found None",
+        id="one tag is lost",
+    ),
+    pytest.param(
+        sql("DELETE FROM tags WHERE key = 'ymlf.record'"),
+        "tag ymlf.record: expected the record of the import, found None",
+        id="the record is lost",
+    ),
+    pytest.param(
+        sql("""UPDATE tags SET value = '{"clock":"x","anchors":[["a"]]}' WHERE key = 'ymlf.record'"""),
+        "tag ymlf.record: expected the record of the import, found '{",
+        id="somebody wrote into the record",
+    ),
+    pytest.param(
+        sql("DELETE FROM tags WHERE key = 'ymlf.import_id'"),
+        "tag ymlf.import_id: expected what the import wrote, found nothing",
+        id="it is of no import",
+    ),
+    pytest.param(
+        sql("UPDATE tags SET value = 'writing' WHERE key = 'ymlf.state'"),
+        "tag ymlf.state: expected 'complete', found 'writing'",
+        id="it is not complete",
+    ),
+    pytest.param(
+        sql("UPDATE tags SET value = 'train.py' WHERE key = 'mlflow.source.name'"),
+        "tag mlflow.source.name: expected 'ymlf', found 'train.py'",
+        id="it has another source",
+    ),
+    pytest.param(
+        sql("UPDATE runs SET status = 'FAILED'"),
+        "status: expected 'FINISHED', found 'FAILED'",
+        id="it failed",
+    ),
+    pytest.param(
+        sql("UPDATE runs SET start_time = start_time - 1"),
+        "start_time: expected 1795456047415, found 1795456047414",
+        id="it began a millisecond earlier",
+    ),
+    pytest.param(
+        sql("UPDATE runs SET end_time = end_time + 1"),
+        "end_time: expected 1795456051562, found 1795456051563",
+        id="it ended a millisecond later",
+    ),
+    pytest.param(
+        sql("UPDATE runs SET name = 'train2'"),
+        "run_name: expected 'finished', found 'train2'",
+        id="it has another name",
+    ),
+    pytest.param(
+        lambda _, artifacts: change_one_byte(artifacts / "weights" / "best.pt"),
+        "artifact weights/best.pt: expected SHA-256 48033469d881b66b, found SHA-256 2643841cfc012056",
+        id="one byte of an artifact is another",
+    ),
+    pytest.param(
+        lambda _, artifacts: (artifacts / "results.png").unlink(),
+        "artifact results.png: expected 1538 bytes, found no file",
+        id="one artifact is lost",
+    ),
+]
+
+
+def change_one_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("tamper", "sentence"), TAMPERED)
+def test_verify_names_what_the_store_does_not_hold_as_the_directory_says(
+    tamper: Tampering, sentence: str, tmp_path: Path, empty_store: str
+) -> None:
+    save_dir = copy_fixture("finished", tmp_path)
+    assert ymlf("import", save_dir, "--tracking-uri", empty_store, "--tag", "team=birds").status == 0
+    [artifacts] = tmp_path.glob("mlruns/*/*/artifacts")
+    with closing(sqlite3.connect(tmp_path / "store.db")) as database, database:
+        tamper(database, artifacts)
+    told = ymlf("verify", save_dir, "--tracking-uri", empty_store)
+    assert told.status == 1
+    assert f"mismatch: {sentence}" in told.err
+
+
+def test_verify_on_a_server_compares_bytes_when_asked_to(tmp_path: Path, http_server: MlflowServer) -> None:
+    save_dir = copy_fixture("classify", tmp_path)
+    words = (save_dir, "--tracking-uri", http_server.url, "--experiment", "bytes")
+    assert ymlf("import", *words).status == 0
+    change_one_byte(save_dir / "train_batch0.jpg")
+    assert ymlf("verify", *words).status == 0
+    told = ymlf("verify", *words, "--deep")
+    assert told.status == 1
+    assert "mismatch: artifact train_batch0.jpg: expected SHA-256 " in told.err
