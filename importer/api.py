@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from importer.batch.gather import gather
+from importer.batch.gather import check_start_time, gather
 from importer.batch.run import Workers, import_work
 from importer.batch.selection import Selection
 from importer.discover import find_runs
 from importer.errors import RunDirError
-from importer.model import Conduct, ImportOptions, TrainingRun
-from importer.outcome import Kind, Outcome
+from importer.model import ImportContext, ImportOptions, TrainingRun
+from importer.outcome import WROTE, Kind, Outcome
 from importer.read import registry
 from importer.replay.callbacks import keep_run_active
 from importer.replay.names import check_templates
+from importer.replay.plan import iteration_runs
 from importer.sources.opening import PathLike, open_source
 from importer.store.opening import open_store
 from importer.undo import Undo, carry_out_undo, plan_undo
-from importer.write.decision import import_with_children, verify_with_children
-from importer.write.ledger import check_import_id, new_import_id
+from importer.verify import verify_with_iterations
+from importer.write.import_run import Job, import_with_iterations
+from importer.write.ledger import Ledger, check_import_id, new_import_id
 
 
 def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | None = None) -> TrainingRun:
@@ -42,23 +44,34 @@ def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | N
 
 
 def import_run(save_dir: PathLike, *, tracking_uri: str | None = None, options: ImportOptions | None = None) -> Outcome:
-    """The outcome of importing one run directory; of a tune's, that of the parent run.
+    """Import one run directory and return its outcome; of a tune, that of the parent run.
 
     Errors: RunDirError and PlanError when nothing was written; StoreError when a retry goes on where it stopped;
         UsageError.
     """
     options = options or ImportOptions()
     check_templates(options)
-    import_id = check_import_id(options.import_id) if options.import_id else new_import_id()
+    import_id = check_import_id(options.import_id) if options.import_id else ""
     options = replace(options, keep_active=options.keep_active or keep_run_active())
     run = read_run(save_dir, follow_symlinks=options.follow_symlinks)
+    iterations = len(iteration_runs(run, options))
+    check_start_time(1 + iterations, options)
     store = open_store(tracking_uri)
-    conduct = Conduct(import_id, alone=True, patient=False)
-    return import_with_children(run, store, options, conduct)[0]
+    single = not import_id and not iterations
+    import_id = import_id or new_import_id(single=single)
+    ledger = None if single else Ledger(store, import_id)
+    context = ImportContext(import_id, ledger.tag if ledger is not None else None, wait_for_others=False)
+    outcomes = import_with_iterations(Job(run, store, options, context))
+    if ledger is not None:
+        for outcome in outcomes:
+            if outcome.kind in WROTE and outcome.experiment_id:
+                ledger.count(outcome.experiment_id, outcome.kind.value)
+        ledger.end()
+    return outcomes[0]
 
 
 def import_many(
-    paths: Iterable[PathLike],
+    paths: PathLike | Iterable[PathLike],
     *,
     tracking_uri: str | None = None,
     options: ImportOptions | None = None,
@@ -67,7 +80,7 @@ def import_many(
     import_id: str | None = None,
     fail_fast: bool = False,
 ) -> Iterator[Outcome]:
-    """Import every run at or below the paths, each outcome as it comes; one bad run stops no other.
+    """Import every run at or below one path or several, each outcome as it comes; one bad run stops no other.
 
     Errors: StoreError when the store cannot be opened; UsageError. A path that does not exist is an outcome.
     """
@@ -83,7 +96,7 @@ def verify_run(
     options: ImportOptions | None = None,
     deep: bool | None = None,
 ) -> list[str]:
-    """Every difference between a run directory and what the store holds of it; empty when there is none.
+    """Return every difference between a run directory and what the store holds of it; empty when there is none.
 
     Errors: RunDirError and PlanError for the directory, StoreError for the store.
     """
@@ -91,9 +104,9 @@ def verify_run(
     run = save_dir
     if not isinstance(run, TrainingRun):
         run = read_run(run, follow_symlinks=options.follow_symlinks)
-    outcomes = verify_with_children(run, open_store(tracking_uri), options, deep)
-    missing = [f"run: {told.reason}" for told in outcomes if told.kind is Kind.MISSING]
-    return [*missing, *(mismatch for told in outcomes for mismatch in told.mismatches)]
+    outcomes = verify_with_iterations(run, open_store(tracking_uri), options, deep=deep)
+    missing = [f"run: {outcome.reason}" for outcome in outcomes if outcome.kind in (Kind.MISSING, Kind.PARTLY_TRACKED)]
+    return [*missing, *(mismatch for outcome in outcomes for mismatch in outcome.mismatches)]
 
 
 def undo_import(import_id: str, *, tracking_uri: str | None = None, selection: Selection | None = None) -> Undo:

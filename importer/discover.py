@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 
 from importer.errors import RunDirError
 from importer.read.registry import look_alikes, recognise
-from importer.sources.opening import identity_of, open_source
+from importer.sources.opening import PathLike, as_paths, identity_of, open_source
 from importer.sources.remote import RemotePath
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class FoundRun(NamedTuple):
 
 
 def find_runs(
-    paths: Iterable[str | os.PathLike[str]], *, follow_symlinks: bool = False, passed_by: list[Path] | None = None
+    paths: PathLike | Iterable[PathLike], *, follow_symlinks: bool = False, passed_by: list[Path] | None = None
 ) -> Iterator[FoundRun]:
     """Every run directory at or below the paths, URLs and archives, each once, in natural order.
 
@@ -37,7 +37,7 @@ def find_runs(
     Errors: as open_source; RunDirError when a path does not exist. A path without a run below it gives none.
     """
     seen: set[str] = set()
-    for root in map(open_source, paths):
+    for root in map(open_source, as_paths(paths)):
         for save_dir in _below(root, follow_symlinks, passed_by if passed_by is not None else []):
             identity = identity_of(save_dir)
             if identity not in seen:

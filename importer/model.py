@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from importer.read.checkpoint import CheckpointFacts
+
+if TYPE_CHECKING:
+    from importer.replay.record import ImportRecord
 
 
 class MetricPoint(NamedTuple):
@@ -35,6 +38,14 @@ class RunFile(NamedTuple):
     location: Path  # where to open it
 
 
+class WrittenRow(NamedTuple):
+    """One row of a results file as it was written; of a tune, one record with its hyperparameters."""
+
+    epoch: int  # as written
+    time: float | None  # seconds since this start or resume; None where the file has no `time`
+    values: tuple[float | str | None, ...]  # without blank cells at the end
+
+
 @dataclass(frozen=True)
 class Epochs:
     """The epochs of one training, in training order; empty when it died before the first ended.
@@ -48,7 +59,7 @@ class Epochs:
     rows: tuple[tuple[float | None, ...], ...] = ()
     seconds: tuple[float, ...] | None = None
     session_starts: tuple[int, ...] = ()  # indexes of the rows that a start or a resume began with
-    first_row: tuple[float | None, ...] = ()  # as first written, before any epoch was repeated
+    written: tuple[WrittenRow, ...] = ()  # every row of the file, before repeated epochs were reduced to the last
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -106,7 +117,12 @@ class TrainingRun:
     fixed_status: str | None = None  # where the layout itself tells how it ended
     segment: int | None = None  # which training of a file that holds several; None: the last
     trainings: int = 1  # how many that file holds
-    children: tuple[TrainingRun, ...] = ()  # the iterations of a tune
+    children: tuple[TrainingRun, ...] = ()  # of a tune: trainings with a directory, and rows of the table without
+    hyperparameters: tuple[str, ...] = ()  # of a tune: the names of what it varies
+    tune_seconds: float | None = None  # of a tune: how long it took, as its tuner wrote it down
+    iteration: int | None = None  # of a row of a tune's table without a directory: its index in the table
+    iterations: tuple[int, ...] = ()  # of a tune: the index in the table of each child
+    window: tuple[str, int, int] | None = None  # of such a row: the clock, and its start and end in ms
 
     @property
     def facts(self) -> CheckpointFacts | None:
@@ -170,8 +186,9 @@ class ImportOptions:
     keep_active: bool = False
     max_artifact_size: int | None = None  # bytes
     exclude_artifacts: tuple[str, ...] = ()
-    with_live: bool = False
-    on_change: str = "update"
+    live: str = "skip"  # or import: a run that the live callback has logged
+    on_change: str = "update"  # or replace, skip
+    iterations: str = "directories"  # or all: which iterations of a tune become runs of their own
     empty: bool = False
     unfinished: bool = False
     segments: str = "last"
@@ -180,18 +197,17 @@ class ImportOptions:
     is_child: bool = False  # of an iteration of a tune, which the options that name one run do not name
 
     def of_children(self, experiment_name: str | None) -> ImportOptions:
-        """Those for the iterations of a tune, which are in its experiment even where one ended before an epoch."""
+        """Return the options for the iterations of a tune: they are in its experiment, also those without an epoch."""
         return replace(self, experiment=experiment_name, run_name=None, empty=True, is_child=True)
 
 
 @dataclass(frozen=True)
-class Conduct:
-    """How a run is gone about, as the batch around it says; it shapes no plan, and nothing of it is in the record."""
+class ImportContext:
+    """What the command or batch around a run says of how to import it; nothing of it is in the record."""
 
     import_id: str = ""
-    alone: bool = False  # the import of one directory: its run is its own ledger
-    patient: bool = True  # leave a run that another import seems to be writing
-    made: frozenset[str] = frozenset()  # experiments that this import has made, where no other import was met yet
+    ledger_tag: str | None = None  # of the batch; the import of one directory has its run for a ledger
+    wait_for_others: bool = True  # leave a run that another import seems to be writing
     deep: bool | None = None  # verify: hash artifacts; None where they lie on this host
 
 
@@ -199,11 +215,13 @@ class Conduct:
 class ImportPlan:
     """All that is to be logged for one run, decided before the first call to MLflow."""
 
-    source: str
+    source: str  # the directory, as given
+    place: str  # the same, absolute and with its host
     name: str
     experiment_name: str
     run_name: str
     key: str
+    empty_key: str  # the key that the directory had before its first epoch
     fingerprint: str
     status: str
     timeline: Timeline
@@ -211,7 +229,7 @@ class ImportPlan:
     points: tuple[MetricPoint, ...]
     artifacts: tuple[Artifact, ...]
     tags: Mapping[str, str]  # plain tags; identity's own come on top
-    record: Mapping[str, object]
+    record: ImportRecord
     task: str | None
     generator: str
     family: str
@@ -222,8 +240,14 @@ class ImportPlan:
     dataset: DatasetInput | None = None
     recorded_save_dir: str | None = None
     recorded_name: str | None = None
+    version: str | None = None
     notes: tuple[Note, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()  # (path, why) of files that are not logged
+    logged_files: tuple[str, ...] = ()  # that live would have logged
+    has_time: bool = False  # results.csv has the column `time`
+    last_step: int = -1  # of the last epoch
+    epochs_written: tuple[int, ...] = ()  # the epoch of each row, as the file counts
+    is_iteration: bool = False  # of a tune, without a directory of its own
     children: tuple[ImportPlan, ...] = ()
 
     @property

@@ -13,13 +13,14 @@ class Kind(str, Enum):
     """Outcomes in the words that the report uses."""
 
     IMPORTED = "imported"
-    FINISHED = "finished"  # was half there
+    RESUMED = "resumed"  # was half there
     UPDATED = "updated"
     REPLACED = "replaced"
     ALREADY_THERE = "already there"
     CHANGED = "changed"
     SKIPPED = "skipped"
     TRACKED_LIVE = "tracked live"
+    PARTLY_TRACKED = "partly tracked"  # by the live callback, which lacks some of it
     DUPLICATE = "duplicate of"
     NO_EPOCHS = "no epochs"
     STILL_TRAINING = "still training"
@@ -32,8 +33,8 @@ class Kind(str, Enum):
     MISSING = "not imported"
 
 
-WROTE = {Kind.IMPORTED, Kind.FINISHED, Kind.UPDATED, Kind.REPLACED}
-SOURCE_FAULTS = {Kind.CHANGED, Kind.REFUSED, Kind.MISMATCH, Kind.MISSING}
+WROTE = {Kind.IMPORTED, Kind.RESUMED, Kind.UPDATED, Kind.REPLACED}
+SOURCE_FAULTS = {Kind.CHANGED, Kind.PARTLY_TRACKED, Kind.REFUSED, Kind.MISMATCH, Kind.MISSING}
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Outcome:
     seconds: float = 0.0
     notes: tuple[Note, ...] = ()
     mismatches: tuple[str, ...] = ()
+    live_run_ids: tuple[str, ...] = ()  # that the live callback logged
 
     def as_json(self) -> dict[str, object]:
         """The outcome as plain values, without what is empty."""
@@ -72,6 +74,7 @@ class Outcome:
             "seconds": round(self.seconds, 3),
             "notes": [note._asdict() for note in self.notes],
             "mismatches": list(self.mismatches),
+            "live_run_ids": list(self.live_run_ids),
         }
         return {name: value for name, value in told.items() if value not in (None, [], "")}
 

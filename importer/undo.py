@@ -6,30 +6,17 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
 
 from importer.batch.selection import Selection, is_named
 from importer.errors import StoreError, UsageError
 from importer.store.failures import failures
 from importer.store.store import Store
+from importer.write.decision import Facts, match_run
 from importer.write.import_run import delete_run
-from importer.write.ledger import PREFIX, UNDONE, all_experiments, check_import_id, record_import, search_all
-from importer.write.lookup import IMPORT_ID, KEY, SOURCE, UPDATE_ID, search_key
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
+from importer.write.ledger import all_experiments, check_import_id, count_undone, is_in_ledger, search_all
+from importer.write.lookup import COMPLETE, IMPORT_ID, UPDATE_ID, StoredRun, find_runs_of, stored_run
 
 log = logging.getLogger(__name__)
-
-
-class ImportedRun(NamedTuple):
-    """A run of an import."""
-
-    run_id: str
-    run_name: str
-    source: str  # the directory that it was imported from, as given then
-    experiment_id: str
-    key: str
 
 
 @dataclass(frozen=True)
@@ -37,9 +24,9 @@ class Undo:
     """What undoing an import would soft-delete and what it would keep; and what restoring it would bring back."""
 
     import_id: str
-    created: tuple[ImportedRun, ...]
-    updated: tuple[ImportedRun, ...]
-    deleted: tuple[ImportedRun, ...] = ()  # that it created, and that are soft-deleted already
+    created: tuple[StoredRun, ...]
+    updated: tuple[StoredRun, ...]
+    deleted: tuple[StoredRun, ...] = ()  # that it created, and that are soft-deleted already
     others: int = 0  # runs that it created and that are not among those selected
 
 
@@ -54,28 +41,36 @@ def plan_undo(store: Store, import_id: str, selection: Selection | None = None) 
 
     check_import_id(import_id)
     known = False
-    created: list[ImportedRun] = []
-    deleted: list[ImportedRun] = []
-    updated: list[ImportedRun] = []
+    created: list[StoredRun] = []
+    deleted: list[StoredRun] = []
+    updated: list[StoredRun] = []
     with failures("looking for the import's runs"):
         for experiment in all_experiments(store):
             experiment_id = str(experiment.experiment_id)
-            created += map(_imported, search_all(store, experiment_id, f"tags.`{IMPORT_ID}` = '{import_id}'"))
-            updated += map(_imported, search_all(store, experiment_id, f"tags.`{UPDATE_ID}` = '{import_id}'"))
             by_id = f"tags.`{IMPORT_ID}` = '{import_id}'"
-            deleted += map(_imported, search_all(store, experiment_id, by_id, ViewType.DELETED_ONLY))
-            known = known or PREFIX + import_id in experiment.tags
+            created += map(stored_run, search_all(store, experiment_id, by_id))
+            updated += map(stored_run, search_all(store, experiment_id, f"tags.`{UPDATE_ID}` = '{import_id}'"))
+            gone = map(stored_run, search_all(store, experiment_id, by_id, ViewType.DELETED_ONLY))
+            deleted += (run for run in gone if run.state == COMPLETE)
+            known = known or is_in_ledger([experiment], import_id)
     if not (known or created or updated or deleted):
         raise UsageError(f"{import_id}: no import of this store", hint="`ymlf imports` lists them")
     mine = {run.run_id for run in created}
     selection = selection or Selection()
-    meant, kept, gone = (_named(runs, selection) for runs in (created, updated, deleted))
+    meant, kept, restorable = (_named(runs, selection) for runs in (created, updated, deleted))
     kept = tuple(run for run in kept if run.run_id not in mine)
-    return Undo(import_id, meant, kept, gone, len(created) - len(meant))
+    return Undo(import_id, meant, kept, restorable, len(created) - len(meant))
 
 
-def _named(runs: Iterable[ImportedRun], selection: Selection) -> tuple[ImportedRun, ...]:
-    return tuple(run for run in runs if is_named((run.source, run.run_name), selection))
+def _named(runs: Iterable[StoredRun], selection: Selection) -> tuple[StoredRun, ...]:
+    return tuple(run for run in runs if is_named((*_paths(run.source), run.run_name), selection))
+
+
+def _paths(source: str) -> list[str]:
+    """Return the path of a source and each of its ends: /data/runs/train, runs/train, train."""
+    path = source if "://" in source else source.partition(":")[2]
+    parts = path.split("/")
+    return ["/".join(parts[at:]) for at in range(len(parts))]
 
 
 def carry_out_undo(store: Store, undo: Undo) -> None:
@@ -92,17 +87,17 @@ def carry_out_undo(store: Store, undo: Undo) -> None:
         _count(store, undo.import_id, done)
 
 
-def restore_undone(store: Store, undo: Undo) -> list[ImportedRun]:
+def restore_undone(store: Store, undo: Undo) -> list[StoredRun]:
     """The runs that were brought back: all that are soft-deleted, but where another run stands for a training by now.
 
     Errors: StoreError.
     """
-    restored: list[ImportedRun] = []
+    restored: list[StoredRun] = []
     done: Counter[str] = Counter()
     try:
         for run in undo.deleted:
             with failures(f"restoring run {run.run_id}"):
-                if search_key(store, run.experiment_id, run.key):
+                if _is_there_again(store, run):
                     continue
                 store.client.restore_run(run.run_id)
             restored.append(run)
@@ -112,20 +107,25 @@ def restore_undone(store: Store, undo: Undo) -> list[ImportedRun]:
     return restored
 
 
-def _count(store: Store, import_id: str, undone: Mapping[str, int]) -> None:
-    for experiment_id, count in undone.items():
-        try:
-            record_import(store, [experiment_id], import_id, {UNDONE: count})
-        except StoreError as error:
-            log.warning("%s: `ymlf imports` will not tell that this was undone or restored", error.message)
-
-
-def _imported(run: Run) -> ImportedRun:
-    info = run.info
-    return ImportedRun(
-        str(info.run_id),
-        str(info.run_name),
-        run.data.tags.get(SOURCE, ""),
-        str(info.experiment_id),
-        run.data.tags.get(KEY, ""),
+def _is_there_again(store: Store, run: StoredRun) -> bool:
+    """Whether another run of the same training is active by now."""
+    runs = find_runs_of(store, run.experiment_id, run.key, has_epochs=run.has_epochs)
+    if run.record is None:
+        return bool(runs)
+    facts = Facts(
+        source=run.source,
+        place=run.source,
+        key=run.key,
+        fingerprint=run.record.fingerprint,
+        evidence=run.record.evidence,
+        parents=(run.parent_run_id or "",),
+        is_iteration=run.parent_run_id is not None and run.record.evidence.is_tune,
     )
+    return match_run(facts, runs) is not None
+
+
+def _count(store: Store, import_id: str, undone: Mapping[str, int]) -> None:
+    try:
+        count_undone(store, import_id, {experiment_id: number for experiment_id, number in undone.items() if number})
+    except StoreError as error:
+        log.warning("%s: `ymlf imports` does not count what was undone or restored", error.message)

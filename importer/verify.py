@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from importer.model import Artifact, ImportPlan
+from importer.model import Artifact, ImportContext, ImportOptions, ImportPlan, TrainingRun
 from importer.naming import MAX_TAG_VALUE
+from importer.outcome import Kind, Outcome, of_plan
 from importer.read.fitness import of_former_best
-from importer.replay.record import load_record
+from importer.replay.plan import plan_import
+from importer.replay.record import ImportRecord
+from importer.replay.status import NO_EPOCHS
 from importer.store.failures import failures
 from importer.store.store import Store
 from importer.write.artifacts import is_local, list_artifacts, spooled
-from importer.write.lookup import (
-    COMPLETE,
-    FINGERPRINT,
-    IMPORT_ID,
-    KEY,
-    OURS,
-    PARENT,
-    RECORD,
-    SOURCE,
-    STATE,
-    by_key_and_step,
-    same_value,
-    stored_points,
-)
+from importer.write.decision import Decision, by_key_and_step, same_value
+from importer.write.import_run import Job, decide_in_store, iteration_jobs
+from importer.write.lookup import COMPLETE, IMPORT_ID, OURS, PARENT, RECORD, SOURCE, STATE, key_tag, stored_points
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -74,8 +68,11 @@ def _compare_facts(plan: ImportPlan, run: Run, parent_run_id: str | None) -> Ite
     ]
     if not plan.keep_active:
         facts.append(("end_time", "", plan.timeline.ended_ms, run.info.end_time))
-    tags = {**OURS, **plan.tags, KEY: plan.key, FINGERPRINT: plan.fingerprint, STATE: COMPLETE}
+    tags = {**OURS, **plan.tags, key_tag(plan.key, has_epochs=bool(plan.epochs)): plan.key, STATE: COMPLETE}
     del tags[NOTE]  # the UI lets people write on in it
+    record = ImportRecord.from_tag(run.data.tags.get(RECORD))
+    if record is not None:
+        facts.append(("record", "fingerprint", plan.fingerprint, record.fingerprint))
     if parent_run_id is not None:
         tags[PARENT] = parent_run_id
     facts += [("tag", key, value[:MAX_TAG_VALUE], run.data.tags.get(key)) for key, value in tags.items()]
@@ -85,16 +82,16 @@ def _compare_facts(plan: ImportPlan, run: Run, parent_run_id: str | None) -> Ite
     for name in (IMPORT_ID, SOURCE):
         if not run.data.tags.get(name):
             yield Mismatch("tag", name, "what the import wrote", "nothing")
-    if load_record(record := run.data.tags.get(RECORD)) is None:
-        yield Mismatch("tag", RECORD, "the record of the import", _short(record))
+    if record is None:
+        yield Mismatch("tag", RECORD, "the record of the import", _short(run.data.tags.get(RECORD)))
 
 
 def _compare_params(plan: ImportPlan, run: Run) -> Iterator[Mismatch]:
-    record = load_record(run.data.tags.get(RECORD)) or {}
-    kept = record.get("params_kept")
+    record = ImportRecord.from_tag(run.data.tags.get(RECORD))
+    kept = record.params_kept if record is not None else ()
     for key, value in plan.params.items():
         found = run.data.params.get(key)
-        if found != value and not (isinstance(kept, list) and key in kept):
+        if found != value and key not in kept:
             yield Mismatch("param", key, _short(value), _short(found))
 
 
@@ -102,7 +99,7 @@ def _compare_metrics(store: Store, plan: ImportPlan, run: Run) -> Iterator[Misma
     planned = by_key_and_step(plan)
     history = stored_points(store, run, planned)
     for key, by_step in planned.items():
-        series = history.get(key, [])
+        series = history.get(key, ())
         counts = Counter(point.step for point in series)
         for point in series:
             expected = by_step.get(point.step) or of_former_best(point, planned)
@@ -163,3 +160,59 @@ def _sha256(handle: Any) -> str:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def verify_with_iterations(
+    run: TrainingRun, store: Store, options: ImportOptions, *, deep: bool | None = None
+) -> list[Outcome]:
+    """Compare a run and the iterations of a tune with what the store holds. Errors: StoreError, PlanError."""
+    job = Job(run, store, options, ImportContext(wait_for_others=False))
+    outcome = verify_training(job, deep=deep)
+    below = iteration_jobs(job, outcome) if outcome.run_id is not None else []
+    return [outcome, *(verify_training(child, deep=deep) for child in below)]
+
+
+def verify_training(job: Job, *, deep: bool | None = None) -> Outcome:
+    """Return how one training compares with what the store holds, without the iterations of a tune.
+
+    Errors: StoreError, PlanError.
+    """
+    began = time.monotonic()
+    options = replace(job.options, empty=True, unfinished=True, on_change="update")
+    job = replace(job, options=options, context=replace(job.context, wait_for_others=False))
+    plan, decision = decide_in_store(job)
+    if decision.run is None or decision.run.entity is None:
+        return _without_run(job, plan, decision)
+    if decision.run.record is not None:
+        plan = plan_import(job.run, options, recorded=decision.run.record)
+    if decision.reason is not None and decision.kind is Kind.ALREADY_THERE and _is_other_version(plan, decision):
+        return of_plan(Kind.VERIFIED, plan, run_id=decision.run.run_id, experiment_id=decision.run.experiment_id,
+                       reason=decision.reason, seconds=time.monotonic() - began)  # fmt: skip
+    parent_run_id = job.parent.run_id if job.parent is not None else None
+    faults = [f"run {run_id}: a second run of this training" for run_id in sorted({*decision.surplus, *decision.twins})]
+    mismatches = compare(job.store, plan, decision.run.entity, deep=deep, parent_run_id=parent_run_id)
+    faults += [str(mismatch) for mismatch in mismatches]
+    return of_plan(
+        Kind.MISMATCH if faults else Kind.VERIFIED,
+        plan,
+        wrote=True,
+        run_id=decision.run.run_id,
+        experiment_id=decision.run.experiment_id,
+        mismatches=tuple(faults),
+        reason=f"{len(faults)} {'mismatch' if len(faults) == 1 else 'mismatches'}" if faults else None,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _is_other_version(plan: ImportPlan, decision: Decision) -> bool:
+    """Whether the run was imported from another copy of the training, which has as much of it or more."""
+    return decision.run is not None and decision.run.fingerprint != plan.fingerprint
+
+
+def _without_run(job: Job, plan: ImportPlan, decision: Decision) -> Outcome:
+    if not plan.epochs:
+        return of_plan(Kind.NO_EPOCHS, plan, reason=NO_EPOCHS)
+    if decision.kind in (Kind.TRACKED_LIVE, Kind.PARTLY_TRACKED):
+        return of_plan(decision.kind, plan, reason=decision.reason, hint=decision.hint)
+    where = f"experiment {plan.experiment_name!r} of {job.store.shown_uri} has no run of it"
+    return of_plan(Kind.MISSING, plan, reason=where, hint="import it first, or name its --experiment")

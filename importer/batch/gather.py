@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from importer.batch.duplicates import set_apart
 from importer.batch.executors import local_executor
 from importer.batch.selection import Selection, by_content, by_path, why_none
-from importer.batch.summary import Looking, Survey, set_aside, survey_all
+from importer.batch.summary import Looking, RunSummary, summarize_all
 from importer.discover import FoundRun, find_runs
-from importer.errors import RunDirError
+from importer.errors import RunDirError, UsageError
 from importer.model import ImportOptions
 from importer.outcome import Kind, Outcome
 from importer.read.registry import why_not
 from importer.redaction import redact
 from importer.replay.names import check_templates
 from importer.replay.record import check_options
-from importer.sources.opening import PathLike, identity_of, open_source
-from importer.store.opening import load_mlflow
+from importer.sources.opening import PathLike, as_paths, identity_of, open_source
 
-FEW_DIRECTORIES = 64  # up to this many are surveyed before a process has started
+FEW_DIRECTORIES = 64  # up to this many are summarized before a process has started
 
 
 @dataclass(frozen=True)
 class Work:
     """What a batch is about: the directories to go on with, and the outcomes that are settled before it begins."""
 
-    surveys: tuple[Survey, ...]
+    summaries: tuple[RunSummary, ...]
     settled: tuple[Outcome, ...]
     options: ImportOptions
     none_selected: tuple[str, str | None] | None = None  # why and a hint, where runs were found and none is meant
@@ -38,11 +37,11 @@ class Work:
     @property
     def total(self) -> int:
         """How many outcomes to expect, a tune's iterations among them."""
-        return sum(told.runs for told in self.surveys) + len(self.settled)
+        return sum(summary.runs for summary in self.summaries) + len(self.settled)
 
 
 def gather(
-    paths: Iterable[PathLike],
+    paths: PathLike | Iterable[PathLike],
     options: ImportOptions | None = None,
     selection: Selection | None = None,
     *,
@@ -50,37 +49,44 @@ def gather(
     looking: Looking | None = None,
     store_follows: bool = False,
 ) -> Work:
-    """Every run directory at or below the paths that is selected, surveyed.
+    """Every run directory at or below the paths that is selected, summarized.
 
-    Many are surveyed by `jobs` processes. Meanwhile `looking` is kept up to date. With `store_follows`, for an import
-    or a verification, MLflow is loaded meanwhile, which takes seconds, and what was parsed is kept.
+    Many are summarized by `jobs` processes. Meanwhile `looking` is kept up to date. `store_follows` says that an import
+    or a verification comes next.
 
     A path that does not exist, is a file or has no run below it is settled as refused.
 
-    Errors: UsageError for a template with an unknown field, or more tags than a record holds.
+    Errors: UsageError for a template with an unknown field, more tags than a record holds, or one start for several
+        trainings.
     """
     options = options or ImportOptions()
     selection = selection or Selection()
     check_templates(options)
     check_options(options)
     looking = looking or Looking()
-    found, settled, passed_by, roots = _find(paths, options, looking)
+    found, settled, passed_by, roots = _find(as_paths(paths), options, looking)
     first: dict[object, FoundRun] = {}
     for run in found:
         first.setdefault(identity_of(run.save_dir), run)
     chosen = by_path(first.values(), selection)
     jobs = jobs if len(chosen) > FEW_DIRECTORIES else 1
-    with ThreadPoolExecutor(1) as beside:  # while processes start and read
-        loaded = beside.submit(load_mlflow) if jobs > 1 and store_follows else None
-        with local_executor(jobs, threads=False, with_mlflow=store_follows) as executor:
-            surveyed = survey_all(chosen, options, executor, looking, keep=store_follows)
-    if loaded is not None:
-        loaded.result()
-    surveys = by_content(surveyed, selection)
-    kept, aside = set_aside(surveys)
-    is_narrowed = len(chosen) < len(first) or len(surveys) < len(surveyed)
-    none_selected = why_none(tuple(first.values()), surveyed, selection) if is_narrowed and not kept else None
+    with local_executor(jobs, threads=False, with_mlflow=store_follows) as executor:
+        summaries = summarize_all(chosen, options, executor, looking)
+        selected = by_content(summaries, selection)
+        kept, aside = set_apart(selected, options, executor)
+    check_start_time(sum(summary.runs for summary in kept), options)
+    is_narrowed = len(chosen) < len(first) or len(selected) < len(summaries)
+    none_selected = why_none(tuple(first.values()), summaries, selection) if is_narrowed and not kept else None
     return Work(tuple(kept), (*settled, *aside), options, none_selected, passed_by, roots)
+
+
+def check_start_time(count: int, options: ImportOptions) -> None:
+    """Errors: UsageError when one start is given for more than one training."""
+    if options.start_time_ms is not None and count > 1:
+        raise UsageError(
+            f"--start-time is the start of one training, and here are {count}",
+            hint="import that directory by itself; for dates without a zone, give --timezone",
+        )
 
 
 def _find(

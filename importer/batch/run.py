@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,16 +12,15 @@ from importer.batch.dask_executor import check_address, dask_executor
 from importer.batch.executors import absolute_uri, default_jobs, local_executor
 from importer.batch.gather import Work
 from importer.batch.scheduler import Batch, Engine, Job, Stop, not_tried
-from importer.batch.summary import Survey, anywhere
+from importer.batch.summary import RunSummary, with_absolute_paths
 from importer.batch.worker import import_one, verify_one
 from importer.errors import StoreError, UsageError
-from importer.model import Conduct, ImportOptions
+from importer.model import ImportContext, ImportOptions
 from importer.outcome import SOURCE_FAULTS, WROTE, Outcome
 from importer.replay.callbacks import keep_run_active
-from importer.replay.names import is_template, needs_date
-from importer.store.failures import twice
+from importer.replay.names import is_template
 from importer.store.store import Store
-from importer.write.ledger import check_import_id, new_import_id, record_import
+from importer.write.ledger import Ledger, check_import_id, new_import_id
 
 log = logging.getLogger(__name__)
 
@@ -48,28 +46,25 @@ def import_work(
     options = work.options
     import_id = import_id or options.import_id
     check_import(work, import_id=import_id, workers=workers)
-    import_id = import_id or new_import_id()
-    alone = len(work.surveys) == 1 and work.surveys[0].family != "tune"
+    single = len(work.summaries) == 1 and work.summaries[0].runs == 1 and not import_id
+    import_id = import_id or new_import_id(single=single)
+    alone = len(work.summaries) == 1 and work.summaries[0].family != "tune"
     options = replace(options, keep_active=options.keep_active or (alone and keep_run_active()))
     yield from work.settled
     if fail_fast and (bad := next((outcome for outcome in work.settled if outcome.kind in SOURCE_FAULTS), None)):
-        yield from not_tried(work.surveys, f"--fail-fast, and {bad.source} was {bad.kind.value}")
+        yield from not_tried(work.summaries, f"--fail-fast, and {bad.source} was {bad.kind.value}")
         return
-    known = {} if needs_date(options.experiment) else _known_experiments(work, options)
-    _prepare_experiments(known, store, options)
-    is_cluster = workers is not None and workers.dask is not None  # which gives what a dead worker began to another
-    conduct = Conduct(import_id, alone=alone, made=frozenset() if is_cluster else store.made)
-    begun: set[str] = set() if alone else _begin_ledger(known, store, import_id)
-    written: dict[str, Counter[str]] = {}
-    for outcome in _run(import_one, work.surveys, store, options, conduct, workers, stop, fail_fast):
-        if outcome.experiment_id and outcome.kind in WROTE:
-            if not alone and outcome.experiment_id not in begun:
-                begun |= _begin_ledger([outcome.experiment_name or ""], store, import_id)
-            written.setdefault(outcome.experiment_id, Counter())[outcome.kind.value] += 1
+    ledger = None if single else Ledger(store, import_id)
+    context = ImportContext(import_id, ledger.tag if ledger is not None else None)
+    for outcome in _run(import_one, work.summaries, store, options, context, workers, stop, fail_fast):
+        if ledger is not None and outcome.experiment_id and outcome.kind in WROTE:
+            ledger.count(outcome.experiment_id, outcome.kind.value)
         yield outcome
-    if not alone:
-        counts = {experiment_id: written.get(experiment_id, Counter()) for experiment_id in begun | written.keys()}
-        _end_ledger(counts, store, import_id)
+    if ledger is not None:
+        try:
+            ledger.end()
+        except StoreError as error:  # the runs themselves tell the rest
+            log.warning("%s: `ymlf imports` counts the runs themselves", error.message)
 
 
 def check_import(work: Work, *, import_id: str | None = None, workers: Workers | None = None) -> None:
@@ -79,57 +74,13 @@ def check_import(work: Work, *, import_id: str | None = None, workers: Workers |
     if import_id:
         check_import_id(import_id)
     fixed = work.options.run_name or os.environ.get("MLFLOW_RUN")
-    if len(work.surveys) > 1 and fixed and not is_template(fixed):
+    if len(work.summaries) > 1 and fixed and not is_template(fixed):
         raise UsageError(
-            f"one run name, {fixed!r}, for {len(work.surveys)} runs",
+            f"one run name, {fixed!r}, for {len(work.summaries)} runs",
             hint="leave --run-name and MLFLOW_RUN out, or use a template such as {name}",
         )
     if workers is not None and workers.dask is not None:
         check_address(workers.dask)
-
-
-def _known_experiments(work: Work, options: ImportOptions) -> dict[str, bool]:
-    """The experiments that the runs belong to, by name, and whether one of those has an epoch, or needs none."""
-    known: dict[str, bool] = {}
-    for survey in work.surveys:
-        known[survey.experiment] = known.get(survey.experiment, False) or bool(survey.epochs) or options.empty
-    return dict(sorted(known.items()))
-
-
-def _prepare_experiments(known: Mapping[str, bool], store: Store, options: ImportOptions) -> None:
-    """Create the experiments before any worker starts. One that cannot be is told by the runs that need it."""
-    for name, is_needed in known.items():
-        try:
-            if is_needed:
-                twice(partial(store.experiment_id, name, options.artifact_location))
-        except StoreError as error:
-            log.debug("experiment %s: %s", name, error)
-
-
-def _begin_ledger(names: Iterable[str], store: Store, import_id: str) -> set[str]:
-    """Tell each experiment of the import, counting nothing yet, and say which have been told.
-
-    One that cannot be is told by the runs that need it.
-    """
-    begun = set()
-    for name in names:
-        try:
-            experiment_id = store.experiment_id(name, create=False)
-            if experiment_id is not None:
-                record_import(store, [experiment_id], import_id, {}, ended=False)
-                begun.add(experiment_id)
-        except StoreError as error:
-            log.debug("experiment %s: %s", name, error)
-    return begun
-
-
-def _end_ledger(written: Mapping[str, Mapping[str, int]], store: Store, import_id: str) -> None:
-    """Add what was written to the ledger; a store that fails here costs the counts, for the runs tell the rest."""
-    for experiment_id, counts in written.items():
-        try:
-            record_import(store, [experiment_id], import_id, counts)
-        except StoreError as error:
-            log.warning("%s: `ymlf imports` will not count the runs of this import", error.message)
 
 
 def verify_work(
@@ -137,26 +88,27 @@ def verify_work(
 ) -> Iterator[Outcome]:
     """Compare what was gathered with the store, each outcome as it comes."""
     yield from work.settled
-    yield from _run(verify_one, work.surveys, store, work.options, Conduct(deep=deep), workers, stop, False)
+    context = ImportContext(new_import_id(), deep=deep)
+    yield from _run(verify_one, work.summaries, store, work.options, context, workers, stop, False)
 
 
 def _run(
     job: Job,
-    surveys: Sequence[Survey],
+    summaries: Sequence[RunSummary],
     store: Store,
     options: ImportOptions,
-    conduct: Conduct,
+    context: ImportContext,
     workers: Workers | None,
     stop: Stop | None,
     fail_fast: bool,
 ) -> Iterator[Outcome]:
     workers = workers or Workers()
-    runs = sum(survey.runs for survey in surveys)
+    runs = sum(summary.runs for summary in summaries)
     jobs = workers.jobs or default_jobs(is_server=store.is_server, runs=runs)
     uri = store.uri
     engine: Engine = partial(local_executor, jobs, threads=store.is_server)
     if workers.dask is not None:
-        surveys, uri = [anywhere(survey) for survey in surveys], absolute_uri(uri)
+        summaries, uri = [with_absolute_paths(summary) for summary in summaries], absolute_uri(uri)
         engine = partial(dask_executor, workers.dask)
-    batch = Batch(surveys, job, uri, options, conduct, stop or Stop())
+    batch = Batch(summaries, job, uri, options, context, stop or Stop())
     yield from batch.outcomes(engine, jobs, fail_fast=fail_fast)

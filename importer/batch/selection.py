@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from difflib import get_close_matches
 from fnmatch import fnmatch
 
-from importer.batch.summary import Survey
+from importer.batch.summary import RunSummary
 from importer.discover import FoundRun
 from importer.errors import UsageError
 from importer.naming import accepted_key
@@ -50,37 +50,39 @@ def is_named(names: Sequence[str], selection: Selection) -> bool:
     return (not selection.include or matches(selection.include)) and not matches(selection.exclude)
 
 
-def by_content(surveys: Iterable[Survey], selection: Selection) -> list[Survey]:
+def by_content(summaries: Iterable[RunSummary], selection: Selection) -> list[RunSummary]:
     """Those of the task, the dates (newest file time) and the shard that are wanted.
 
     What cannot be read stays in, in the shard that its place below the root gives it.
     """
-    return [told for told in surveys if _meant(told, selection)]
+    return [summary for summary in summaries if _meant(summary, selection)]
 
 
-def _meant(told: Survey, selection: Selection) -> bool:
+def _meant(summary: RunSummary, selection: Selection) -> bool:
     if selection.shard is not None:
         index, count = selection.shard
-        if int(told.key[:12] or _place(told), 16) % count != index - 1:
+        if int((summary.key[:12] if summary.epochs else "") or _place(summary), 16) % count != index - 1:
             return False
-    if told.refused is not None:
+    if summary.refused is not None:
         return True
-    if selection.tasks and told.task not in selection.tasks:
+    if selection.tasks and summary.task not in selection.tasks:
         return False
-    if selection.since_ms is not None and told.modified_ms < selection.since_ms:
+    if selection.since_ms is not None and summary.modified_ms < selection.since_ms:
         return False
-    return selection.until_ms is None or told.modified_ms < selection.until_ms
+    return selection.until_ms is None or summary.modified_ms < selection.until_ms
 
 
-def _place(told: Survey) -> str:
+def _place(summary: RunSummary) -> str:
     """What the shard of a directory without a key is chosen by, in hex: the same wherever the tree is mounted."""
-    path = below(told.save_dir, told.root) or told.save_dir
+    path = below(summary.save_dir, summary.root) or summary.save_dir
     return hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
-def why_none(found: Sequence[FoundRun], surveys: Sequence[Survey], selection: Selection) -> tuple[str, str | None]:
+def why_none(
+    found: Sequence[FoundRun], summaries: Sequence[RunSummary], selection: Selection
+) -> tuple[str, str | None]:
     """What is asked for that no run is, and a hint: of the runs that were found, and those of them that globs left."""
-    if not surveys:
+    if not summaries:
         number = f"{len(found)} run {'directory' if len(found) == 1 else 'directories'}"
         if not by_path(found, replace(selection, exclude=())):
             globs = " ".join(f"--include {glob!r}" for glob in selection.include)
@@ -93,30 +95,30 @@ def why_none(found: Sequence[FoundRun], surveys: Sequence[Survey], selection: Se
         "--shard": (_other_parts, Selection(shard=selection.shard)),
     }
     asked = {name: (tell, alone) for name, (tell, alone) in given.items() if alone != Selection()}
-    readable = [told for told in surveys if told.refused is None]
+    readable = [summary for summary in summaries if summary.refused is None]
     for tell, alone in asked.values():
         if not by_content(readable, alone):
             return tell(readable, alone)
     return f"no run is all that {', '.join(asked)} ask for", None
 
 
-def _other_tasks(surveys: Sequence[Survey], selection: Selection) -> tuple[str, str | None]:
-    there = Counter(told.task or "unknown" for told in surveys)
+def _other_tasks(summaries: Sequence[RunSummary], selection: Selection) -> tuple[str, str | None]:
+    there = Counter(summary.task or "unknown" for summary in summaries)
     counted = ", ".join(f"{task} {count}" for task, count in there.most_common())
     close = [near for task in selection.tasks for near in get_close_matches(task, there, n=1)]
     hint = f"did you mean --task {' --task '.join(close)}?" if close else None
     return f"no run of task {' or '.join(selection.tasks)}; there are {counted}", hint
 
 
-def _other_dates(surveys: Sequence[Survey], selection: Selection) -> tuple[str, str | None]:
-    times = [told.modified_ms for told in surveys]
+def _other_dates(summaries: Sequence[RunSummary], selection: Selection) -> tuple[str, str | None]:
+    times = [summary.modified_ms for summary in summaries]
     if selection.since_ms is not None:
         return f"no run is as young as --since asks for; the newest file is of {local_time(max(times))}", None
     return f"no run is as old as --until asks for; the oldest is of {local_time(min(times))}", None
 
 
-def _other_parts(surveys: Sequence[Survey], selection: Selection) -> tuple[str, str | None]:
-    whose = "the one run is" if len(surveys) == 1 else f"the {len(surveys)} runs are"
+def _other_parts(summaries: Sequence[RunSummary], selection: Selection) -> tuple[str, str | None]:
+    whose = "the one run is" if len(summaries) == 1 else f"the {len(summaries)} runs are"
     return f"{whose} in other parts than that which --shard asks for", None
 
 

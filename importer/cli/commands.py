@@ -91,7 +91,7 @@ def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given
     check_import(work, import_id=given["import_id"], workers=workers)
     if dry_run:
         sys.exit(dry_run_all(terminal, work, given["tracking_uri"], given["report"]))
-    if not work.surveys:
+    if not work.summaries:
         sys.exit(terminal.conclude(work.settled, work, None, given["report"]))
     store = open_store(given["tracking_uri"], probe=True)
     settle_in()
@@ -121,7 +121,7 @@ def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: An
 
     terminal = _terminal(given, as_json)
     work = _gather(terminal, paths, given, given["jobs"], store_follows=True)
-    if not work.surveys:
+    if not work.summaries:
         sys.exit(terminal.conclude(work.settled, work, None, given["report"]))
     store = open_existing_store(given["tracking_uri"], required=True)
     stop = terminal.catch_signals()

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from importer.batch.gather import Work
-from importer.batch.summary import Survey, read_surveyed
+from importer.batch.preview import preview_summary
+from importer.batch.summary import RunSummary
 from importer.cli.console import print_rows
 from importer.cli.progress import show_words
-from importer.errors import StoreError, YmlfError
-from importer.outcome import Kind, exit_status
+from importer.outcome import WROTE, Kind, exit_status
 from importer.redaction import redact
-from importer.replay.plan import plan_import
 from importer.report import facts_of, kind_words, local_time, outcome_line, size
 from importer.store.failures import failures
 from importer.store.store import EmptyStore, Store
-from importer.undo import ImportedRun, Undo
-from importer.write.ledger import UNDONE, Import, all_experiments, search_all
-from importer.write.lookup import PARENT, Presence, look_up, search_key, unchanged
+from importer.undo import Undo
+from importer.write.decision import match_run
+from importer.write.ledger import UNDONE, Import, all_experiments
+from importer.write.lookup import StoredRun, search_key, stored_run
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-
     from importer.cli.reporter import Terminal
 
 MANY = 20  # runs of an undo that are named
@@ -38,14 +35,14 @@ def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
     experiments = _experiments(store)
 
     def words() -> str:
-        return f"looking up: {len(looked_up):,} of {len(work.surveys):,} run directories"
+        return f"looking up: {len(looked_up):,} of {len(work.summaries):,} run directories"
 
     with show_words(terminal.err, words, quiet=terminal.quiet or store is None, beside_json=terminal.mixes_json):
-        for told in work.surveys:
+        for told in work.summaries:
             looked_up.append(_presence(told, work, store, experiments))
             if terminal.as_json:
                 terminal.write_json(_as_json(told, looked_up[-1]))
-    for told, there in zip(work.surveys, looked_up, strict=True):
+    for told, there in zip(work.summaries, looked_up, strict=True):
         planned = f"/{told.planned_epochs}" if told.planned_epochs else ""
         cells = [told.generator, told.task or "", f"{told.epochs}{planned}", size(told.bytes),
                  local_time(told.modified_ms) if told.modified_ms else "", _state(told)]  # fmt: skip
@@ -61,15 +58,15 @@ def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
     if not terminal.as_json and not terminal.quiet:
         if rows:
             print_rows(terminal.out, header, rows, folded=len(header) - 1, title=len(header) - 1)
-        count = len(work.surveys)
-        terminal.say(f"{how_many(count)}, {size(sum(told.bytes for told in work.surveys))}")
+        count = len(work.summaries)
+        terminal.say(f"{how_many(count)}, {size(sum(told.bytes for told in work.summaries))}")
         for hint in dict.fromkeys(outcome.hint for outcome in work.settled if outcome.hint):
             terminal.warn(f"  hint: {hint}", None)
     terminal.tell_left_out(work)
     return exit_status(outcome.kind for outcome in work.settled)
 
 
-def _state(told: Survey) -> str:
+def _state(told: RunSummary) -> str:
     if told.family == "tune":
         return f"tune, {told.epochs} iterations"
     if not told.epochs:
@@ -87,40 +84,29 @@ def _experiments(store: Store | None) -> dict[str, str]:
         return {str(found.experiment_id): str(found.name) for found in all_experiments(store)}
 
 
-def _presence(told: Survey, work: Work, store: Store | None, experiments: Mapping[str, str]) -> str:
+def _presence(summary: RunSummary, work: Work, store: Store | None, experiments: Mapping[str, str]) -> str:
+    """Return what an import would do with a directory, and in which other experiments of the store it is."""
     if store is None:
         return ""
-    try:
-        experiment_id = store.experiment_id(told.experiment, create=False)
-        if experiment_id is not None:
-            with failures("looking the run up"):
-                there = unchanged(search_key(store, experiment_id, told.key), told.fingerprint)
-                if there is not None:
-                    return Presence.SAME.value + _without_iterations(told, there, store)
-        plan = plan_import(read_surveyed(told, work.options), replace(work.options, root=told.root))
-        found = look_up(store, plan, store.experiment_id(plan.experiment_name, create=False))
-        if found.presence is not Presence.ABSENT:
-            return str(found.presence.value)
-        with failures("looking the run up"):
-            elsewhere = search_key(store, list(experiments), plan.key) if experiments else []
-    except StoreError:
-        raise
-    except YmlfError as error:
-        return f"cannot be imported: {error.message}"
-    names = sorted({experiments[run.info.experiment_id] for run in elsewhere})
-    return f"not there, but in {', '.join(names)}" if names else "not there"
+    preview, *below = preview_summary(summary, store, work.options)
+    outcome = preview.outcome
+    if outcome.kind is Kind.REFUSED:
+        return f"cannot be imported: {outcome.reason}"
+    if outcome.kind not in WROTE:
+        missing = sum(each.outcome.kind in WROTE for each in below)
+        words: str = outcome.kind.value
+        return f"{words}, {missing} of {len(below)} iterations not" if missing else words
+    if outcome.kind is not Kind.IMPORTED:
+        return kind_words(outcome.kind, would=True)
+    with failures("looking the run up"):
+        elsewhere = search_key(store, list(experiments), summary.key) if experiments else []
+    found = match_run(summary.facts, [stored_run(run) for run in elsewhere])
+    if found is None:
+        return kind_words(outcome.kind, would=True)
+    return f"{kind_words(outcome.kind, would=True)}, is in {experiments[found.run.experiment_id]}"
 
 
-def _without_iterations(told: Survey, tune: Run, store: Store) -> str:
-    """How many iterations of a tune are not below its run; nothing where all are."""
-    if told.runs == 1:
-        return ""
-    below = f"tags.`{PARENT}` = '{tune.info.run_id}'"
-    missing = told.runs - 1 - sum(1 for _ in search_all(store, str(tune.info.experiment_id), below))
-    return f", {missing} of {told.runs - 1} iterations not" if missing > 0 else ""
-
-
-def _as_json(told: Survey, there: str) -> dict[str, object]:
+def _as_json(told: RunSummary, there: str) -> dict[str, object]:
     facts = {"source": told.save_dir, "kind": told.family, "generator": told.generator, "task": told.task,
              "state": _state(told), "epochs": told.epochs, "planned_epochs": told.planned_epochs, "bytes": told.bytes,
              "modified_ms": told.modified_ms, "experiment": told.experiment,
@@ -160,7 +146,7 @@ def print_undo(terminal: Terminal, planned: Undo) -> None:
         terminal.say(f"keep     {planned.others} more of this import, which are not among those asked for")
 
 
-def _print_runs(terminal: Terminal, what: str, runs: Sequence[ImportedRun], remark: str) -> None:
+def _print_runs(terminal: Terminal, what: str, runs: Sequence[StoredRun], remark: str) -> None:
     shown = runs if terminal.verbose or len(runs) <= MANY else runs[:MANY]
     for run in shown:
         terminal.say(f"{what:<7}  {run.run_id}  {run.run_name}  {run.source}{remark}")
@@ -175,14 +161,14 @@ def print_restore(terminal: Terminal, planned: Undo) -> None:
     _print_runs(terminal, "restore", planned.deleted, "")
 
 
-def restore_done(terminal: Terminal, planned: Undo, restored: Sequence[ImportedRun]) -> None:
+def restore_done(terminal: Terminal, planned: Undo, restored: Sequence[StoredRun]) -> None:
     """Say what was brought back and what was not."""
     left = len(planned.deleted) - len(restored)
     more = f"; {left} left, for another run stands for the training by now" if left else ""
     terminal.say(f"{how_many(len(restored))} restored{more}")
 
 
-def undo_as_json(planned: Undo, done: Sequence[ImportedRun]) -> dict[str, object]:
+def undo_as_json(planned: Undo, done: Sequence[StoredRun]) -> dict[str, object]:
     """What was soft-deleted or restored, and what is planned of an import, by run ids."""
     ids = {name: [run.run_id for run in runs] for name, runs in (
         ("done", done), ("created", planned.created), ("updated", planned.updated), ("deleted", planned.deleted),

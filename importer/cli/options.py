@@ -48,6 +48,8 @@ plan_options = _group(
     click.option("--best-metrics", is_flag=True, help="Also log best/<key>, the values of the best epoch, to sort by."),
     click.option("--segments", type=click.Choice(["last", "all"]), default="last", show_default=True,
                  help="Of a results.csv with several trainings, the last or all."),
+    click.option("--iterations", type=click.Choice(["directories", "all"]), default="directories", show_default=True,
+                 help="Of a tune, runs for the iterations that have a directory, or for all in its table."),
     click.option("--follow-symlinks", is_flag=True, help="Follow links that leave the run directory."),
 )  # fmt: skip
 
@@ -61,7 +63,8 @@ write_options = _group(
     click.option("--artifact-location", metavar="URI", help="Where a new experiment keeps its artifacts."),
     click.option("--empty", is_flag=True, help="Also import runs that ended before their first epoch."),
     click.option("--unfinished", is_flag=True, help="Also import runs that seem to be training still."),
-    click.option("--with-live", is_flag=True, help="Also import runs that the live callback has logged."),
+    click.option("--live", type=click.Choice(["skip", "import"]), default="skip", show_default=True,
+                 help="For a run that the live callback has logged: leave it, or import it too."),
     click.option("--on-change", type=click.Choice(["update", "replace", "skip"]), default="update", show_default=True,
                  help="For a run whose directory has changed: add what is new, import it anew, or leave it."),
 )  # fmt: skip
@@ -112,7 +115,7 @@ def build_options(given: Mapping[str, Any]) -> ImportOptions:
     if given.get("timezone"):
         parse_zone(given["timezone"])
     plain = ("experiment", "run_name", "timezone", "artifacts", "artifact_location", "follow_symlinks", "best_metrics",
-             "with_live", "on_change", "empty", "unfinished", "segments")  # fmt: skip
+             "live", "on_change", "empty", "unfinished", "segments", "iterations")  # fmt: skip
     return ImportOptions(
         tags=parse_tags(given.get("tags") or ()),
         start_time_ms=parse_time(given.get("start_time"), "--start-time"),

@@ -65,14 +65,14 @@ def series_of(plan: ImportPlan) -> dict[str, list[tuple[int, float]]]:
     series: dict[str, list[tuple[int, float]]] = {}
     for point in plan.points:
         if not point.key.startswith(NOT_CHARTED) and point.step != final:
-            at = point.step + 1 if plan.children else point.step  # iterations count from 1
+            at = point.step + 1 if plan.family == "tune" else point.step  # iterations count from 1
             series.setdefault(point.key, []).append((at, point.value))
     return {key: series[key] for key in sorted(series, key=_paired(tuple(series)))}
 
 
 def final_step(plan: ImportPlan) -> int | None:
     """The step of the final validation, which is that of best.pt and not of an epoch; None where there is none."""
-    if plan.timeline.final_ms is None or plan.record.get("final_from") is None or not plan.points:
+    if plan.timeline.final_ms is None or plan.record.final_from is None or not plan.points:
         return None
     return max(point.step for point in plan.points)
 

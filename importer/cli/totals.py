@@ -36,7 +36,7 @@ class Tally:
     @classmethod
     def of(cls, work: Work, stop: Stop | None = None) -> Tally:
         """The tally of work that is yet to be done."""
-        tunes = [told for told in work.surveys if told.runs > 1]
+        tunes = [told for told in work.summaries if told.runs > 1]
         below = {name: told.runs - 1 for told in tunes for name in (told.key, told.save_dir)}
         return cls(work.total, len(work.settled), below, stop)
 

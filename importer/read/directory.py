@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
 
 from importer.errors import RunDirError
 from importer.model import Note, RunFile
@@ -15,23 +14,6 @@ from importer.sources.archive import UnpackedPath
 
 NEVER = {".ipynb_checkpoints", "__pycache__", ".git", ".DS_Store", "Thumbs.db", "desktop.ini"}
 MAX_WEIGHTS_DEPTH = 4
-
-Made = TypeVar("Made")
-
-
-class Parsed:
-    """What was made of the text files of one directory, for as long as they have the size and time that they had."""
-
-    def __init__(self) -> None:
-        self._made: dict[tuple[object, ...], Any] = {}
-
-    def of(self, place: RunFile, parser: Callable[..., Made], **how: object) -> Made:
-        """What a parser makes of a file of the directory. One without a time may be another one by now."""
-        known = (place.path, place.size, place.mtime_ms, parser.__name__, *how.items())
-        if known not in self._made or not place.mtime_ms:
-            self._made[known] = parser(place.location, **how)
-        made: Made = self._made[known]
-        return made
 
 
 class RunDirectory:
@@ -48,13 +30,11 @@ class RunDirectory:
         follow_symlinks: bool = False,
         segment: int | None = None,
         light: bool = False,
-        parsed: Parsed | None = None,
     ) -> None:
         self.save_dir = save_dir
         self.follow_symlinks = follow_symlinks
         self.segment = segment
         self.light = light
-        self._parsed = parsed or Parsed()
         self.files, self.notes = list_run_directory(save_dir, follow_symlinks=follow_symlinks)
         self.by_path = {found.path: found for found in self.files}
 
@@ -66,10 +46,6 @@ class RunDirectory:
     def get(self, path: str) -> RunFile | None:
         """The file at `path` below the directory, or None."""
         return self.by_path.get(path)
-
-    def parse(self, place: RunFile, parser: Callable[..., Made], **how: object) -> Made:
-        """What a parser makes of a text file, or made of it at an earlier reading, if it is the same since."""
-        return self._parsed.of(place, parser, **how)
 
     def note(self, code: str, text: str) -> None:
         """Keep an oddity, once."""

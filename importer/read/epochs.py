@@ -8,7 +8,7 @@ from pathlib import Path
 
 from importer.errors import RunDirError
 from importer.formats.csv_table import Table
-from importer.model import Epochs, Note
+from importer.model import Epochs, Note, WrittenRow
 
 MAX_EPOCH = 10_000_000
 
@@ -88,7 +88,14 @@ def build_epochs(table: Table, numbers: Sequence[int], base: int, span: tuple[in
         rows=tuple(tuple(table.rows[row][cell] for cell in cells) for row in kept),
         seconds=_never_backwards(seconds[row] for row in kept) if seconds is not None else None,
         session_starts=_session_starts(kept, seams),
-        first_row=_less_blanks_at_the_end([table.rows[start][cell] for cell in cells]) if end > start else (),
+        written=tuple(
+            WrittenRow(
+                numbers[row],
+                times[row] if times is not None else None,
+                _less_blanks_at_the_end([table.rows[row][cell] for cell in cells]),
+            )
+            for row in range(start, end)
+        ),
     )
     return epochs, notes
 

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from importer.errors import RunDirError
 from importer.model import TrainingRun
-from importer.read.directory import Parsed, RunDirectory
+from importer.read.directory import RunDirectory
 from importer.sources.opening import open_source
 
 READERS = ("ultralytics", "yolov5", "yolov7", "tune")
@@ -78,11 +78,8 @@ def read_run(
     follow_symlinks: bool = False,
     segment: int | None = None,
     light: bool = False,
-    parsed: Parsed | None = None,
 ) -> TrainingRun:
     """The training that a run directory holds; of a results.csv that holds several, the last or that `segment`.
-
-    What an earlier reading of this directory left in `parsed` is not parsed again where the file is the same since.
 
     Errors: RunDirError when there is no run directory at `place`, or it cannot be read as one; as open_source.
     """
@@ -98,6 +95,4 @@ def read_run(
     reader = recognise(save_dir, names)
     if reader is None:
         raise RunDirError(f"{save_dir}: no run directory here", hint=why_not(save_dir))
-    return reader.read(
-        RunDirectory(save_dir, follow_symlinks=follow_symlinks, segment=segment, light=light, parsed=parsed)
-    )
+    return reader.read(RunDirectory(save_dir, follow_symlinks=follow_symlinks, segment=segment, light=light))

@@ -1,8 +1,8 @@
 """Hyperparameter tuning: tune_results.ndjson or .csv of Ultralytics, evolve.csv of YOLOv5 and YOLOv9.
 
 The tune becomes a parent run: the best hyperparameters are its params, the fitness of iteration i its metric at step
-i - 1, the plots and tables its artifacts. Live has no such run. Each iteration is a child: the whole training where
-its directory is still there, else its hyperparameters, its fitness and the metrics that the tuner wrote down.
+i - 1, the plots and tables its artifacts. Live has no such run. A child is the whole training of an iteration whose
+directory is still there; of another, what the table says of it, which `--iterations all` imports.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 from importer.errors import RunDirError
 from importer.formats.csv_table import read_results
 from importer.formats.yaml_file import read_yaml
-from importer.model import Epochs, TrainingRun
+from importer.model import Epochs, TrainingRun, WrittenRow
 from importer.read.directory import RunDirectory
 from importer.read.epochs import build_epochs, epoch_numbers, split_trainings
 from importer.read.registry import read_run
 from importer.read.tune_dirs import iteration_dirs
-from importer.read.tune_table import Iteration, TuneTable, read_header, read_tune_table, table_name
+from importer.read.tune_table import Header, Iteration, TuneTable, read_header, read_tune_table, table_name
 
 PRIORITY = 30
 EVOLVE = "evolve.csv"
@@ -41,21 +41,25 @@ class _Tune:
     table: TuneTable
     best: Mapping[str, object]
     best_file: str | None
-    recorded: str | None  # the tune's directory when it ran
-    planned: int | None
+    header: Header
 
     @property
     def generator(self) -> str:
         return "YOLOv5 evolve" if self.source == EVOLVE else "Ultralytics tuner"
 
+    @property
+    def recorded(self) -> str | None:
+        """The tune's directory when it ran."""
+        return self.header.place
+
 
 def recognise(save_dir: Path, names: Set[str]) -> bool:
-    """By a table of iterations that begins as a tuner writes it."""
+    """Recognise a table of iterations that begins as a tuner writes it."""
     return table_name(save_dir, names) is not None
 
 
 def read(directory: RunDirectory) -> TrainingRun:
-    """The tune, with its iterations as children.
+    """Read the tune, with its iterations as children.
 
     Errors: RunDirError when its table or its best hyperparameters cannot be read as what they are.
     Source: ultralytics/engine/tuner.py, 8.0.170 to 8.4.190; train.py --evolve of YOLOv5 v6.0 to v7.0.
@@ -63,29 +67,33 @@ def read(directory: RunDirectory) -> TrainingRun:
     tune = _read_tune(directory)
     iterations = tune.table.iterations
     children = _children(tune)
+    runs = tuple(run for _, run in children)
     columns = (*iterations[0].metrics, "fitness")
     return TrainingRun(
         save_dir=str(directory.save_dir),
         name=directory.name,
         family="tune",
         generator=tune.generator,
-        task=_task(tune, children, columns),
+        task=_task(tune, runs, columns),
         args=tune.best if tune.recorded is None else {**tune.best, "save_dir": tune.recorded},
         epochs=Epochs(
             columns=columns,
-            steps=tuple(told.number - 1 for told in iterations),
-            rows=tuple((*map(told.metrics.get, columns[:-1]), told.fitness) for told in iterations),
+            steps=tuple(iteration.number - 1 for iteration in iterations),
+            rows=tuple((*map(iteration.metrics.get, columns[:-1]), iteration.fitness) for iteration in iterations),
             session_starts=(0,),
-            first_row=_fingerprint(iterations[0]),
+            written=tuple(map(_record, iterations)),
         ),
-        planned_epochs=tune.planned,
+        planned_epochs=tune.header.planned,
         best_row=tune.table.best(),
         results_file=tune.source,
         params_from=(tune.best_file or tune.source,),
         files=directory.files,
         fixed_status="FINISHED",
         notes=tuple(directory.notes),
-        children=children,
+        children=runs,
+        hyperparameters=tuple(map(str, iterations[0].hyperparameters)),
+        tune_seconds=tune.header.seconds,
+        iterations=tuple(index for index, _ in children),
     )
 
 
@@ -101,35 +109,40 @@ def _read_tune(directory: RunDirectory) -> _Tune:
         directory.note("fitness-computed", f"{EVOLVE} has no fitness; it is YOLOv5's 0.1 mAP_0.5 + 0.9 mAP_0.5:0.95")
     place = next((found for name in BEST if (found := directory.get(name)) is not None), None)
     best: Mapping[str, object] = table.iterations[table.best()].hyperparameters
-    recorded = planned = None
+    header = Header()
     if place is None:
         directory.note("best-from-table", "no file of the best hyperparameters; they are the best iteration's")
     else:
         best, more = read_yaml(place.location)
         notes += more
-        recorded, planned = read_header(place.location)
+        header = read_header(place.location)
     directory.add(notes)
-    return _Tune(directory, source, table, best, place.path if place else None, recorded, planned)
+    return _Tune(directory, source, table, best, place.path if place else None, header)
 
 
-def _children(tune: _Tune) -> tuple[TrainingRun, ...]:
+def _children(tune: _Tune) -> list[tuple[int, TrainingRun]]:
+    """Return each training with the index of its iteration; an iteration without a directory is what the table says."""
     places: dict[int, dict[str, Path]] = {}
     for claim, path in iteration_dirs(tune.directory, tune.table, tune.recorded).items():
         places.setdefault(claim.number, {})[claim.dataset] = path
     evolved = _evolved(tune) if tune.source == EVOLVE else {}
-    children: list[TrainingRun] = []
-    gone = 0
-    for told in tune.table.iterations:
-        found = {dataset: _read_child(tune, path) for dataset, path in places.get(told.number, {}).items()}
-        runs = {dataset: run for dataset, run in found.items() if run is not None}
-        children += runs.values()
-        if not runs or set(told.datasets) - set(runs):
-            gone += told.number not in evolved
-            children.append(_without_directory(tune, told, set(runs), evolved.get(told.number)))
-    if gone:
-        told_of = f"{gone} of {len(tune.table.iterations)} iterations"
-        tune.directory.note("iterations-without-directory", f"{told_of} have none here; they are what the table says")
-    return tuple(children)
+    children: list[tuple[int, TrainingRun]] = []
+    missing = 0
+    for index, iteration in enumerate(tune.table.iterations):
+        read = {dataset: _read_child(tune, path) for dataset, path in places.get(iteration.number, {}).items()}
+        runs = {dataset: run for dataset, run in read.items() if run is not None}
+        children += [(index, run) for run in runs.values()]
+        # A training that was found by its hyperparameters stands for all datasets of its iteration.
+        if not runs or ("" not in runs and set(iteration.datasets) - set(runs)):
+            missing += 1
+            children.append((index, _without_directory(tune, index, set(runs), evolved.get(iteration.number))))
+    if missing:
+        count = len(tune.table.iterations)
+        tune.directory.note(
+            "iterations-without-directory",
+            f"{missing} of {count} iterations have no directory here; the table has them (--iterations all)",
+        )
+    return children
 
 
 def _read_child(tune: _Tune, path: Path) -> TrainingRun | None:
@@ -140,22 +153,24 @@ def _read_child(tune: _Tune, path: Path) -> TrainingRun | None:
         return None
 
 
-def _without_directory(tune: _Tune, told: Iteration, read: Set[str], evolved: Epochs | None) -> TrainingRun:
-    """What the table says of an iteration, less the datasets whose directories were read."""
-    recorded = next(iter(told.save_dirs.values())) if len(told.save_dirs) == 1 else tune.recorded
-    metrics = {**_left(told, read), "fitness": told.fitness}
-    first_row = (float(told.number), *_fingerprint(told))
-    args = {**told.hyperparameters, "iteration": told.number}
+def _without_directory(tune: _Tune, index: int, read: Set[str], evolved: Epochs | None) -> TrainingRun:
+    """Return what the table says of an iteration, less the datasets whose directories were read."""
+    iteration = tune.table.iterations[index]
+    recorded = next(iter(iteration.save_dirs.values())) if len(iteration.save_dirs) == 1 else tune.recorded
+    metrics = {**_left(iteration, read), "fitness": iteration.fitness}
+    epochs = Epochs(tuple(metrics), (0,), (tuple(metrics.values()),), None, (0,), (_record(iteration),))
+    args = {**iteration.hyperparameters, "iteration": iteration.number}
     return TrainingRun(
         save_dir=str(tune.directory.save_dir),
-        name=f"{tune.directory.name} iteration {told.number}",
+        name=f"{tune.directory.name} iteration {iteration.number}",
         family="tune",
         generator=tune.generator,
         task=None,
         args=args if recorded is None else {**args, "save_dir": recorded},
-        epochs=evolved or Epochs(tuple(metrics), (0,), (tuple(metrics.values()),), None, (0,), first_row),
+        epochs=evolved or epochs,
         params_from=(tune.source,),
         fixed_status="FINISHED",
+        iteration=index,
     )
 
 
@@ -203,7 +218,7 @@ def _evolved(tune: _Tune) -> dict[int, Epochs]:
             steps=epochs.steps,
             rows=tuple((*cells, value) for cells, value in zip(epochs.rows, fitness, strict=True)),
             session_starts=epochs.session_starts,
-            first_row=(float(told.number), *_fingerprint(told)),
+            written=(_record(told),),
         )
     return evolved
 
@@ -212,10 +227,11 @@ def _same(row: Mapping[str, float | None], metrics: Mapping[str, float]) -> bool
     return all(repr(row.get(key)) == repr(value) for key, value in metrics.items())
 
 
-def _fingerprint(told: Iteration) -> tuple[float, ...]:
-    """What tells an iteration from that of another tune: its fitness and its hyperparameters."""
-    numbers = [value for value in told.hyperparameters.values() if isinstance(value, float)]
-    return (told.fitness, *told.metrics.values(), *numbers)
+def _record(iteration: Iteration) -> WrittenRow:
+    """Return an iteration as a row, with its hyperparameters; without its number, for a table may be sorted again."""
+    values = (iteration.fitness, *iteration.metrics.values())
+    varied = [value if isinstance(value, float) else str(value) for value in iteration.hyperparameters.values()]
+    return WrittenRow(0, None, (*values, *varied))
 
 
 def _task(tune: _Tune, children: tuple[TrainingRun, ...], columns: tuple[str, ...]) -> str | None:

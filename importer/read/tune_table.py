@@ -6,8 +6,9 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from importer.errors import RunDirError
 from importer.formats.csv_table import read_results
@@ -26,7 +27,7 @@ TABLES = ("tune_results.ndjson", "tune_results.csv", "evolve.csv")
 RESTORE = "restore the file as the tuner wrote it"
 
 _PLACE = re.compile(r"#\s*Results saved to (.+)")
-_PROGRESS = re.compile(r"#\s*\d+/(\d{1,9}) iterations")
+_PROGRESS = re.compile(r"#\s*\d+/(\d{1,9}) iterations[^(\n]{0,40}(?:\((\d{1,9}(?:\.\d{1,9})?)s\))?")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Iteration:
 
 @dataclass(frozen=True)
 class TuneTable:
-    """The iterations of a tune in their order, each once."""
+    """The iterations of a tune in their order, each once; workers of a distributed tune may share a number."""
 
     iterations: tuple[Iteration, ...]
     notes: tuple[Note, ...] = ()
@@ -115,7 +116,7 @@ def _evolve_fitness(metrics: Mapping[str, float]) -> float | None:
 
 def _read_ndjson(path: Path) -> TuneTable:
     text, notes = read_text(path, MAX_BYTES)
-    found: dict[int, Iteration] = {}
+    found: dict[tuple[object, ...], Iteration] = {}
     names: dict[str, str] = {}  # each name once in memory, however often it is written
     repeated = datasets = 0
     for number, line in enumerate(text.split("\n"), start=1):
@@ -123,14 +124,22 @@ def _read_ndjson(path: Path) -> TuneTable:
             continue
         where = f"{path}: line {number}"
         told = _iteration(_parsed(line, where), where, names)
-        repeated += told.number in found
-        found[told.number] = told
+        trial = (told.number, *told.hyperparameters.items())
+        repeated += trial in found
+        found[trial] = told
         datasets += max(len(told.datasets), len(told.save_dirs))
         if len(names) > MAX_NAMES or len(found) > MAX_ITERATIONS or datasets > MAX_DATASETS:
             raise RunDirError(f"{where}: more names or iterations than anyone trains", hint="is it the right file?")
     if repeated:
         notes.append(Note("repeated-iterations", f"{repeated} iterations stand twice; the last record of each is kept"))
-    return TuneTable(tuple(found[number] for number in sorted(found)), tuple(notes))
+    iterations = tuple(sorted(found.values(), key=lambda iteration: iteration.number))
+    shared = len(iterations) - len({iteration.number for iteration in iterations})
+    if shared:
+        text = f"{shared} trials share the number of another; they are numbered in the order of the file"
+        notes.append(Note("shared-iterations", text))
+        iterations = tuple(found.values())
+        iterations = tuple(replace(each, number=number) for number, each in enumerate(iterations, start=1))
+    return TuneTable(iterations, tuple(notes))
 
 
 def _parsed(line: str, where: str) -> Mapping[str, object]:
@@ -194,16 +203,22 @@ def _number(value: object, where: str, name: str) -> float:
     raise RunDirError(f"{where}: {name[:40]} is {str(value)[:40]!r}, not a number", hint=RESTORE)
 
 
-def read_header(path: Path) -> tuple[str | None, int | None]:
-    """Where a tune wrote its results and how many iterations it was to have, from best_hyperparameters.yaml's comments.
+class Header(NamedTuple):
+    """What the comments of best_hyperparameters.yaml say of the tune."""
 
-    Errors: RunDirError when it is no text.
-    """
+    place: str | None = None  # where it wrote its results
+    planned: int | None = None  # iterations
+    seconds: float | None = None  # that it had taken so far
+
+
+def read_header(path: Path) -> Header:
+    """Read the comments of a best_hyperparameters.yaml. Errors: RunDirError when it is no text."""
     text, _ = read_text(path, MAX_BYTES)
-    place = planned = None
+    place = planned = seconds = None
     for line in text[:HEAD_BYTES].split("\n"):
         if (found := _PLACE.match(line)) is not None:
             place = found[1].strip()
         if (found := _PROGRESS.match(line)) is not None:
             planned = int(found[1])
-    return place, planned
+            seconds = float(found[2]) if found[2] else None
+    return Header(place, planned, seconds)

@@ -170,7 +170,7 @@ def _read_args(directory: RunDirectory) -> dict[str, object]:
     if place is None:
         directory.note("no-args", "no args.yaml; the task is told by the columns")
         return {}
-    args, notes = directory.parse(place, read_yaml)
+    args, notes = read_yaml(place.location)
     directory.add(notes)
     return args
 
@@ -185,7 +185,7 @@ def read_table(
         if place.path != RESULTS:
             directory.note("renamed-results", f"no results.csv; read {place.path}")
         if place.size:
-            table = directory.parse(place, read_results, short_rows=short_rows)
+            table = read_results(place.location, short_rows=short_rows)
             directory.add(table.notes)
             return table, place.path
         directory.note("empty-results", f"{place.path} is empty")

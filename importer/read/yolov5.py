@@ -96,7 +96,7 @@ def read_options(directory: RunDirectory) -> tuple[dict[str, object], tuple[str,
     for name in ("opt.yaml", "hyp.yaml"):
         place = directory.get(name)
         if place is not None:
-            found[name], notes = directory.parse(place, read_yaml)
+            found[name], notes = read_yaml(place.location)
             directory.add(notes)
     if "opt.yaml" not in found:
         directory.note("no-args", "no opt.yaml; the task is told by the columns")

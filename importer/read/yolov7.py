@@ -58,7 +58,7 @@ def read(directory: RunDirectory) -> TrainingRun:
     """
     args, params_from = read_options(directory)
     place = directory.get(RESULTS)
-    table, last_epoch = directory.parse(place, read_results_txt) if place is not None else (None, None)
+    table, last_epoch = read_results_txt(place.location) if place is not None else (None, None)
     for note in table.notes if table is not None else ():
         directory.note(*note)
     weights = believed(read_weights(directory, needed=False), table, args, directory)

@@ -1,10 +1,9 @@
-"""Which training is this, and what is in it: two hashes that hold when the directory is moved, copied or cloned."""
+"""What is in a run directory: a hash that holds when the directory is moved, copied or cloned."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 
 from importer.formats.torch_file import zip_directory
 from importer.model import RunFile, TrainingRun
@@ -12,24 +11,6 @@ from importer.replay.callbacks import on_train_end
 
 CHECKPOINTS = ("weights/last.pt", "weights/best.pt", "last.pt", "best.pt")
 TEXTS = (".csv", ".yaml", ".txt")  # hashed by what they say, for a clone may change their line ends
-
-
-def training_key(run: TrainingRun) -> str:
-    """SHA-256, in hex, of what a training was from its first epoch on: it does not change as the directory grows."""
-    recorded = run.args.get("save_dir")
-    facts: list[object] = [
-        run.family,
-        str(recorded).replace("\\", "/") if recorded is not None else None,
-        _text(run.args.get("name")),
-        _text(run.args.get("seed")),
-        list(run.epochs.first_row),
-    ]
-    if not len(run.epochs):  # a relative save_dir and a seed of 0 are those of many: all args stand in for a row
-        facts.append(_args(run))
-    if not run.args and not len(run.epochs):
-        # An empty directory is known by its place only.
-        facts.append(run.save_dir if "://" in run.save_dir else str(Path(run.save_dir).resolve()))
-    return _sha256(facts)
 
 
 def content_fingerprint(run: TrainingRun) -> str:
@@ -63,10 +44,6 @@ def _zip_digest(found: RunFile) -> str:
 
 def _args(run: TrainingRun) -> list[tuple[str, str]]:
     return sorted((str(key), str(value)) for key, value in run.args.items())
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
 
 
 def _sha256(facts: list[object]) -> str:

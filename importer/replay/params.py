@@ -15,7 +15,7 @@ OFF_WITH_RECT = frozenset({"mosaic", "mixup", "cutmix"})  # set to 0.0 as the da
 CLOSES_ON_A_COPY = (8, 3, 9)  # in 8.3.0 close_mosaic still changed the trainer's own args
 
 
-def live_args(run: TrainingRun, notes: list[Note]) -> dict[str, object]:
+def live_args(run: TrainingRun) -> dict[str, object]:
     """The trainer's args as they were when live logged them.
 
     args.yaml is written before `optimizer=auto`, `batch=-1`, `imgsz`, `workers` and others are resolved; a checkpoint's
@@ -33,9 +33,6 @@ def live_args(run: TrainingRun, notes: list[Note]) -> dict[str, object]:
         kept.add("batch")
     kept |= {key for key, value in facts.train_args.items() if is_stand_in(value)}
     overlay = {key: value for key, value in facts.train_args.items() if not (key in kept and key in run.args)}
-    differing = sorted(key for key, value in overlay.items() if key in run.args and str(run.args[key]) != str(value))
-    if differing:
-        notes.append(Note("resolved-params", f"as the checkpoint has them: {', '.join(differing)}"))
     return {**run.args, **overlay}
 
 

@@ -21,13 +21,21 @@ from importer.model import (
 from importer.naming import MAX_EXPERIMENT_NAME, MAX_RUN_NAME, accepted_key, last_part, storable
 from importer.read.fitness import best_key, best_row
 from importer.replay.artifacts import choose_files
-from importer.replay.callbacks import on_fit_epoch_end, on_pretrain_routine_end, on_train_epoch_end, sanitize_key
-from importer.replay.fingerprint import content_fingerprint, training_key
+from importer.replay.callbacks import (
+    on_fit_epoch_end,
+    on_pretrain_routine_end,
+    on_train_end,
+    on_train_epoch_end,
+    sanitize_key,
+)
+from importer.replay.fingerprint import content_fingerprint
+from importer.replay.identity import empty_key, training_key
 from importer.replay.names import render
 from importer.replay.params import accepted_params, live_args
-from importer.replay.record import build_record, check_options, describe, recorded_options
+from importer.replay.record import ImportRecord, build_record, check_options, describe, recorded_options
 from importer.replay.status import status
-from importer.replay.timeline import build_timeline
+from importer.replay.timeline import build_timeline, dated_iterations
+from importer.sources.opening import place_of
 
 LR_PREFIXES = ("lr/", "x/lr")
 TRAIN_PREFIXES = ("train/", *LR_PREFIXES)
@@ -37,7 +45,7 @@ def plan_import(
     run: TrainingRun,
     options: ImportOptions | None = None,
     *,
-    recorded: Mapping[str, object] | None = None,
+    recorded: ImportRecord | None = None,
     now_ms: int | None = None,
 ) -> ImportPlan:
     """What is to be logged for a run. With the record of an earlier import, the plan that it was made by.
@@ -52,7 +60,7 @@ def plan_import(
         run, now_ms=now, timezone_name=options.timezone, start_ms=options.start_time_ms, recorded=recorded
     )
     notes = [*run.notes, *timeline.notes]
-    start = on_pretrain_routine_end(live_args(run, notes), run.name)
+    start = on_pretrain_routine_end(live_args(run), run.name)
     params = accepted_params(run, start.params, notes)
     keys = _metric_keys(run, notes)
     best = best_row(run)
@@ -63,21 +71,25 @@ def plan_import(
     artifacts, left_out = choose_files(run, options, notes)
     name = _run_name(run, options, timeline, start.run_name, recorded)
     experiment = experiment_name(run, options, timeline)
-    children = run.children if recorded is None else ()  # an import has them plan themselves
-    record = {**build_record(run, timeline, options, best, tuple(notes)), "run_name": name}
+    children = iteration_runs(run, options, timeline) if recorded is None else ()  # an import has them plan themselves
+    fingerprint = content_fingerprint(run)
+    place = place_of(run.save_dir)
+    record = build_record(run, timeline, options, best, fingerprint=fingerprint, run_name=name, notes=tuple(notes))
     return ImportPlan(
         source=run.save_dir,
+        place=place,
         name=run.name,
         experiment_name=experiment,
         run_name=name,
-        key=training_key(run),
-        fingerprint=content_fingerprint(run),
+        key=training_key(run, place=place),
+        empty_key=empty_key(run, place=place),
+        fingerprint=fingerprint,
         status=status(run),
         timeline=timeline,
         params=params,
         points=tuple(points),
         artifacts=artifacts,
-        tags={**dict(options.tags), "mlflow.note.content": storable(describe(run, record, timeline, tuple(notes)))},
+        tags={**dict(options.tags), "mlflow.note.content": storable(describe(run, record, tuple(notes)))},
         record=record,
         task=run.task,
         generator=run.generator,
@@ -89,10 +101,36 @@ def plan_import(
         dataset=_dataset(params.get("data"), run.args.get("data")),
         recorded_save_dir=_text(run.args.get("save_dir")),
         recorded_name=_text(run.args.get("name")),
+        version=run.version,
         notes=tuple(notes),
         left_out=left_out,
+        logged_files=tuple(found.path for found in on_train_end(run.files)),
+        has_time=run.epochs.seconds is not None,
+        last_step=run.epochs.steps[-1] if run.epochs.steps else -1,
+        epochs_written=tuple(row.epoch for row in run.epochs.written),
+        is_iteration=run.iteration is not None,
         children=tuple(plan_import(child, options.of_children(experiment), now_ms=now) for child in children),
     )
+
+
+def iteration_runs(
+    run: TrainingRun, options: ImportOptions, timeline: Timeline | None = None
+) -> tuple[TrainingRun, ...]:
+    """Return the children of a tune that become runs: those with a directory, with `--iterations all` the others too.
+
+    `timeline` is that of the tune; it is made where it is not given.
+    """
+    if not run.children:
+        return ()
+    if timeline is None and options.iterations == "all":
+        timeline = build_timeline(run, now_ms=int(time.time() * 1000), timezone_name=options.timezone)
+    children = dated_iterations(run, timeline) if timeline is not None else run.children
+    return tuple(child for child in children if is_imported(child, options))
+
+
+def is_imported(child: TrainingRun, options: ImportOptions) -> bool:
+    """Whether an iteration of a tune becomes a run: it has a directory, or `--iterations all` is given."""
+    return child.iteration is None or options.iterations == "all"
 
 
 def experiment_name(run: TrainingRun, options: ImportOptions, timeline: Timeline | None = None) -> str:
@@ -121,15 +159,14 @@ def check_names(run: TrainingRun) -> None:
 
 
 def _run_name(
-    run: TrainingRun, options: ImportOptions, timeline: Timeline, live: str, recorded: Mapping[str, object] | None
+    run: TrainingRun, options: ImportOptions, timeline: Timeline, live: str, recorded: ImportRecord | None
 ) -> str:
     """As it was imported, though the directory may have another name by now; else as asked for; else as live.
 
     MLFLOW_RUN may be a template, too, and names no iteration of a tune.
     """
-    kept = recorded.get("run_name") if recorded else None
-    if isinstance(kept, str) and kept:
-        return kept
+    if recorded is not None:
+        return recorded.run_name
     asked = options.run_name or (live if live != run.name and not options.is_child else None)
     name = render(asked, run, timeline, options.root) if asked else run.name
     return _not_too_long("run name", name, MAX_RUN_NAME, run)

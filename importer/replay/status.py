@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from importer.model import TrainingRun
+from importer.model import ImportOptions, TrainingRun
 from importer.replay.file_times import file_times_believed, options_mtimes, results_mtime
 
+NO_EPOCHS = "it ended before its first epoch was over"
 STILL_MS = 5 * 60 * 1000  # or three epochs, if they take longer
 
 
@@ -12,19 +13,19 @@ def status(run: TrainingRun) -> str:
     """FINISHED or FAILED."""
     if run.fixed_status is not None:
         return run.fixed_status
-    return "FINISHED" if _came_to_its_end(run) else "FAILED"
+    return "FINISHED" if came_to_its_end(run) else "FAILED"
 
 
 def still_training(run: TrainingRun, now_ms: int) -> bool:
     """Whether a training seems to go on: nothing says that it ended, and results.csv was touched a moment ago."""
     mtime = results_mtime(run)
-    if mtime is None or run.fixed_status is not None or _came_to_its_end(run):
+    if mtime is None or run.fixed_status is not None or came_to_its_end(run):
         return False
     # A host whose clock is ahead of ours writes files from the future.
     return -STILL_MS <= now_ms - mtime <= max(STILL_MS, 3 * _epoch_ms(run, mtime)) and file_times_believed(run)
 
 
-def _came_to_its_end(run: TrainingRun) -> bool:
+def came_to_its_end(run: TrainingRun) -> bool:
     """A checkpoint is stripped when training ends; where there is none, plots, a final validation or the rows tell."""
     facts = run.facts
     if facts is not None and facts.epoch is not None:
@@ -35,6 +36,21 @@ def _came_to_its_end(run: TrainingRun) -> bool:
     if has_plots or run.final_validation is not None:  # both come after the last epoch
         return True
     return run.planned_epochs is not None and run.epochs.steps[-1] + 1 >= run.planned_epochs
+
+
+def why_left_alone(run: TrainingRun, options: ImportOptions, now_ms: int) -> tuple[str, str, str] | None:
+    """Return the outcome, the reason and a hint for a training that is not imported unasked; None for any other."""
+    if not len(run.epochs) and not options.empty:
+        return "no epochs", _why_no_epochs(run), "--empty imports it"
+    if not options.unfinished and still_training(run, now_ms):
+        return "still training", "results.csv was written just now", "--unfinished takes it as it is"
+    return None
+
+
+def _why_no_epochs(run: TrainingRun) -> str:
+    if not run.args and run.results_file is None and any(note.code == "empty-args" for note in run.notes):
+        return "its args.yaml is empty and there are no results"
+    return next((note.text for note in run.notes if note.code == "results-ignored"), NO_EPOCHS)
 
 
 def _epoch_ms(run: TrainingRun, mtime_ms: int) -> float:

@@ -22,7 +22,9 @@ from importer.replay.clocks import (
     time_note,
 )
 from importer.replay.file_times import results_mtime
+from importer.replay.record import ImportRecord
 
+MAX_ANCHORS = 100  # iterations whose ends fit into the record one by one
 FINAL_LIMIT_MS = 3_600_000  # a results.png later than this was drawn again
 
 
@@ -32,7 +34,7 @@ def build_timeline(
     now_ms: int,
     timezone_name: str | None = None,
     start_ms: int | None = None,
-    recorded: Mapping[str, object] | None = None,
+    recorded: ImportRecord | None = None,
 ) -> Timeline:
     """The times of a run by the best clock present, or by the record of the import that it was logged with.
 
@@ -40,10 +42,10 @@ def build_timeline(
     """
     zone = parse_zone(timezone_name) if timezone_name else None
     clock = _recorded_clock(run, recorded, zone) if recorded else None
-    clock = clock or best_clock(run, zone, now_ms)
+    clock = clock or _clock_of(run, zone, now_ms)
     timeline = _complete(run, clock, recorded)
     if recorded is not None:
-        return replace(timeline, shifted_ms=_shift(recorded))
+        return replace(timeline, shifted_ms=recorded.times.shifted_ms)
     return timeline if start_ms is None else _shifted(timeline, start_ms - timeline.started_ms)
 
 
@@ -64,39 +66,30 @@ def parse_zone(name: str) -> tzinfo:
         ) from error
 
 
-def _recorded_clock(run: TrainingRun, recorded: Mapping[str, object], zone: tzinfo | None) -> Clock | None:
+def _recorded_clock(run: TrainingRun, recorded: ImportRecord, zone: tzinfo | None) -> Clock | None:
     """The clock that the run was imported by, with the anchors that were stored then.
 
     Rows that came since are put where the stored clock goes on; a session that began since has a date of its own.
     """
-    name, raw, spacing = recorded.get("clock"), recorded.get("anchors"), recorded.get("spacing_ms")
-    if not isinstance(name, str) or not isinstance(raw, list) or not raw:
-        return None
-    anchors = tuple((int(row), int(ms)) for row, ms in raw)
-    zone_name = recorded.get("zone")
-    told = zone_name if isinstance(zone_name, str) else None
-    codes = recorded.get("notes")
-    notes = tuple(time_note(code) for code in codes if code in TIME_NOTES) if isinstance(codes, list) else ()
-    if name == "event-file" and (clock := event_clock(run)) is not None:
-        return _shifted_clock(clock, _shift(recorded))
-    if isinstance(spacing, (int, float)):
-        return spaced(name, run, anchors[0][1], float(spacing), zone=told, notes=notes)
+    times = recorded.times
+    notes = tuple(time_note(code) for code in recorded.notes if code in TIME_NOTES)
+    if times.clock == "event-file" and (clock := event_clock(run)) is not None:
+        return _shifted_clock(clock, times.shifted_ms)
+    if times.clock == "iterations" and times.spacing_ms is None:
+        return _grown_tune_clock(run, times.anchors, zone)
+    if times.spacing_ms is not None:
+        return spaced(times.clock, run, times.anchors[0][1], times.spacing_ms, zone=times.zone, notes=notes)
     if run.epochs.seconds is None:
         return None
-    anchors = _with_new_sessions(run, anchors, recorded.get("epochs"), zone)
-    return anchored(name, run, anchors, zone=told, notes=notes)
-
-
-def _shift(recorded: Mapping[str, object]) -> int:
-    shift = recorded.get("shifted_ms")
-    return shift if isinstance(shift, int) else 0
+    anchors = _with_new_sessions(run, times.anchors, recorded.epochs, zone)
+    return anchored(times.clock, run, anchors, zone=times.zone, notes=notes)
 
 
 def _with_new_sessions(
-    run: TrainingRun, anchors: tuple[tuple[int, int], ...], rows: object, zone: tzinfo | None
+    run: TrainingRun, anchors: tuple[tuple[int, int], ...], rows: int, zone: tzinfo | None
 ) -> tuple[tuple[int, int], ...]:
     seconds = run.epochs.seconds
-    new = [start for start in run.epochs.session_starts if isinstance(rows, int) and start >= rows]
+    new = [start for start in run.epochs.session_starts if start >= rows]
     clock = (date_clock(run, zone) or results_mtime_clock(run)) if new else None
     if clock is None or seconds is None:
         return anchors
@@ -105,23 +98,94 @@ def _with_new_sessions(
     return (*anchors, (new[-1], max(clock.anchors[0][1], earliest)))
 
 
-def _complete(run: TrainingRun, clock: Clock, recorded: Mapping[str, object] | None) -> Timeline:
+def _clock_of(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Clock:
+    if run.window is not None:
+        name, start, end = run.window
+        return spaced(name, run, start, (end - start) / max(1, len(run.epochs)))
+    return tune_clock(run, zone, now_ms) if run.family == "tune" else best_clock(run, zone, now_ms)
+
+
+def tune_clock(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Clock:
+    """Return when each iteration of a tune was over: by those that have a directory, else by the files of the tune."""
+    known: dict[int, tuple[int, int]] = {}
+    for index, child in zip(run.iterations, run.children, strict=True):
+        clock = best_clock(child, zone, now_ms) if child.iteration is None else None
+        if clock is not None and clock.name != "import-time":
+            timeline = _complete(child, clock, None)
+            start, end = known.get(index, (timeline.started_ms, timeline.ended_ms))
+            known[index] = min(start, timeline.started_ms), max(end, timeline.ended_ms)
+    if known:
+        fit = _between(known, len(run.epochs))
+        first = min(known)
+        started = known[0][0] if first == 0 else fit[0] - _mean_ms(known)
+        if len(fit) > MAX_ANCHORS:
+            return spaced("iterations", run, started, (fit[-1] - started) / len(fit))
+        return Clock("iterations", fit, tuple(enumerate(fit)), started_ms=started)
+    written = results_mtime(run)
+    if not written:
+        return best_clock(run, zone, now_ms)
+    if run.tune_seconds is None:
+        return spaced("tune-files", run, written, 0.0, notes=(time_note("durations-unknown"),))
+    spacing = run.tune_seconds * 1000 / len(run.epochs)
+    return spaced("tune-files", run, written - round(run.tune_seconds * 1000), spacing)
+
+
+def _between(known: Mapping[int, tuple[int, int]], count: int) -> tuple[int, ...]:
+    """Return the end of each iteration in ms; those without a directory lie between their neighbours."""
+    mean = _mean_ms(known)
+    fit: list[int] = []
+    for index in range(count):
+        before = max((at for at in known if at <= index), default=None)
+        after = min((at for at in known if at >= index), default=None)
+        if before is None and after is not None:
+            end = known[after][0] - (after - 1 - index) * mean
+        elif before is not None and after is None:
+            end = known[before][1] + (index - before) * mean
+        else:
+            assert before is not None and after is not None  # noqa: S101  `known` is not empty
+            share = (index - before) / (after - before) if after > before else 0.0
+            end = round(known[before][1] + (known[after][1] - known[before][1]) * share)
+        fit.append(max(end, fit[-1] if fit else 1))
+    return tuple(fit)
+
+
+def _mean_ms(known: Mapping[int, tuple[int, int]]) -> int:
+    return round(sum(end - start for start, end in known.values()) / len(known))
+
+
+def _grown_tune_clock(run: TrainingRun, anchors: tuple[tuple[int, int], ...], zone: tzinfo | None) -> Clock:
+    """Return the ends that were recorded, and after them those of the iterations that came since."""
+    recorded = [ms for _, ms in anchors]
+    fresh = tune_clock(run, zone, recorded[-1]).fit_ms
+    fit = [*recorded, *(max(ms, recorded[-1]) for ms in fresh[len(recorded) :])][: len(run.epochs)]
+    return Clock("iterations", tuple(fit), tuple(enumerate(fit)), started_ms=fit[0])
+
+
+def dated_iterations(run: TrainingRun, timeline: Timeline) -> tuple[TrainingRun, ...]:
+    """Return the children of a tune, those without a directory with the time between their neighbours.
+
+    `timeline` is that of the tune.
+    """
+    dated = []
+    for index, child in zip(run.iterations, run.children, strict=True):
+        if child.iteration is not None:
+            start = timeline.fit_ms[index - 1] if index else timeline.started_ms
+            child = replace(child, window=(timeline.clock, start, max(start, timeline.fit_ms[index])))
+        dated.append(child)
+    return tuple(dated)
+
+
+def _complete(run: TrainingRun, clock: Clock, recorded: ImportRecord | None) -> Timeline:
     """The clock with a start, an end and the final validation."""
     last_ms = clock.fit_ms[-1] if clock.fit_ms else (clock.started_ms or 0)
     started = clock.started_ms if clock.started_ms is not None else last_ms
-    ended = _end(run, clock, max(last_ms, clock.final_ms or 0))
+    ended = last_ms if run.family == "tune" else _end(run, clock, max(last_ms, clock.final_ms or 0))
     final = clock.final_ms if clock.final_ms is not None else (ended if run.final_validation else None)
-    same = recorded is not None and recorded.get("epochs") == len(run.epochs)
     if recorded is not None:
-        told = {
-            name: value
-            for name in ("started_ms", "ended_ms", "final_ms")
-            if isinstance(value := recorded.get(name), int)
-        }
-        started = told.get("started_ms", started)
-        if same:
-            final = told.get("final_ms", final)
-            ended = max(told.get("ended_ms", ended), final or 0)  # which may have come since
+        started = recorded.times.started_ms
+        if recorded.epochs == len(run.epochs):
+            final = recorded.times.final_ms if recorded.times.final_ms is not None else final
+            ended = max(recorded.times.ended_ms, final or 0)  # the final validation may have come since
     return Timeline(
         clock=clock.name,
         started_ms=max(1, started),  # MLflow takes 0 for now

@@ -7,7 +7,9 @@ where a `Path` is asked for.
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
@@ -20,6 +22,13 @@ from importer.sources.remote import RemotePath, open_remote
 
 PathLike = str | os.PathLike[str]  # a local path, a URL such as s3://bucket/runs, or an archive
 COPY_BLOCK = 8 * 1024 * 1024  # bytes of a remote file that one request fetches
+
+
+def as_paths(paths: PathLike | Iterable[PathLike]) -> list[PathLike]:
+    """Return one path or several as a list of paths."""
+    if isinstance(paths, (str, os.PathLike)) or hasattr(paths, "fs"):
+        return [cast(PathLike, paths)]
+    return list(paths)
 
 
 def open_source(given: str | os.PathLike[str]) -> Path:
@@ -68,6 +77,11 @@ def fetch(place: Path, local: Path) -> None:
 def identity_of(place: Path) -> str:
     """A text that two paths to one directory share: the real path, or the URL."""
     return os.path.realpath(place) if hasattr(place, "__fspath__") else str(place)
+
+
+def place_of(save_dir: str) -> str:
+    """Return where a directory lies, the same however it was given: `host:/absolute/path`, or its URL."""
+    return save_dir if "://" in save_dir else f"{socket.gethostname()}:{os.path.realpath(save_dir)}"
 
 
 def is_within(place: Path, folder: Path) -> bool:

@@ -9,7 +9,6 @@ from importer.errors import StoreError
 from importer.redaction import redact
 from importer.replay.callbacks import FORMER_EXPERIMENT
 from importer.store.failures import failures
-from importer.store.patience import Patient
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,14 +24,15 @@ class Store:
     def __init__(self, client: MlflowClient, uri: str) -> None:
         self.uri = uri
         self.is_server = uri.startswith(("http://", "https://"))
-        self.client: MlflowClient = cast("MlflowClient", Patient(client)) if self.is_server else client
+        self.client = client
         self.is_sqlite = uri.startswith("sqlite")
         self.is_database = uri.startswith(DATABASES)
         self.is_new = False  # a SQLite file that was made just now
-        self.made: frozenset[str] = frozenset()  # the experiments that did not exist, by id
         self._experiments: dict[str, str] = {}
         self._foreign: dict[str, bool] = {}
+        self._empty: dict[str, bool] = {}
         self._former: dict[str, str | None] = {}
+        self.begun_entries: set[tuple[str, str]] = set()  # of the ledger: experiment id and tag
         self._knows_null = True
         self._lock = threading.Lock()
 
@@ -57,7 +57,6 @@ class Store:
                     self._require_location(name, artifact_location)
                     try:
                         self._experiments[name] = self.client.create_experiment(name, artifact_location)
-                        self.made |= {self._experiments[name]}
                         return self._experiments[name]
                     except MlflowException as error:
                         if error.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -97,8 +96,16 @@ class Store:
                 self._foreign[experiment_id] = bool(self.search_foreign(experiment_id, max_results=1))
             return self._foreign[experiment_id]
 
-    def search_foreign(self, experiment_id: str, condition: str | None = None, *, max_results: int) -> list[Run]:
-        """The runs that ymlf did not write, by their lack of its key; of an older server, by their source.
+    def may_hold_empty_runs(self, experiment_id: str) -> bool:
+        """Whether an experiment had runs of directories without epochs when this was first asked."""
+        with self._lock:
+            if experiment_id not in self._empty:
+                found = self.client.search_runs([experiment_id], "tags.`ymlf.key.empty` != ''", max_results=1)
+                self._empty[experiment_id] = bool(found)
+            return self._empty[experiment_id]
+
+    def search_foreign(self, experiment_id: str, condition: str | None = None, *, max_results: int = 200) -> list[Run]:
+        """The runs that ymlf did not write, by their lack of its state; of an older server, by their source.
 
         Source: MLflow 2.22.4 and 3.7.0 refuse IS NULL on tags, 3.17.2 takes it.
         """
@@ -107,8 +114,8 @@ class Store:
         also = f"{condition} and " if condition else ""
         if self._knows_null:
             try:
-                by_key = f"{also}tags.`ymlf.key` IS NULL"
-                return list(self.client.search_runs([experiment_id], by_key, max_results=max_results))
+                by_state = f"{also}tags.`ymlf.state` IS NULL"
+                return list(self.client.search_runs([experiment_id], by_state, max_results=max_results))
             except MlflowException as error:
                 if error.error_code not in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
                     raise
@@ -119,17 +126,15 @@ class Store:
     def artifact_repository(self, artifact_uri: str) -> Any:
         """MLflow's repository for a run's artifacts."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-        from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 
-        repository = get_artifact_repository(artifact_uri, tracking_uri=self.uri)
-        return Patient(repository) if isinstance(repository, HttpArtifactRepository) else repository
+        return get_artifact_repository(artifact_uri, tracking_uri=self.uri)
 
 
 class EmptyStore(Store):
     """A SQLite store whose file is not there yet: nothing is in it, and a look makes no file."""
 
     def __init__(self, uri: str) -> None:
-        super().__init__(None, uri)
+        super().__init__(cast("MlflowClient", None), uri)
 
     def experiment_id(self, name: str, artifact_location: str | None = None, *, create: bool = True) -> str | None:
         """None: there is no experiment."""

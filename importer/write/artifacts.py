@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from importer.model import Artifact, ImportPlan
 from importer.sources.opening import fetch, local_file
 from importer.store.failures import failures
 from importer.store.store import Store
-from importer.write.lookup import FINGERPRINT
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -24,15 +23,19 @@ SMALL_BYTES = 2_000_000  # plots, which are many; weights go one at a time
 UPLOAD_THREADS = 4
 
 
-def log_artifacts(store: Store, plan: ImportPlan, run: Run, *, new: bool) -> None:
-    """Small files in parallel where the store is far, each weights file by itself."""
+def log_artifacts(store: Store, plan: ImportPlan, run: Run, *, is_new: bool, has_changed: bool = False) -> None:
+    """Log the files of a plan that the run lacks; of a directory that has changed since, all of them.
+
+    Small files go in parallel where the store is far, each weights file by itself; the first failure stops the rest.
+
+    Errors: RunDirError when a file cannot be read; StoreError.
+    """
     if not plan.artifacts:
         return
     with failures("opening the artifact store"):
         repository = store.artifact_repository(run.info.artifact_uri)
     # Content of the same size may have changed since: weights that were trained on, an args.yaml of 4 epochs for 3.
-    changed = run.data.tags.get(FINGERPRINT) != plan.fingerprint
-    there = {} if new or changed else list_artifacts(repository)
+    there = {} if is_new or has_changed else list_artifacts(repository)
     wanted = [artifact for artifact in plan.artifacts if there.get(artifact.artifact_path) != artifact.size]
 
     def upload(artifact: Artifact) -> None:
@@ -40,16 +43,18 @@ def log_artifacts(store: Store, plan: ImportPlan, run: Run, *, new: bool) -> Non
 
     small = [artifact for artifact in wanted if artifact.size <= SMALL_BYTES]
     if is_local(run.info.artifact_uri) or len(small) < 2:
-        _each(upload, wanted)
-        return
+        small = []
     with ThreadPoolExecutor(UPLOAD_THREADS) as pool:
-        _each(lambda future: future.result(), [pool.submit(upload, artifact) for artifact in small])
-    _each(upload, [artifact for artifact in wanted if artifact.size > SMALL_BYTES])
-
-
-def _each(call: Callable[[Any], None], items: Iterable[Any]) -> None:
-    for item in items:
-        call(item)
+        uploads = [pool.submit(upload, artifact) for artifact in small]
+        try:
+            for finished in as_completed(uploads):
+                finished.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    for artifact in wanted:
+        if artifact not in small:
+            upload(artifact)
 
 
 def log_artifact(repository: Any, artifact: Artifact) -> None:

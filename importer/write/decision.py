@@ -1,271 +1,270 @@
-"""One run directory: read, plan, look up, write, or verify."""
+"""What is to be done with a training, decided from what was read and what is stored. Pure: no I/O happens here.
+
+Import, dry run, scan, preview and verify call these functions and differ only in what they do with the answer.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from importer.model import Conduct, ImportOptions, ImportPlan, TrainingRun
-from importer.outcome import WROTE, Kind, Outcome, of_plan
-from importer.replay.plan import plan_import
-from importer.replay.record import load_record, not_applied
-from importer.replay.status import still_training
-from importer.store.failures import failures
-from importer.store.store import Store
-from importer.verify import compare
-from importer.write.import_run import create_run, delete_run, fill_run, put_below
-from importer.write.lookup import (
-    RECORD,
-    Found,
-    Presence,
-    is_being_written,
-    look_up,
-    search_key,
-    still_holds,
-    stored_points,
-)
+from importer.model import ImportOptions, ImportPlan, MetricPoint
+from importer.outcome import Kind
+from importer.read.fitness import of_former_best
+from importer.replay.identity import Comparison, Evidence, Match, compare_trainings
+from importer.replay.record import not_applied
+from importer.write.live_runs import LiveCoverage, judge_live_runs
+from importer.write.lookup import COMPLETE, WRITING, Stored, StoredRun
 
-if TYPE_CHECKING:
-    from mlflow.entities import Run
+LARGEST = 1.7976931348623157e308  # what SQL stores keep of an infinity
+REPLACE_HINT = "--on-change replace imports it again, --on-change skip leaves it"
+ONE_TRAINING = (Match.EQUAL, Match.LONGER, Match.SHORTER)
+CHANGED_IN_PLACE = (Match.EDITED, Match.PARTED)
 
 
-OURS_BY_NOW = WROTE | {Kind.ALREADY_THERE, Kind.CHANGED, Kind.SKIPPED}
-NO_EPOCHS = "it ended before its first epoch was over"
-NOTHING_TOLD = "its args.yaml is empty and there are no results"
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a directory without its plan: enough to find its run and to see that nothing has changed."""
+
+    source: str  # as given, for people
+    place: str
+    key: str
+    fingerprint: str
+    evidence: Evidence | None = None  # None where only the fingerprint is known, from a summary
+    parents: tuple[str, ...] = ()  # of a row of a tune's table: the run of the tune, and those that it replaces
+    is_iteration: bool = False
+
+    @classmethod
+    def of(cls, plan: ImportPlan, *, parents: tuple[str, ...] = ()) -> Facts:
+        """Return the facts of a plan."""
+        return cls(
+            source=plan.source,
+            place=plan.place,
+            key=plan.key,
+            fingerprint=plan.fingerprint,
+            evidence=plan.record.evidence,
+            parents=parents,
+            is_iteration=plan.is_iteration,
+        )
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The run of a training, how it is related to the directory, and the runs that are to go."""
+
+    run: StoredRun
+    comparison: Comparison
+    surplus: tuple[str, ...] = ()  # run ids: replaced, or left by a writer that died
+    twins: tuple[str, ...] = ()  # ids of all other runs of this training
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to be done with a plan, decided by looking only."""
+    """What is to be done, and why."""
 
     kind: Kind
-    plan: ImportPlan
-    found: Found
+    run: StoredRun | None = None  # that it is about
     reason: str | None = None
     hint: str | None = None
+    surplus: tuple[str, ...] = ()  # run ids that are soft-deleted once the run is complete
+    live: LiveCoverage | None = None
+    twins: tuple[str, ...] = ()  # ids of other runs of this training
 
 
-def _no_epochs(run: TrainingRun) -> str:
-    if not run.args and run.results_file is None and any(note.code == "empty-args" for note in run.notes):
-        return NOTHING_TOLD
-    return next((note.text for note in run.notes if note.code == "results-ignored"), NO_EPOCHS)
+def match_run(facts: Facts, runs: Collection[StoredRun]) -> Matched | None:
+    """Return the run of a training among those that carry its key, or None.
+
+    Canonical is, of the runs that no other replaces, a complete one before one that is being written, then the one
+    that is nearest to the directory, then the smallest id.
+    """
+    related = [(run, compared) for run in runs if (compared := _compare(facts, run)) is not None]
+    if not related:
+        return None
+    replaced = {run.replaces for run, _ in related}
+    standing = [pair for pair in related if pair[0].run_id not in replaced] or related
+    run, comparison = min(standing, key=lambda pair: _rank(facts, *pair))
+    surplus = [
+        other.run_id
+        for other, compared in related
+        if other is not run
+        and (other.run_id in replaced or (_is_left(other) and compared.match not in CHANGED_IN_PLACE))
+    ]
+    twins = [other.run_id for other, compared in related if other is not run and compared.match in ONE_TRAINING]
+    return Matched(run, comparison, tuple(surplus), tuple(twins))
+
+
+def decide_unchanged(facts: Facts, runs: Collection[StoredRun], options: ImportOptions) -> Decision | None:
+    """Return `already there` where the fingerprint alone shows it; None where the directory has to be read."""
+    matched = match_run(facts, runs)
+    if matched is None or matched.run.state != COMPLETE or any(run.state == WRITING for run in runs):
+        return None
+    if matched.run.replaces in {run.run_id for run in runs}:  # what it replaces is still to be deleted
+        return None
+    decision = _there_already(matched.run, options, None, ())
+    return decision if decision.kind is Kind.ALREADY_THERE else None
+
+
+def _compare(facts: Facts, run: StoredRun) -> Comparison | None:
+    """Return how a stored run is related to the directory; None where it is of another training."""
+    if facts.is_iteration and run.parent_run_id not in facts.parents:
+        return None
+    in_place = facts.place == run.source
+    if run.record is None:  # a person wrote into the tag; what it holds is compared point by point
+        return Comparison(Match.LONGER) if in_place else None
+    if run.fingerprint == facts.fingerprint or facts.evidence is None:
+        return Comparison(Match.EQUAL) if run.fingerprint == facts.fingerprint else None
+    compared = compare_trainings(facts.evidence, run.record.evidence, in_place=in_place)
+    if compared.match in ONE_TRAINING or (in_place and compared.match in CHANGED_IN_PLACE):
+        return compared
+    return None
+
+
+def _rank(facts: Facts, run: StoredRun, compared: Comparison) -> tuple[bool, bool, int, str]:
+    order = list(Match)
+    return run.state != COMPLETE, run.fingerprint != facts.fingerprint, order.index(compared.match), run.run_id
+
+
+def _is_left(run: StoredRun) -> bool:
+    return run.state == WRITING and not run.being_written
 
 
 def decide(
-    run: TrainingRun, store: Store, options: ImportOptions, runs: list[Run] | None = None, *, patient: bool = True
+    plan: ImportPlan,
+    matched: Matched | None,
+    stored: Stored,
+    options: ImportOptions,
+    *,
+    wait_for_others: bool = True,
 ) -> Decision:
-    """What an import would do with a run, without doing it; `runs` is what a search for its key just found.
-
-    One that is not patient would finish what another import seems to be writing.
-
-    Errors: PlanError, RunDirError and UsageError of the plan; StoreError.
-    """
-    plan = plan_import(run, options)
-    absent = Found(Presence.ABSENT)
-    if not len(run.epochs) and not options.empty and not run.children:
-        return Decision(Kind.NO_EPOCHS, plan, absent, _no_epochs(run), "import it with --empty")
-    if not options.unfinished and still_training(run, int(time.time() * 1000)):
-        return Decision(
-            Kind.STILL_TRAINING, plan, absent, "results.csv was written just now", "--unfinished takes it as it is"
-        )
-    experiment_id = store.experiment_id(plan.experiment_name, create=False)
-    found = look_up(store, plan, experiment_id, with_live=options.with_live, runs=runs)
-    return _judge(run, store, options, plan, found, patient)
+    """Decide what an import does with a training that has been planned."""
+    if matched is None:
+        return _decide_new(plan, stored, options)
+    run, match, surplus = matched.run, matched.comparison.match, matched.surplus
+    if run.state == WRITING:
+        return _decide_writing(run, match, surplus, options, wait_for_others=wait_for_others)
+    if match in CHANGED_IN_PLACE:
+        return _changed(run, options, _why_changed(matched.comparison, plan), surplus)
+    if run.fingerprint == plan.fingerprint or match is Match.SHORTER or _is_lesser_copy(plan, run, match):
+        reason = _why_shorter(run) if match is Match.SHORTER else None
+        return _there_already(run, options, reason, surplus)
+    if options.on_change != "update":
+        return _changed(run, options, None, surplus)
+    why = first_difference(stored.points, plan)
+    return _changed(run, options, why, surplus) if why is not None else Decision(Kind.UPDATED, run, surplus=surplus)
 
 
-def _judge(
-    run: TrainingRun, store: Store, options: ImportOptions, plan: ImportPlan, found: Found, patient: bool
+def _decide_new(plan: ImportPlan, stored: Stored, options: ImportOptions) -> Decision:
+    coverage = judge_live_runs(stored.live, plan) if options.live == "skip" else None
+    if coverage is not None:
+        names = ", ".join(run.run_id for run in coverage.runs)
+        runs = f"run {names}" if len(coverage.runs) == 1 else f"runs {names}"
+        hint = "--live import imports it too"
+        if not coverage.missing:
+            return Decision(Kind.TRACKED_LIVE, None, f"the live callback logged {runs}", hint, live=coverage)
+        lacks = "lacks" if len(coverage.runs) == 1 else "together lack"
+        reason = f"the live callback logged {runs}, which {lacks} {'; '.join(coverage.missing)}"
+        return Decision(Kind.PARTLY_TRACKED, None, reason, hint, live=coverage)
+    note = None
+    if others := edited_copies(plan, stored.runs):
+        note = f"the run {', '.join(others)} is of an edited copy of this directory; both are kept"
+    return Decision(Kind.IMPORTED, None, note, surplus=tuple(run.run_id for run in stored.empty))
+
+
+def edited_copies(plan: ImportPlan, runs: Iterable[StoredRun]) -> list[str]:
+    """Return the ids of runs that share the start of this training and differ later, from another directory."""
+    evidence = plan.record.evidence
+    return [
+        run.run_id
+        for run in runs
+        if run.record is not None
+        and compare_trainings(evidence, run.record.evidence, in_place=False).match in CHANGED_IN_PLACE
+    ]
+
+
+def _decide_writing(
+    run: StoredRun, match: Match, surplus: tuple[str, ...], options: ImportOptions, *, wait_for_others: bool
 ) -> Decision:
-    if found.presence is Presence.ABSENT:
-        return Decision(Kind.IMPORTED, plan, found)
-    if found.presence is Presence.LIVE:
-        return Decision(
-            Kind.TRACKED_LIVE, plan, found, "a run that the live callback logged", "--with-live imports it too"
-        )
-    if found.presence is Presence.SAME:
-        return _same(options, plan, found)
-    if found.presence is Presence.BUSY and patient:
-        return Decision(Kind.BUSY, plan, found, "another import is writing it")
-    plan = plan_import(run, options, recorded=found.record)
-    if found.presence in (Presence.WRITING, Presence.BUSY):
-        return Decision(Kind.FINISHED, plan, found)
-    if options.on_change == "skip":
-        return Decision(Kind.SKIPPED, plan, found, "its content has changed since it was imported")
-    if options.on_change == "replace":
-        return Decision(Kind.REPLACED, plan_import(run, options), found)
-    assert found.run is not None  # noqa: S101  presence OTHER has a run
-    if still_holds(stored_points(store, found.run, {point.key for point in plan.points}), plan):
-        return Decision(Kind.UPDATED, plan, found)
-    return Decision(
-        Kind.CHANGED,
-        plan,
-        found,
-        "values that were imported are no longer what the directory says",
-        "--on-change replace imports it anew, --on-change skip leaves it",
-    )
+    if run.being_written and wait_for_others:
+        return Decision(Kind.BUSY, run, "another import is writing it")
+    if match in CHANGED_IN_PLACE:  # since the import that was stopped
+        if options.on_change == "skip":
+            return Decision(Kind.SKIPPED, run, "its content has changed since its import was stopped")
+        return Decision(Kind.REPLACED, run, surplus=surplus)
+    return Decision(Kind.RESUMED, run, surplus=surplus)
 
 
-def _same(options: ImportOptions, plan: ImportPlan, found: Found) -> Decision:
-    missed = not_applied(options, found.record)
+def _there_already(run: StoredRun, options: ImportOptions, reason: str | None, surplus: tuple[str, ...]) -> Decision:
+    missed = not_applied(options, run.record)
     if missed is None:
-        return Decision(Kind.ALREADY_THERE, plan, found)
+        return Decision(Kind.ALREADY_THERE, run, reason, surplus=surplus)
+    if options.on_change == "replace" and reason is None:
+        return Decision(Kind.REPLACED, run, surplus=surplus)
+    hint = "--on-change replace imports it again, with the options that are given"
+    return Decision(Kind.ALREADY_THERE, run, reason or f"imported without {missed}", hint, surplus)
+
+
+def _changed(run: StoredRun, options: ImportOptions, why: str | None, surplus: tuple[str, ...]) -> Decision:
+    if options.on_change == "skip":
+        return Decision(Kind.SKIPPED, run, "its content has changed since it was imported")
     if options.on_change == "replace":
-        return Decision(Kind.REPLACED, plan, found)
-    return Decision(Kind.ALREADY_THERE, plan, found, *imported_without(missed))
+        return Decision(Kind.REPLACED, run, surplus=surplus)
+    return Decision(Kind.CHANGED, run, why, REPLACE_HINT)
 
 
-def imported_without(missed: str) -> tuple[str, str]:
-    """Reason and hint for a run that is there, but was imported without options that are given now."""
-    return f"imported without {missed}", "--on-change replace imports it anew, with the options that are given"
+def _why_changed(comparison: Comparison, plan: ImportPlan) -> str:
+    row = comparison.row or 0
+    epoch = plan.epochs_written[row] if row < len(plan.epochs_written) else row + 1
+    if comparison.match is Match.EDITED:
+        return f"the values of epoch {epoch} were edited since it was imported"
+    return f"epoch {epoch} was trained again since it was imported, or edited"
 
 
-def carry_out(
-    run: TrainingRun,
-    decision: Decision,
-    store: Store,
-    options: ImportOptions,
-    conduct: Conduct,
-    *,
-    parent_run_id: str | None = None,
-) -> Outcome:
-    """The outcome of doing what was decided. Errors: StoreError, RunDirError; nothing is lost, a retry goes on."""
-    plan, kind, reason = decision.plan, decision.kind, decision.reason
-    began = time.monotonic()
-    target, done = _write(decision, store, options, conduct, parent_run_id)
-    if not done and target is not None and conduct.patient and is_being_written(target):
-        return of_plan(Kind.BUSY, plan, reason="another import is writing it")
-    if not done and target is not None:  # another importer's run stands for it: go on with that, and with its anchors
-        kind, reason = Kind.FINISHED, "another import had begun it"
-        plan = plan_import(run, options, recorded=load_record(target.data.tags.get(RECORD)))
-        target, _ = fill_run(store, plan, target, new=False)
-    if parent_run_id is not None and target is not None and kind in OURS_BY_NOW:
-        moved = put_below(store, target, parent_run_id)
-        reason = reason or ("put below the run of its tune" if moved and kind not in WROTE else None)
-    for left in decision.found.surplus if kind is not Kind.BUSY else ():
-        delete_run(store, left)
-    return of_plan(
-        kind,
-        plan,
-        wrote=kind in WROTE,
-        run_id=target.info.run_id if target is not None else None,
-        experiment_id=target.info.experiment_id if target is not None else None,
-        reason=reason,
-        hint=decision.hint,
-        seconds=time.monotonic() - began,
-    )
+def _why_shorter(run: StoredRun) -> str:
+    rows = run.record.evidence.rows if run.record is not None else 0
+    return f"the run has more of it, {rows} rows"
 
 
-def _write(
-    decision: Decision, store: Store, options: ImportOptions, conduct: Conduct, parent_run_id: str | None
-) -> tuple[Run | None, bool]:
-    """The run of the training, and whether it is ours and whole by now, where something was to be written."""
-    plan, there = decision.plan, decision.found.run
-    if decision.kind in (Kind.IMPORTED, Kind.REPLACED):
-        experiment_id = store.experiment_id(plan.experiment_name, options.artifact_location)
-        assert experiment_id is not None  # noqa: S101  it was created
-        replaces = there.info.run_id if there is not None else None
-        run, done = create_run(
-            store,
-            plan,
-            experiment_id,
-            import_id=conduct.import_id,
-            alone=conduct.alone,
-            parent_run_id=parent_run_id,
-            replaces=replaces,
-        )
-        if done:
-            run, done = fill_run(store, plan, run, new=True, replaces=replaces)
-        if done and replaces is not None:
-            delete_run(store, replaces)
-        return run, done
-    if decision.kind in (Kind.FINISHED, Kind.UPDATED) and there is not None:
-        update_id = conduct.import_id if decision.kind is Kind.UPDATED else None
-        return fill_run(store, plan, there, new=False, update_id=update_id)
-    return there, True
+def _is_lesser_copy(plan: ImportPlan, run: StoredRun, match: Match) -> bool:
+    """Whether a directory elsewhere has the rows that the run has, and no more files."""
+    if match is not Match.EQUAL or run.record is None or run.source == plan.place:
+        return False
+    return plan.record.evidence.files <= run.record.evidence.files
 
 
-def import_read_run(
-    run: TrainingRun,
-    store: Store,
-    options: ImportOptions,
-    conduct: Conduct,
-    runs: list[Run] | None = None,
-    *,
-    parent_run_id: str | None = None,
-) -> Outcome:
-    """The outcome of importing one run, without the iterations of a tune; `runs` as in decide. Errors: StoreError."""
-    decision = decide(run, store, options, runs, patient=conduct.patient)
-    return carry_out(run, decision, store, options, conduct, parent_run_id=parent_run_id)
+def first_difference(stored: Mapping[str, Sequence[MetricPoint]], plan: ImportPlan) -> str | None:
+    """Return the first stored point that is not the plan's, in words; None where every stored point still holds."""
+    planned = by_key_and_step(plan)
+    for series in stored.values():
+        for point in series:
+            ours = planned[point.key].get(point.step) or of_former_best(point, planned)
+            if ours is None:
+                return f"{point.key} at step {point.step} is in the store and no longer in the directory"
+            if not same_value(ours.value, point.value):
+                return f"{point.key} at step {point.step}: directory has {ours.value}, store has {point.value}"
+    return None
 
 
-def import_with_children(run: TrainingRun, store: Store, options: ImportOptions, conduct: Conduct) -> list[Outcome]:
-    """The outcomes of a run and of its children, a tune's iterations, which become nested runs of one experiment."""
-
-    def one(run: TrainingRun, options: ImportOptions, parent_run_id: str | None) -> Outcome:
-        return import_read_run(run, store, options, conduct, parent_run_id=parent_run_id)
-
-    return _with_children(run, options, one)
-
-
-def _with_children(
-    run: TrainingRun, options: ImportOptions, one: Callable[[TrainingRun, ImportOptions, str | None], Outcome]
-) -> list[Outcome]:
-    """The outcome of a run and, where it has a run in the store, of each of its children below that."""
-    parent = one(run, options, None)
-    if parent.run_id is None:
-        return [parent]
-    below = options.of_children(parent.experiment_name)
-    return [parent, *(one(child, below, parent.run_id) for child in run.children)]
+def by_key_and_step(plan: ImportPlan) -> dict[str, dict[int, MetricPoint]]:
+    """Return the points of a plan."""
+    planned: dict[str, dict[int, MetricPoint]] = {}
+    for point in plan.points:
+        planned.setdefault(point.key, {})[point.step] = point
+    return planned
 
 
-def decide_all(run: TrainingRun, store: Store, options: ImportOptions) -> list[Decision]:
-    """What an import would do with a run and each of its children, without doing it. Errors: as decide."""
-    decision = decide(run, store, options)
-    if decision.kind not in WROTE and decision.found.run is None:
-        return [decision]
-    below = options.of_children(decision.plan.experiment_name)
-    return [decision, *(decide(child, store, below) for child in run.children)]
+def same_value(ours: float, stored: float) -> bool:
+    """Whether a stored value is ours: nan is nan, and an infinity may have become the largest double."""
+    if math.isnan(ours) or math.isnan(stored):
+        return math.isnan(ours) and math.isnan(stored)
+    if math.isinf(ours):
+        return stored in (ours, math.copysign(LARGEST, ours))
+    return ours == stored
 
 
-def verify_with_children(run: TrainingRun, store: Store, options: ImportOptions, deep: bool | None) -> list[Outcome]:
-    """How a run and its children compare with what the store holds. Errors: StoreError, PlanError."""
-
-    def one(run: TrainingRun, options: ImportOptions, parent_run_id: str | None) -> Outcome:
-        return verify_read_run(run, store, options, deep, parent_run_id=parent_run_id)
-
-    return _with_children(run, options, one)
-
-
-def verify_read_run(
-    run: TrainingRun, store: Store, options: ImportOptions, deep: bool | None, *, parent_run_id: str | None = None
-) -> Outcome:
-    """How one run compares with what the store holds. Errors: StoreError, PlanError."""
-    began = time.monotonic()
-    plan = plan_import(run, options)
-    experiment_id = store.experiment_id(plan.experiment_name, create=False)
-    with failures("looking the run up"):
-        runs = search_key(store, experiment_id, plan.key) if experiment_id else []
-    if not len(run.epochs) and not runs:
-        return of_plan(Kind.NO_EPOCHS, plan, reason=_no_epochs(run))
-    if not runs:
-        where = f"experiment {plan.experiment_name!r} of {store.shown_uri} has no run of it"
-        return of_plan(Kind.MISSING, plan, reason=where, hint="import it first, or name its --experiment")
-    found = look_up(store, plan, experiment_id, with_live=True, runs=runs)
-    assert found.run is not None  # noqa: S101  the search above had one
-    others = [other.info.run_id for other in runs if other.info.run_id != found.run.info.run_id]
-    faults = [f"run {run_id}: a second run of this training" for run_id in others]
-    plan = plan_import(run, options, recorded=found.record)
-    mismatches = compare(store, plan, found.run, deep=deep, parent_run_id=parent_run_id)
-    faults += [str(mismatch) for mismatch in mismatches]
-    return of_plan(
-        Kind.MISMATCH if faults else Kind.VERIFIED,
-        plan,
-        wrote=True,
-        run_id=found.run.info.run_id,
-        experiment_id=experiment_id,
-        mismatches=tuple(faults),
-        reason=f"{len(faults)} {'mismatch' if len(faults) == 1 else 'mismatches'}" if faults else None,
-        seconds=time.monotonic() - began,
-    )
+def canonical(ours: StoredRun, others: Collection[StoredRun]) -> StoredRun:
+    """Return the run that stays, of ours and those of other importers of one training."""
+    runs = [ours, *others]
+    replaced = {run.replaces for run in runs}
+    standing = [run for run in runs if run.run_id not in replaced] or runs
+    return min(standing, key=lambda run: (run.state != COMPLETE, run.run_id))

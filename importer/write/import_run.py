@@ -1,4 +1,4 @@
-"""ImportPlan -> MLflow: a run is created, filled, settled with other importers, ended, deleted."""
+"""One training into one run: decide, create or complete the run, settle with other importers, end it."""
 
 from __future__ import annotations
 
@@ -8,177 +8,318 @@ import secrets
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
-from importer.model import ImportPlan, MetricPoint
+from importer.model import ImportContext, ImportOptions, ImportPlan, MetricPoint, TrainingRun
 from importer.naming import MAX_TAG_VALUE, storable
+from importer.outcome import WROTE, Kind, Outcome, of_plan
 from importer.redaction import redact
-from importer.replay.record import dump_record
+from importer.replay.plan import iteration_runs, plan_import
+from importer.replay.status import why_left_alone
 from importer.store.failures import collided, failures
 from importer.store.store import Store
 from importer.write.artifacts import log_artifacts
+from importer.write.decision import ONE_TRAINING, Decision, Facts, canonical, decide, match_run
+from importer.write.ledger import begin_entry
 from importer.write.lookup import (
-    ALONE,
     COMPLETE,
-    FINGERPRINT,
     IMPORT_ID,
-    IMPORTED_AT,
     OURS,
     PARENT,
     RECORD,
-    REPLACES,
     SOURCE,
     STATE,
     UPDATE_ID,
-    WRITER,
     WRITING,
-    canonical,
-    key_tags,
-    search_key,
+    StoredRun,
+    find_runs_of,
+    key_tag,
+    look_up,
     stored_points,
+    stored_run,
 )
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-STALE_SECONDS = 1.0  # a look-up older than this is made again
+TRIES = 5  # of a training whose run other importers take over again and again
 
 
-def create_run(
-    store: Store,
-    plan: ImportPlan,
-    experiment_id: str,
-    *,
-    import_id: str,
-    alone: bool = False,
-    parent_run_id: str | None = None,
-    replaces: str | None = None,
-) -> tuple[Run, bool]:
-    """The run that the plan is to be written to and whether it is new; another importer may have been first.
+class LostRaceError(Exception):
+    """Another importer's run is the canonical one; ours is deleted by now."""
 
-    Errors: StoreError.
+
+@dataclass(frozen=True)
+class Job:
+    """One training on its way into a store: what is read, what is chosen, and where it goes."""
+
+    run: TrainingRun
+    store: Store
+    options: ImportOptions
+    context: ImportContext
+    parent: StoredRun | None = None  # the run of the tune that it is an iteration of
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The ids of the runs of the tune: the one that stands, and the one that it replaces."""
+        return (self.parent.run_id, self.parent.replaces) if self.parent is not None else ()
+
+
+def import_with_iterations(job: Job) -> list[Outcome]:
+    """Return the outcomes of a run and of the iterations of a tune, which become nested runs of one experiment.
+
+    Errors: as import_training.
     """
-    tags = {
-        **_plain_tags(plan),
-        **key_tags(plan.key),
-        FINGERPRINT: plan.fingerprint,
-        STATE: WRITING,
-        RECORD: dump_record(plan.record),
-        IMPORT_ID: import_id,
-        SOURCE: storable(redact(plan.source))[:MAX_TAG_VALUE],
-        IMPORTED_AT: datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        WRITER: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
-    }
-    if alone:
-        tags[ALONE] = "true"
-    if parent_run_id is not None:
-        tags[PARENT] = parent_run_id
-    if replaces is not None:
-        tags[REPLACES] = replaces
+    outcome = import_training(job)
+    return [outcome, *map(import_training, iteration_jobs(job, outcome) if outcome.run_id is not None else ())]
+
+
+def iteration_jobs(job: Job, outcome: Outcome) -> list[Job]:
+    """Return the jobs of the iterations of a tune whose own outcome is known."""
+    if not job.run.children:
+        return []
+    parent = StoredRun("")  # a preview has none yet
+    if outcome.run_id is not None:
+        with failures("reading the run of the tune"):
+            parent = stored_run(job.store.client.get_run(outcome.run_id))
+    options = job.options.of_children(outcome.experiment_name)
+    return [replace(job, run=child, options=options, parent=parent) for child in iteration_runs(job.run, job.options)]
+
+
+def import_training(job: Job) -> Outcome:
+    """Import one training, without the iterations of a tune, and return what was done.
+
+    Errors: PlanError, RunDirError and UsageError of the plan, before anything is written; StoreError, after which a
+        retry goes on where this stopped.
+    """
+    began = time.monotonic()
+    for _ in range(TRIES):
+        plan, decision = decide_in_store(job)
+        try:
+            return replace(_carry_out(job, plan, decision), seconds=time.monotonic() - began)
+        except LostRaceError:
+            continue
+    return of_plan(Kind.BUSY, plan, reason="another import is writing it")
+
+
+def decide_in_store(job: Job) -> tuple[ImportPlan, Decision]:
+    """Return the plan of a training and what an import would do with it, without doing it. Errors: as import_training.
+
+    The plan of a run that is completed or updated has the times and options that were recorded with it.
+    """
+    run, store, options = job.run, job.store, job.options
+    plan = plan_import(run, options)
+    left_alone = why_left_alone(run, options, int(time.time() * 1000))
+    if left_alone is not None:
+        kind, reason, hint = left_alone
+        return plan, Decision(Kind(kind), None, reason, hint)
+    experiment_id = store.experiment_id(plan.experiment_name, create=False)
+    runs = find_runs_of(store, experiment_id, plan.key, has_epochs=bool(plan.epochs))
+    matched = match_run(Facts.of(plan, parents=job.parents), runs)
+    twins = matched.twins if matched is not None else ()
+    recorded = plan
+    if matched is not None and matched.run.record is not None:
+        recorded = plan_import(run, options, recorded=matched.run.record)
+    stored = look_up(store, recorded, runs, experiment_id, matched.run if matched is not None else None)
+    decision = decide(recorded, matched, stored, options, wait_for_others=job.context.wait_for_others)
+    decision = replace(decision, twins=twins)
+    return recorded if decision.kind in (Kind.RESUMED, Kind.UPDATED) else plan, decision
+
+
+def _carry_out(job: Job, plan: ImportPlan, decision: Decision) -> Outcome:
+    """Do what was decided, with one handler for each kind. Errors: LostRaceError, StoreError, RunDirError."""
+    handler = {
+        Kind.IMPORTED: _create,
+        Kind.REPLACED: _create,
+        Kind.RESUMED: _complete,
+        Kind.UPDATED: _complete,
+    }.get(decision.kind, _leave)
+    run_id, experiment_id = handler(job, plan, decision)
+    for run in decision.surplus:
+        _delete_if_active(job.store, run)
+    wrote = decision.kind in WROTE
+    reason = decision.reason
+    if job.parent is not None and run_id is not None and _put_below(job, run_id, decision.run) and not wrote:
+        reason = reason or "put below the run of its tune"
+    return of_plan(
+        decision.kind,
+        plan,
+        wrote=wrote,
+        run_id=run_id,
+        experiment_id=experiment_id,
+        reason=reason,
+        hint=decision.hint,
+        live_run_ids=tuple(run.run_id for run in decision.live.runs) if decision.live is not None else (),
+    )
+
+
+def _leave(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str | None, str | None]:
+    run = decision.run
+    return (run.run_id, run.experiment_id) if run is not None else (None, None)
+
+
+def _create(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
+    """Write a new run; one that it replaces is soft-deleted only once the new one is complete."""
+    store = job.store
+    experiment_id = store.experiment_id(plan.experiment_name, job.options.artifact_location)
+    assert experiment_id is not None  # noqa: S101  it was created
+    _begin_entry(job, experiment_id)
+    replaced = decision.run.run_id if decision.run is not None else ""
+    ignored = {replaced, *decision.surplus}
+    plan = replace(plan, record=_signed(plan, replaced))
     with failures("creating the run"):
-        run = store.client.create_run(experiment_id, plan.timeline.started_ms, tags, plan.run_name)
-    return _settle(store, plan.key, run, ignored=replaces)
+        run = store.client.create_run(experiment_id, plan.timeline.started_ms, _first_tags(job, plan), plan.run_name)
+    run_id = str(run.info.run_id)
+    _settle(job, plan, stored_run(run), ignored)
+    _log(store, plan.points, plan.params, run_id)
+    log_artifacts(store, plan, run, is_new=True)
+    _log_dataset(store, plan, run, new=True)
+    _settle(job, plan, stored_run(run), ignored)
+    _end(store, plan, run_id, {})
+    if replaced:
+        delete_run(store, replaced)
+    return run_id, experiment_id
 
 
-def fill_run(
-    store: Store,
-    plan: ImportPlan,
-    run: Run,
-    *,
-    new: bool,
-    replaces: str | None = None,
-    update_id: str | None = None,
-) -> tuple[Run, bool]:
-    """The run, which now holds all that the plan says, and True; or, where another importer's run stands for the
-    training by now, that one and False. What a run held already is left as it is.
-
-    Errors: StoreError, and RunDirError for an artifact that cannot be read; the run then stays as `writing`.
-    """
-    points: Iterable[MetricPoint] = plan.points
-    params: Mapping[str, str] = plan.params
-    tags: dict[str, str] = {}
-    if not new:
-        points, params, kept = _missing(store, plan, run)
-        tags = _refreshed_tags(plan, kept, update_id)
-    chunks = list(_chunks(points, params, {**tags, STATE: COMPLETE}))
-    with failures("logging params and metrics"):
-        for batch in chunks[:-1]:
-            store.client.log_batch(run.info.run_id, **batch)
-    log_artifacts(store, plan, run, new=new)
-    _log_dataset(store, plan, run, new=new)
-    run, mine = _settle(store, plan.key, run, ignored=replaces)
-    if not mine:
-        return run, False
-    looked = time.monotonic()
-    with failures("ending the run"):
-        if not plan.keep_active:
-            store.client.set_terminated(run.info.run_id, plan.status, plan.timeline.ended_ms)
-        store.client.log_batch(run.info.run_id, **chunks[-1])
-    if time.monotonic() - looked > STALE_SECONDS:
-        with failures("reading the run"):
-            run = store.client.get_run(run.info.run_id)  # complete by now: of two complete runs, both sides see one
-        return _settle(store, plan.key, run, ignored=replaces)
-    return run, True
+def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
+    """Add to a run what it lacks: after an import that was stopped, or of a directory that has grown."""
+    store, before = job.store, decision.run
+    assert before is not None  # noqa: S101  such a decision has a run
+    _begin_entry(job, before.experiment_id)
+    with failures("reading the run"):
+        run = store.client.get_run(before.run_id)
+    points, params, kept = _missing(store, plan, run)
+    _log(store, points, params, before.run_id)
+    log_artifacts(store, plan, run, is_new=False, has_changed=before.fingerprint != plan.fingerprint)
+    _log_dataset(store, plan, run, new=False)
+    if before.state == WRITING:
+        _settle(job, plan, before, {before.replaces, *decision.surplus})
+    record = replace(plan.record, params_kept=tuple(sorted(kept)))
+    if before.record is not None:
+        old = before.record
+        record = replace(record, writer=old.writer, imported_at=old.imported_at, replaces=old.replaces)
+    tags = {key: value[:MAX_TAG_VALUE] for key, value in plan.tags.items()}
+    tags |= {RECORD: record.to_tag(), SOURCE: _source(plan)}
+    if decision.kind is Kind.UPDATED:
+        tags[UPDATE_ID] = job.context.import_id
+    _end(store, plan, before.run_id, tags)
+    if before.replaces and before.state == WRITING:
+        _delete_if_active(store, before.replaces)
+    return before.run_id, before.experiment_id
 
 
-def put_below(store: Store, run: Run, parent_run_id: str) -> bool:
-    """Whether a run had to be put below that of its tune, which was imported anew since, or later than the run."""
-    if run.data.tags.get(PARENT) == parent_run_id:
-        return False
-    with failures("putting the run below that of its tune"):
-        store.client.set_tag(run.info.run_id, PARENT, parent_run_id)
-    return True
+def _begin_entry(job: Job, experiment_id: str) -> None:
+    if job.context.ledger_tag is not None:
+        begin_entry(job.store, experiment_id, job.context.ledger_tag)
 
 
-def delete_run(store: Store, run_id: str) -> None:
-    """Soft-delete a run; `mlflow runs restore` brings it back."""
-    with failures(f"deleting run {run_id}"):
-        store.client.delete_run(run_id)
+def _signed(plan: ImportPlan, replaced: str) -> Any:
+    """Return the record with who writes it, and when."""
+    return replace(
+        plan.record,
+        writer=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+        imported_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        replaces=replaced,
+    )
 
 
-def _settle(store: Store, key: str, run: Run, *, ignored: str | None) -> tuple[Run, bool]:
-    """The canonical run of a key and whether it is ours; where it is not, ours is soft-deleted.
-
-    A create_run whose answer was lost, and which was sent again, made two runs of ours: one is kept.
-    """
-    run_id = run.info.run_id
-    with failures("looking for other importers"):
-        others = search_key(store, run.info.experiment_id, key, but=run_id)
-    others = [other for other in others if other.info.run_id != ignored]
-    if not others:
-        return run, True
-    ours = [run, *(other for other in others if other.data.tags.get(WRITER) == run.data.tags.get(WRITER))]
-    chosen = canonical([run, *others])
-    for own in ours:
-        if own is not chosen:
-            delete_run(store, own.info.run_id)
-    return chosen, chosen in ours
-
-
-def _plain_tags(plan: ImportPlan) -> dict[str, str]:
-    """The plan's tags and those that MLflow's fluent API sets and its client does not."""
+def _first_tags(job: Job, plan: ImportPlan) -> dict[str, str]:
+    """Return the tags that a run is created with: the plan's, ours, and those that MLflow's fluent API sets."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # an account without a name
         user = "unknown"
-    named = {"mlflow.user": user, **OURS}
-    return {key: value[:MAX_TAG_VALUE] for key, value in {**named, **plan.tags}.items()}
+    tags = {
+        "mlflow.user": user,
+        **OURS,
+        **plan.tags,
+        key_tag(plan.key, has_epochs=bool(plan.epochs)): plan.key,
+        STATE: WRITING,
+        RECORD: plan.record.to_tag(),
+        IMPORT_ID: job.context.import_id,
+        SOURCE: _source(plan),
+    }
+    if job.parent is not None:
+        tags[PARENT] = job.parent.run_id
+    return {key: value[:MAX_TAG_VALUE] for key, value in tags.items()}
 
 
-def _refreshed_tags(plan: ImportPlan, kept: Mapping[str, str], update_id: str | None) -> dict[str, str]:
-    record = {**plan.record, "params_kept": sorted(kept)} if kept else plan.record
-    tags = {FINGERPRINT: plan.fingerprint, RECORD: dump_record(record)}
-    tags.update({key: value[:MAX_TAG_VALUE] for key, value in plan.tags.items()})
-    return {**tags, UPDATE_ID: update_id} if update_id else tags
+def _source(plan: ImportPlan) -> str:
+    return storable(redact(plan.place))[:MAX_TAG_VALUE]
+
+
+def _settle(job: Job, plan: ImportPlan, ours: StoredRun, ignored: set[str]) -> None:
+    """Go on only while our run is the canonical one of its training; else delete it.
+
+    A create_run whose answer was lost, and which was sent again, made two runs of ours: one is kept.
+
+    Errors: LostRaceError.
+    """
+    runs = find_runs_of(job.store, ours.experiment_id, plan.key, has_epochs=bool(plan.epochs))
+    facts = Facts.of(plan, parents=job.parents)
+    others = [run for run in runs if run.run_id not in {ours.run_id, *ignored} and _is_rival(facts, run)]
+    if not others:
+        return
+    kept = canonical(ours, others)
+    twins = [run for run in others if run.writer and run.writer == ours.writer]
+    for run in (ours, *twins):
+        if run is not kept:
+            delete_run(job.store, run.run_id)
+    if kept is not ours:
+        raise LostRaceError(kept.run_id)
+
+
+def _is_rival(facts: Facts, run: StoredRun) -> bool:
+    matched = match_run(facts, [run])
+    return matched is not None and (matched.comparison.match in ONE_TRAINING or run.state == WRITING)
+
+
+def _log(store: Store, points: Iterable[MetricPoint], params: Mapping[str, str], run_id: str) -> None:
+    with failures("logging params and metrics"):
+        for batch in _chunks(points, params):
+            store.client.log_batch(run_id, **batch)
+
+
+def _end(store: Store, plan: ImportPlan, run_id: str, tags: Mapping[str, str]) -> None:
+    """Give the run its status and its end, and say at the very last that it is complete."""
+    from mlflow.entities import RunTag
+
+    with failures("ending the run"):
+        if tags:
+            store.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        if not plan.keep_active:
+            store.client.set_terminated(run_id, plan.status, plan.timeline.ended_ms)
+        store.client.set_tag(run_id, STATE, COMPLETE)
+
+
+def _put_below(job: Job, run_id: str, before: StoredRun | None) -> bool:
+    """Whether an iteration that had a run had to be put below that of its tune, which was imported later."""
+    assert job.parent is not None  # noqa: S101  checked by the caller
+    if before is None or before.parent_run_id == job.parent.run_id or before.run_id != run_id:
+        return False
+    with failures("putting the run below that of its tune"):
+        job.store.client.set_tag(run_id, PARENT, job.parent.run_id)
+    return True
+
+
+def delete_run(store: Store, run_id: str) -> None:
+    """Soft-delete a run; `mlflow runs restore` brings it back. Errors: StoreError."""
+    with failures(f"deleting run {run_id}"):
+        store.client.delete_run(run_id)
+
+
+def _delete_if_active(store: Store, run_id: str) -> None:
+    with failures(f"deleting run {run_id}"):
+        if store.client.get_run(run_id).info.lifecycle_stage == "active":
+            store.client.delete_run(run_id)
 
 
 def _missing(store: Store, plan: ImportPlan, run: Run) -> tuple[list[MetricPoint], dict[str, str], dict[str, str]]:
-    """Points and params that the run lacks, and the params that it holds with another value, which MLflow keeps."""
-    with failures("reading the run"):
-        run = store.client.get_run(run.info.run_id)
-    history = stored_points(store, run, {point.key for point in plan.points})
+    """Return the points and params that the run lacks, and the params of another value, which MLflow keeps."""
+    history = stored_points(store, run, sorted({point.key for point in plan.points}))
     there = {(point.key, point.step) for series in history.values() for point in series}
     points = [point for point in plan.points if (point.key, point.step) not in there]
     params = {key: value for key, value in plan.params.items() if key not in run.data.params}
@@ -186,28 +327,18 @@ def _missing(store: Store, plan: ImportPlan, run: Run) -> tuple[list[MetricPoint
     return points, params, kept
 
 
-def _chunks(
-    points: Iterable[MetricPoint], params: Mapping[str, str], tags: Mapping[str, str]
-) -> Iterator[dict[str, Any]]:
-    """log_batch calls of one request each; the tags are in the last, which the store writes after all else.
-
-    Source: mlflow/utils/validation.py for the limits; SqlAlchemyStore.log_batch writes params, metrics, tags in turn.
-    """
-    from mlflow.entities import Metric, Param, RunTag
+def _chunks(points: Iterable[MetricPoint], params: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the arguments of log_batch calls of one request each. Source: mlflow/utils/validation.py for the limits."""
+    from mlflow.entities import Metric, Param
     from mlflow.utils.validation import MAX_ENTITIES_PER_BATCH, MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
 
     metrics = list(starmap(Metric, points))
     named = [Param(key, value) for key, value in params.items()]
-    while True:
+    while metrics or named:
         some_params = named[:MAX_PARAMS_TAGS_PER_BATCH]
         room = min(MAX_METRICS_PER_BATCH, MAX_ENTITIES_PER_BATCH - len(some_params))
-        last = len(named) == len(some_params) and len(metrics) <= room - len(tags)
-        batch = {"metrics": metrics[:room], "params": some_params, "tags": []}
+        yield {"metrics": metrics[:room], "params": some_params}
         named, metrics = named[len(some_params) :], metrics[room:]
-        if last:
-            yield {**batch, "tags": [RunTag(key, value) for key, value in tags.items()]}
-            return
-        yield batch
 
 
 def _log_dataset(store: Store, plan: ImportPlan, run: Run, *, new: bool) -> None:

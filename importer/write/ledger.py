@@ -1,4 +1,4 @@
-"""Which imports there were: one experiment tag per import, and a tag on each run."""
+"""Which imports there were: experiment tags that a batch writes with its first run, and a tag on each run."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ import secrets
 import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING
 
 from importer.errors import UsageError
+from importer.outcome import Kind
 from importer.store.failures import failures, twice
 from importer.store.store import Store
-from importer.write.lookup import ALONE, IMPORT_ID, IMPORTED_AT, WRITER
+from importer.write.lookup import COMPLETE, IMPORT_ID, PAGE, STATE, UPDATE_ID, stored_run
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
 
 PREFIX = "ymlf.import."
+SINGLE = "-one-"  # in the id of an import of one directory, whose run is its own entry
 UNDONE = "undone"  # counted beside the outcomes: runs of the import that were soft-deleted
-PAGE = 500
+EXPERIMENTS_PAGE = 500
 ACTIVE, ALL = 1, 3  # mlflow.entities.ViewType.ACTIVE_ONLY and ALL, without the import
 
 
@@ -38,9 +40,86 @@ class Import:
     ended: bool = True  # False while it runs, and of one that was killed
 
 
-def new_import_id() -> str:
-    """An id that sorts by time and is not used twice."""
-    return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+@dataclass(frozen=True)
+class LedgerEntry:
+    """What one process of an import tells of it in one experiment; shards and restarts each have their own."""
+
+    started: str = ""  # ISO 8601, UTC
+    host: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    ended: bool = False
+
+    def to_tag(self) -> str:
+        """Return the entry as JSON."""
+        return json.dumps(
+            {"started": self.started, "host": self.host, "counts": dict(self.counts), "ended": self.ended}
+        )
+
+    @classmethod
+    def from_tag(cls, text: str) -> LedgerEntry:
+        """Return what to_tag wrote; of what a person wrote into the tag, as much as can be read."""
+        try:
+            facts = json.loads(text)
+            counts = facts.get("counts") if isinstance(facts, dict) else None
+        except (ValueError, RecursionError):
+            return cls()
+        if not isinstance(facts, dict):
+            return cls()
+        return cls(
+            started=str(facts.get("started") or ""),
+            host=str(facts.get("host") or ""),
+            counts={
+                str(name): count
+                for name, count in (counts.items() if isinstance(counts, dict) else ())
+                if isinstance(count, int)
+            },
+            ended=facts.get("ended") is True,
+        )
+
+
+class Ledger:
+    """The entries of one process of an import: written with its first run in an experiment, counted at its end.
+
+    An import that writes nothing leaves nothing. A store that fails here costs the counts, not the runs.
+    """
+
+    def __init__(self, store: Store, import_id: str) -> None:
+        self.store = store
+        self.tag = f"{PREFIX}{import_id}.{secrets.token_hex(3)}"
+        self.started = _now()
+        self._counts: dict[str, Counter[str]] = {}
+
+    def count(self, experiment_id: str, outcome: str, number: int = 1) -> None:
+        """Count a run that was written."""
+        self._counts.setdefault(experiment_id, Counter())[outcome] += number
+
+    def end(self) -> None:
+        """Write the counts. Errors: StoreError."""
+        for experiment_id, counts in self._counts.items():
+            entry = LedgerEntry(self.started, socket.gethostname(), counts, ended=True)
+            twice(partial(_set, self.store, experiment_id, self.tag, entry))
+
+
+def begin_entry(store: Store, experiment_id: str, tag: str) -> None:
+    """Write the entry of a batch to an experiment, once for each worker, before its first run. Errors: StoreError."""
+    if (experiment_id, tag) not in store.begun_entries:
+        entry = LedgerEntry(_now(), socket.gethostname(), {}, ended=False)
+        _set(store, experiment_id, tag, entry)
+        store.begun_entries.add((experiment_id, tag))
+
+
+def _set(store: Store, experiment_id: str, tag: str, entry: LedgerEntry) -> None:
+    with failures("writing the ledger"):
+        store.client.set_experiment_tag(experiment_id, tag, entry.to_tag())
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def new_import_id(*, single: bool = False) -> str:
+    """Return an id that sorts by time and is not used twice; `single` for the import of one directory."""
+    return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}{SINGLE if single else '-'}{secrets.token_hex(2)}"
 
 
 def check_import_id(import_id: str) -> str:
@@ -50,59 +129,74 @@ def check_import_id(import_id: str) -> str:
     return import_id
 
 
-def record_import(
-    store: Store, experiment_ids: Iterable[str], import_id: str, counts: Mapping[str, int], *, ended: bool = True
-) -> None:
-    """Write the import's tag to its experiments; a retry of the same id adds its counts. Errors: StoreError."""
-    for experiment_id in sorted(experiment_ids):
-        before = _entry(twice(partial(_read_tag, store, experiment_id, PREFIX + import_id)))
-        known = before.get("counts")
-        told = Counter({str(name): int(count) for name, count in known.items()} if isinstance(known, dict) else {})
-        told.update(counts)
-        started = before.get("started") or datetime.now(timezone.utc).isoformat(timespec="seconds")
-        host = before.get("host") or socket.gethostname()
-        entry = {"started": started, "host": host, "counts": told, "ended": ended}
-        twice(partial(_write_tag, store, experiment_id, PREFIX + import_id, json.dumps(entry)))
-
-
-def _read_tag(store: Store, experiment_id: str, name: str) -> str | None:
-    with failures("reading the ledger"):
-        value = store.client.get_experiment(experiment_id).tags.get(name)
-    return str(value) if value is not None else None
-
-
-def _write_tag(store: Store, experiment_id: str, name: str, value: str) -> None:
-    with failures("writing the ledger"):
-        store.client.set_experiment_tag(experiment_id, name, value)
-
-
 def list_imports(store: Store) -> list[Import]:
-    """Every import that a store remembers, oldest first. Errors: StoreError."""
+    """Return every import that a store remembers, oldest first. Errors: StoreError."""
     found: dict[str, Import] = {}
     with failures("reading the ledger"):
         for experiment in all_experiments(store):
-            for key, value in experiment.tags.items():
-                if key.startswith(PREFIX):
-                    _add(found, key.removeprefix(PREFIX), experiment.name, _entry(value))
-            for run in search_all(store, str(experiment.experiment_id), f"tags.`{ALONE}` = 'true'", ALL):
+            experiment_id, name = str(experiment.experiment_id), str(experiment.name)
+            for import_id, entries in _entries(experiment).items():
+                _add(found, import_id, name, _counted(store, experiment_id, import_id, entries))
+            for run in search_all(store, experiment_id, f"tags.`{IMPORT_ID}` LIKE '%{SINGLE}%'", ALL):
                 import_id = run.data.tags.get(IMPORT_ID, "")
                 if run.info.lifecycle_stage == "active" or found.get(import_id):  # not one that was replaced
-                    _add(found, import_id, experiment.name, _entry_of(run))
-    return sorted(found.values(), key=lambda told: (told.started, told.import_id))
+                    _add(found, import_id, name, _entry_of(run))
+    return sorted(found.values(), key=lambda entry: (entry.started, entry.import_id))
 
 
-def _entry_of(run: Run) -> dict[str, object]:
-    """What the ledger would say of the import of one directory, which only its run tells of."""
-    tags = run.data.tags
-    host = tags.get(WRITER, "").partition(":")[0]
-    return {"started": tags.get(IMPORTED_AT, ""), "host": host, "counts": {"imported": 1}}
+def _entries(experiment: Experiment) -> dict[str, list[LedgerEntry]]:
+    """Return the entries of an experiment's tags by import id, which the tag's name has before its last point."""
+    entries: dict[str, list[LedgerEntry]] = {}
+    for key, value in sorted(experiment.tags.items()):
+        if key.startswith(PREFIX):
+            import_id = key.removeprefix(PREFIX).rpartition(".")[0]
+            entries.setdefault(import_id, []).append(LedgerEntry.from_tag(str(value)))
+    return entries
+
+
+def _counted(store: Store, experiment_id: str, import_id: str, entries: list[LedgerEntry]) -> LedgerEntry:
+    """Return the entries of an import as one. Where a process did not come to its end, the runs are counted."""
+    counts: Counter[str] = Counter()
+    for entry in entries:
+        counts.update(entry.counts)
+    ended = all(entry.ended for entry in entries)
+    if not ended:
+        undone = counts[UNDONE]
+        whole = f"tags.`{STATE}` = '{COMPLETE}'"
+        created, updated = (
+            sum(1 for _ in search_all(store, experiment_id, f"tags.`{tag}` = '{import_id}' and {whole}", view))
+            for tag, view in ((IMPORT_ID, ALL), (UPDATE_ID, ACTIVE))
+        )
+        counts = Counter({Kind.IMPORTED.value: created, Kind.UPDATED.value: updated, UNDONE: undone})
+    started = min((entry.started for entry in entries if entry.started), default="")
+    host = next((entry.host for entry in entries if entry.host), "")
+    return LedgerEntry(started, host, {name: count for name, count in counts.items() if count}, ended)
+
+
+def _entry_of(run: Run) -> LedgerEntry:
+    """Return the entry of the import of one directory, which only its run tells of."""
+    record = stored_run(run).record
+    started = record.imported_at if record is not None else ""
+    host = record.writer.partition(":")[0] if record is not None else ""
+    return LedgerEntry(started, host, {Kind.IMPORTED.value: 1}, ended=True)
+
+
+def _add(found: dict[str, Import], import_id: str, experiment_name: str, entry: LedgerEntry) -> None:
+    known = found.get(import_id)
+    counts = Counter(known.counts if known else {})
+    counts.update(entry.counts)
+    names = (*known.experiment_names, experiment_name) if known else (experiment_name,)
+    started = min(filter(None, (entry.started, known.started if known else "")), default="")
+    host = entry.host or (known.host if known else "")
+    ended = entry.ended and (known is None or known.ended)
+    found[import_id] = Import(import_id, tuple(dict.fromkeys(names)), started, host, dict(counts), ended)
 
 
 def all_experiments(store: Store) -> Iterator[Experiment]:
-    """Every active experiment of a store, page after page."""
+    """Yield every active experiment of a store, page after page."""
     token = None
     while True:
-        page = store.client.search_experiments(max_results=PAGE, page_token=token)
+        page = store.client.search_experiments(max_results=EXPERIMENTS_PAGE, page_token=token)
         yield from page
         token = page.token
         if not token:
@@ -110,7 +204,7 @@ def all_experiments(store: Store) -> Iterator[Experiment]:
 
 
 def search_all(store: Store, experiment_id: str, condition: str, view: int = ACTIVE) -> Iterator[Run]:
-    """Every run of an experiment that meets a condition, page after page."""
+    """Yield every run of an experiment that meets a condition, page after page."""
     token = None
     while True:
         page = store.client.search_runs([experiment_id], condition, view, PAGE, page_token=token)
@@ -120,22 +214,17 @@ def search_all(store: Store, experiment_id: str, condition: str, view: int = ACT
             return
 
 
-def _entry(text: str | None) -> dict[str, object]:
-    try:
-        entry = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return entry if isinstance(entry, dict) else {}
+def is_in_ledger(experiments: Iterable[Experiment], import_id: str) -> bool:
+    """Whether an import has an entry in one of some experiments."""
+    return any(import_id in _entries(experiment) for experiment in experiments)
 
 
-def _add(found: dict[str, Import], import_id: str, experiment_name: str, entry: Mapping[str, object]) -> None:
-    known = found.get(import_id)
-    counts = dict(known.counts) if known else {}
-    told = entry.get("counts")
-    for name, count in told.items() if isinstance(told, Mapping) else ():
-        counts[str(name)] = counts.get(str(name), 0) + int(count)
-    names = (*known.experiment_names, experiment_name) if known else (experiment_name,)
-    started = str(entry.get("started") or (known.started if known else ""))
-    host = str(entry.get("host") or (known.host if known else ""))
-    ended = entry.get("ended") is not False and (known is None or known.ended)
-    found[import_id] = Import(import_id, tuple(dict.fromkeys(names)), started, host, counts, ended)
+def count_undone(store: Store, import_id: str, undone: Mapping[str, int]) -> None:
+    """Add runs that were soft-deleted, or with negative numbers brought back, to an import's entries.
+
+    Errors: StoreError.
+    """
+    ledger = Ledger(store, import_id)
+    for experiment_id, number in undone.items():
+        ledger.count(experiment_id, UNDONE, number)
+    ledger.end()

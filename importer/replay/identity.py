@@ -1,0 +1,291 @@
+"""Which training is this: the evidence that a directory or a stored run holds, and the one rule that compares it.
+
+The rule never looks at where a directory lies, except where the caller says that both sides are the same directory.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from importer.model import TrainingRun, WrittenRow
+from importer.replay.callbacks import on_train_end
+from importer.replay.status import came_to_its_end
+
+MAX_MARKS = 300  # digests of rows that fit into the record; longer trainings have one for 2, 4, 8.. rows together
+MARK_BYTES, KEY_BYTES, VALUE_BYTES, RECORD_BYTES = 2, 3, 3, 4
+
+# What a resume or a release writes anew into args.yaml: compared, they would make one training two.
+# Source: ultralytics/engine/trainer.py, check_resume and _setup_train, 8.0.0 to 8.4.190; train.py of YOLOv5.
+REWRITTEN = frozenset({
+    "model", "resume", "save_dir", "name", "project", "exist_ok", "data", "device", "workers", "batch", "imgsz",
+    "optimizer", "lr0", "warmup_bias_lr", "mosaic", "mixup", "copy_paste", "cutmix", "compile", "augmentations",
+    "half", "int8", "quantize", "mode", "weights", "cfg", "batch_size", "img_size", "local_rank", "world_size",
+    "global_rank", "total_batch_size", "upload_dataset", "cache", "hyp",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What tells one training from another.
+
+    Shape:  `time_marks` and `row_marks` have one digest for each `block` rows; of a tune, `records` has one for each
+            record, sorted, the smallest of many.
+    """
+
+    is_tune: bool = False
+    rows: int = 0
+    finished: bool = False
+    event_files: tuple[str, ...] = ()
+    times: tuple[float, ...] = ()  # seconds, of the first two rows
+    first: str = ""  # digest of the first row, without its time
+    block: int = 1
+    time_marks: bytes = b""
+    row_marks: bytes = b""
+    records: tuple[bytes, ...] = ()
+    args: bytes = b""  # digests of the keys and values that no resume rewrites
+    files: int = 0  # that live would have logged
+
+    def to_json(self) -> dict[str, object]:
+        """Return the evidence as plain values, without what is empty."""
+        facts: dict[str, object] = {
+            "tune": self.is_tune,
+            "rows": self.rows,
+            "finished": self.finished,
+            "event_files": list(self.event_files),
+            "times": list(self.times),
+            "first": self.first,
+            "block": self.block,
+            "time_marks": _text(self.time_marks),
+            "row_marks": _text(self.row_marks),
+            "records": _text(b"".join(self.records)),
+            "args": _text(self.args),
+            "files": self.files,
+        }
+        return {name: value for name, value in facts.items() if value}
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, object]) -> Evidence:
+        """Return what to_json made. Errors: ValueError, TypeError or AttributeError for anything else."""
+        found: Mapping[str, object] = facts
+        records = _bytes(found.get("records"))
+        return cls(
+            is_tune=bool(found.get("tune")),
+            rows=_whole(found.get("rows", 0)),
+            finished=bool(found.get("finished")),
+            event_files=tuple(map(str, _listed(found.get("event_files")))),
+            times=tuple(float(value) for value in _listed(found.get("times"))),  # type: ignore[arg-type]
+            first=str(found.get("first", "")),
+            block=max(1, _whole(found.get("block", 1))),
+            time_marks=_bytes(found.get("time_marks")),
+            row_marks=_bytes(found.get("row_marks")),
+            records=tuple(records[at : at + RECORD_BYTES] for at in range(0, len(records), RECORD_BYTES)),
+            args=_bytes(found.get("args")),
+            files=_whole(found.get("files", 0)),
+        )
+
+
+class Match(Enum):
+    """How the training of one side is related to that of the other."""
+
+    EQUAL = "the same rows"
+    LONGER = "ours has gone on since"
+    SHORTER = "theirs has gone on since"
+    EDITED = "one training, but a cell was edited"
+    PARTED = "one start, but other epochs after it"
+    OTHER = "another training"
+
+
+class Comparison(NamedTuple):
+    """A match, and the index of the first row that differs, where one does."""
+
+    match: Match
+    row: int | None = None
+
+
+def compare_trainings(ours: Evidence, theirs: Evidence, *, in_place: bool) -> Comparison:
+    """Decide whether two sides hold one training, by evidence; a fact that one side lacks does not count.
+
+    `in_place` says that both were read from the same directory.
+    """
+    if ours.is_tune != theirs.is_tune or bool(ours.rows) != bool(theirs.rows):
+        return Comparison(Match.OTHER)
+    if not ours.rows:
+        return Comparison(Match.EQUAL if in_place and _args_agree(ours.args, theirs.args) else Match.OTHER)
+    if ours.is_tune:
+        return Comparison(_compare_tunes(ours, theirs, in_place=in_place))
+    if not _same_start(ours, theirs):
+        return Comparison(Match.OTHER)
+    return _compare_rows(ours, theirs, in_place=in_place)
+
+
+def _same_start(ours: Evidence, theirs: Evidence) -> bool:
+    facts = []
+    if ours.event_files and theirs.event_files:
+        facts.append(not set(ours.event_files).isdisjoint(theirs.event_files))
+    if ours.times and theirs.times:
+        count = min(len(ours.times), len(theirs.times))
+        facts.append(ours.times[:count] == theirs.times[:count])
+    if facts:
+        return any(facts)
+    return ours.first == theirs.first and _args_agree(ours.args, theirs.args)
+
+
+def _compare_rows(ours: Evidence, theirs: Evidence, *, in_place: bool) -> Comparison:
+    block = max(ours.block, theirs.block)
+    row = _first_difference(ours, theirs, block, "row_marks")
+    has_clock = bool(ours.times and theirs.times)
+    time_row = _first_difference(ours, theirs, block, "time_marks") if has_clock else None
+    if time_row is not None and (row is None or time_row <= row):
+        return Comparison(Match.PARTED, time_row)
+    if row is not None:
+        if has_clock:
+            return Comparison(Match.EDITED, row)
+        return Comparison(Match.PARTED if in_place else Match.OTHER, row)
+    if ours.rows == theirs.rows:
+        return Comparison(Match.EQUAL)
+    if ours.rows > theirs.rows:
+        return Comparison(Match.OTHER if theirs.finished else Match.LONGER)
+    return Comparison(Match.OTHER if ours.finished else Match.SHORTER)
+
+
+def _first_difference(ours: Evidence, theirs: Evidence, block: int, marks: str) -> int | None:
+    """Return the index of the first row of the first block that differs, among the blocks that both sides fill."""
+    mine, others = (_coarser(getattr(side, marks), block // side.block) for side in (ours, theirs))
+    count = min(ours.rows, theirs.rows) // block
+    if ours.rows == theirs.rows:
+        count = max(len(mine), len(others))  # the last block is filled alike
+    return next((at * block for at in range(count) if mine[at : at + 1] != others[at : at + 1]), None)
+
+
+def _coarser(marks: bytes, times: int) -> list[int]:
+    """Return the digests of blocks that are so many times larger: each is the sum of the digests of its rows."""
+    numbers = [int.from_bytes(marks[at : at + MARK_BYTES], "big") for at in range(0, len(marks), MARK_BYTES)]
+    return [sum(numbers[at : at + times]) % (1 << 8 * MARK_BYTES) for at in range(0, len(numbers), times)]
+
+
+def _compare_tunes(ours: Evidence, theirs: Evidence, *, in_place: bool) -> Match:
+    """Compare the records as sets. One shared record proves nothing, for each tune begins with the defaults."""
+    limit = min((side.records[-1] for side in (ours, theirs) if len(side.records) < side.rows), default=None)
+    mine, others = ({record for record in side.records if limit is None or record <= limit} for side in (ours, theirs))
+    shared = mine & others
+    proven = len(shared) > 1 or in_place or ours.records == theirs.records
+    if not shared or not proven:
+        return Match.OTHER
+    if mine == others and ours.rows == theirs.rows:
+        return Match.EQUAL
+    if others <= mine and ours.rows > theirs.rows:
+        return Match.LONGER
+    if mine <= others and ours.rows < theirs.rows:
+        return Match.SHORTER
+    return Match.PARTED if in_place and len(shared) > 1 else Match.OTHER
+
+
+def evidence_of(run: TrainingRun) -> Evidence:
+    """Return the evidence of a training that was read."""
+    rows = run.epochs.written
+    files = [found.path for found in run.files]
+    first = rows[0].values if rows else ()
+    if run.family == "tune":
+        records = sorted({_digest(row.values, RECORD_BYTES) for row in rows})
+        return Evidence(
+            is_tune=True,
+            rows=len(records),
+            finished=run.planned_epochs is not None and len(rows) >= run.planned_epochs,
+            first=_digest(first, 8).hex(),
+            records=tuple(records[:MAX_MARKS]),
+            files=len(on_train_end(run.files)),
+        )
+    block = 1
+    while len(rows) > block * MAX_MARKS:
+        block *= 2
+    times = tuple(row.time for row in rows[:2] if row.time is not None)
+    has_clock = bool(rows) and all(row.time is not None for row in rows)
+    return Evidence(
+        rows=len(rows),
+        finished=came_to_its_end(run),
+        event_files=tuple(sorted(path for path in files if path.startswith("events.out.tfevents."))[:5]),
+        times=times if has_clock else (),
+        first=_digest(first, 8).hex() if rows else "",
+        block=block,
+        time_marks=_marks(rows, block, lambda row: row.time) if has_clock else b"",
+        row_marks=_marks(rows, block, lambda row: (row.epoch, row.values)),
+        args=_args_digests(run.args),
+        files=len(on_train_end(run.files)),
+    )
+
+
+def _marks(rows: Sequence[WrittenRow], block: int, fact: Callable[[WrittenRow], object]) -> bytes:
+    marks = b"".join(_digest((at, fact(row)), MARK_BYTES) for at, row in enumerate(rows))
+    return b"".join(number.to_bytes(MARK_BYTES, "big") for number in _coarser(marks, block))
+
+
+def _args_digests(args: Mapping[str, object]) -> bytes:
+    """Return the digests of the args that a training keeps from its start to its end, sorted by key."""
+    kept = {key: value for key, value in args.items() if key not in REWRITTEN}
+    if args.get("time"):
+        kept.pop("epochs", None)  # counted anew with every epoch
+    pairs = {_digest(key, KEY_BYTES): _digest(str(value), VALUE_BYTES) for key, value in kept.items()}
+    return b"".join(key + pairs[key] for key in sorted(pairs))
+
+
+def _args_agree(ours: bytes, theirs: bytes) -> bool:
+    mine, others = _pairs(ours), _pairs(theirs)
+    return all(mine[key] == others[key] for key in mine.keys() & others.keys())
+
+
+def _pairs(digests: bytes) -> dict[bytes, bytes]:
+    size = KEY_BYTES + VALUE_BYTES
+    whole = [digests[at : at + size] for at in range(0, len(digests), size)]
+    return {pair[:KEY_BYTES]: pair[KEY_BYTES:] for pair in whole}
+
+
+def training_key(run: TrainingRun, *, place: str) -> str:
+    """Return SHA-256, in hex, of what finds the candidates for a training; it does not decide which one it is.
+
+    That is its first row without its time; of a tune, the names of its hyperparameters, for a table may be sorted
+    anew; of a directory without epochs, its place and args.
+    """
+    rows = run.epochs.written
+    if run.family == "tune" and run.iteration is None:
+        facts: object = ["tune", sorted(run.hyperparameters)]
+    elif rows:
+        facts = ["training", list(rows[0].values)]
+    else:
+        return empty_key(run, place=place)
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def empty_key(run: TrainingRun, *, place: str) -> str:
+    """Return the key that a directory has, or had, without epochs: SHA-256, in hex, of its place and args."""
+    facts = [place.rpartition(":")[2], sorted((str(key), str(value)) for key, value in run.args.items())]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _digest(fact: object, size: int) -> bytes:
+    return hashlib.blake2b(repr(fact).encode(errors="backslashreplace"), digest_size=size).digest()
+
+
+def _text(digests: bytes) -> str:
+    return base64.b64encode(digests).decode()
+
+
+def _bytes(text: object) -> bytes:
+    return base64.b64decode(str(text or ""), validate=True)
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is no whole number")
+    return value
+
+
+def _listed(values: object) -> Iterable[object]:
+    if not isinstance(values, (list, type(None))):
+        raise TypeError(f"{values!r} is no list")
+    return values or ()

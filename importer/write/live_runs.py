@@ -1,0 +1,151 @@
+"""Runs that the live callback logged: which are of this training, and whether they hold all that it logs. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from importer.model import ImportPlan
+from importer.read.epochs import release
+from importer.replay.identity import REWRITTEN
+from importer.write.lookup import LiveRun
+
+LIVE_REL, LIVE_ABS = 1e-4, 1e-5  # results.csv keeps five or six digits of what live logged
+RETRAINED = 2  # last epochs of a crashed run that its resume may have trained again
+SINGLE_KEYS = 3  # series that have to agree where there is one epoch to compare
+FIRST_ARTIFACTS = (8, 0, 198)  # before, other files were logged, and params not always
+FIRST_TRAIN_KEYS = (8, 1, 10)  # before, the callback of train/ and lr/ was not registered
+NEEDED_ARTIFACTS = ("args.yaml", "results.csv", "results.png", "weights/best.pt", "weights/last.pt")
+
+
+@dataclass(frozen=True)
+class LiveCoverage:
+    """The live runs of one training, and what of it they lack; whole when `missing` is empty."""
+
+    runs: tuple[LiveRun, ...]
+    missing: tuple[str, ...] = ()
+
+
+def judge_live_runs(candidates: Iterable[LiveRun], plan: ImportPlan) -> LiveCoverage | None:
+    """Return the live runs of the training of a plan, judged together, for a crash and a resume make two; or None.
+
+    Source: ultralytics/utils/callbacks/mlflow.py, 8.0.59 to 8.4.190.
+    """
+    runs = tuple(run for run in candidates if is_of_plan(run, plan))
+    if not runs:
+        return None
+    missing = [*_missing_points(runs, plan)]
+    version = release(plan.version) if plan.version else None
+    if plan.family == "ultralytics" and (version is None or version >= FIRST_ARTIFACTS):
+        if not any(run.params for run in runs):
+            missing.append("params")
+        missing += _missing_artifacts(runs, plan)
+    return LiveCoverage(tuple(sorted(runs, key=_first_step)), tuple(missing))
+
+
+def is_of_plan(run: LiveRun, plan: ImportPlan) -> bool:
+    """Whether a live run is of the training of a plan: no param contradicts, and its curves agree.
+
+    The last epochs may differ where the plan goes on after them: a resume trained them again.
+    """
+    kept = plan.params.keys() & run.params.keys() - REWRITTEN
+    if any(_contradict(run.params[key], plan.params[key]) for key in kept):
+        return False
+    ours = _values(plan)
+    last = max((step for by_step in ours.values() for step in by_step), default=0)
+    compared = {key: by_step for key, by_step in run.points.items() if key in ours and not key.startswith("lr/")}
+    live_last = max(
+        (step for key, by_step in compared.items() for step in by_step if key.startswith(("train/", "val/"))), default=0
+    )
+    if live_last > last and plan.status == "FINISHED":
+        return False  # a longer training, with the same first epochs
+    agreeing = 0
+    most_values = 0
+    for key, by_step in compared.items():
+        settled = [step for step in by_step if step in ours[key]]
+        if live_last < last:
+            settled = [step for step in settled if step <= live_last - RETRAINED] or settled[:1]
+        if not all(_agree(ours[key][step], by_step[step]) for step in settled):
+            return False
+        distinct = {ours[key][step] for step in settled if ours[key][step] != 0 and not math.isnan(ours[key][step])}
+        agreeing += bool(distinct)
+        most_values = max(most_values, len(distinct))
+    return most_values > 1 or agreeing >= SINGLE_KEYS
+
+
+def _contradict(live: str, ours: str) -> bool:
+    """Whether two values of a param are numbers or switches that differ; paths and lists are written in many ways."""
+    plain = {"True", "False"}
+    if live in plain and ours in plain:
+        return live != ours
+    try:
+        return float(live) != float(ours)
+    except ValueError:
+        return False
+
+
+def _values(plan: ImportPlan) -> dict[str, dict[int, float]]:
+    """Return the values of the epochs, without the final validation and what only ymlf logs."""
+    values: dict[str, dict[int, float]] = {}
+    for point in plan.points:
+        if point.step <= plan.last_step and not point.key.startswith("best/"):
+            values.setdefault(point.key, {})[point.step] = point.value
+    return values
+
+
+def _agree(ours: float, live: Sequence[float]) -> bool:
+    """Whether one of the values that live logged at a step is ours, as far as results.csv tells."""
+    if math.isnan(ours):
+        return any(map(math.isnan, live))
+    return any(ours == value or math.isclose(ours, value, rel_tol=LIVE_REL, abs_tol=LIVE_ABS) for value in live)
+
+
+def _missing_points(runs: Iterable[LiveRun], plan: ImportPlan) -> Iterable[str]:
+    expected = _values(plan)
+    if not _logs_train_keys(runs, plan):
+        expected = {key: values for key, values in expected.items() if not key.startswith(("train/", "lr/"))}
+    last = plan.last_step
+    lacking: dict[int, set[str]] = {}
+    for key, values in expected.items():
+        there = {step for run in runs for step in run.points.get(key, ())}
+        for step in values:
+            # A crash may come between an epoch's row and its last call.
+            if step not in there and not (step == last and plan.status == "FAILED"):
+                lacking.setdefault(step, set()).add(key)
+    whole = [step for step, keys in lacking.items() if len(keys) == len(expected)]
+    if whole:
+        yield f"steps {_ranges(whole)}"
+    for key in sorted({key for step, keys in lacking.items() if step not in whole for key in keys}):
+        yield f"{key} at steps {_ranges([step for step, keys in lacking.items() if key in keys])}"
+
+
+def _logs_train_keys(runs: Iterable[LiveRun], plan: ImportPlan) -> bool:
+    if plan.version is not None:
+        return release(plan.version) >= FIRST_TRAIN_KEYS
+    return plan.has_time or any(key.startswith(("train/", "lr/")) for run in runs for key in run.points)
+
+
+def _missing_artifacts(runs: Iterable[LiveRun], plan: ImportPlan) -> Iterable[str]:
+    """A training that did not come to its end has no artifacts in the store."""
+    if plan.status != "FINISHED":
+        return
+    there = {path for run in runs for path in run.artifacts}
+    lacking = [path for path in NEEDED_ARTIFACTS if path in plan.logged_files and path not in there]
+    if lacking:
+        yield f"artifacts {', '.join(lacking)}"
+
+
+def _ranges(steps: Iterable[int]) -> str:
+    """Return steps in words: `0 to 3, 7`."""
+    spans: list[list[int]] = []
+    for step in sorted(steps):
+        if spans and step == spans[-1][1] + 1:
+            spans[-1][1] = step
+        else:
+            spans.append([step, step])
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in spans)
+
+
+def _first_step(run: LiveRun) -> tuple[int, str]:
+    return min((step for by_step in run.points.values() for step in by_step), default=0), run.run_id
