@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
-
 TESTS = Path(__file__).resolve().parents[1]
 
 
@@ -64,7 +63,9 @@ def fork_server() -> Iterator[ForkServer]:
     """A running fork server."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     command = [sys.executable, "-m", "support.fork_server"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, cwd=TESTS) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, cwd=TESTS
+    ) as process:
         yield ForkServer(process)
         process.stdin.close()  # type: ignore[union-attr]
 
