@@ -61,8 +61,8 @@ def is_finished_by_the_next_import(save_dir: Path, uri: str, *more: str) -> None
 def test_an_import_killed_while_the_database_is_made_leaves_no_half_of_one(
     number: signal.Signals, tmp_path: Path
 ) -> None:
-    copy_fixture("finished", tmp_path)
-    command = [sys.executable, "-m", "importer", "import", "finished"]
+    copy_fixture("train-2", tmp_path)
+    command = [sys.executable, "-m", "importer", "import", "train-2"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     making = tmp_path / "mlflow.db.making"
     until = time.monotonic() + 60
@@ -71,7 +71,7 @@ def test_an_import_killed_while_the_database_is_made_leaves_no_half_of_one(
     process.send_signal(number)
     assert process.wait(60) == (130 if number is signal.SIGINT else -signal.SIGKILL)
     assert not (tmp_path / "mlflow.db").exists()
-    is_finished_by_the_next_import(tmp_path / "finished", f"sqlite:///{tmp_path}/mlflow.db")
+    is_finished_by_the_next_import(tmp_path / "train-2", f"sqlite:///{tmp_path}/mlflow.db")
     assert [left.name for left in tmp_path.glob("mlflow.db*")] == ["mlflow.db"]
 
 
