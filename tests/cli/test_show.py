@@ -147,7 +147,7 @@ def test_no_line_but_a_name_or_a_note_is_wider_than_the_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    shown = ymlf("show", copy_fixture("finished", tmp_path)).out.splitlines()
+    shown = ymlf("show", copy_fixture("train-2", tmp_path)).out.splitlines()
     assert max(len(line) for line in shown[1:] if not line.startswith("note: ")) <= columns
 
 
@@ -161,13 +161,13 @@ def test_no_line_but_a_name_or_a_note_is_wider_than_the_terminal(
     ],
 )
 def test_charts_are_ascii_where_the_terminal_knows_no_unicode(tmp_path: Path, env: dict[str, str]) -> None:
-    answer = ymlf_process("show", copy_fixture("finished", tmp_path), env=env)
+    answer = ymlf_process("show", copy_fixture("train-2", tmp_path), env=env)
     assert answer.status == 0, answer.err
     assert answer.out.isascii() and "*" in answer.out and "+---" in answer.out
 
 
 def test_json_is_that_of_plan(tmp_path: Path) -> None:
-    save_dir = copy_fixture("finished", tmp_path)
+    save_dir = copy_fixture("train-2", tmp_path)
     assert ymlf("show", "--json", save_dir).told == ymlf("plan", "--json", save_dir).told
 
 
