@@ -239,7 +239,7 @@ def test_the_module_is_the_command_and_tells_its_version(words: list[str]) -> No
     "words", [["--help"], ["plan", "{run}"], ["show", "{run}"], ["scan", "{run}"]], ids=lambda words: words[0]
 )
 def test_what_needs_no_store_does_without_mlflow(tmp_path: Path, words: list[str]) -> None:
-    save_dir = copy_fixture("finished", tmp_path)
+    save_dir = copy_fixture("train-2", tmp_path)
     program = (
         "import sys, json\nfrom importer.cli.main import main\nsys.argv[0] = 'ymlf'\n"
         "try:\n    main()\nexcept SystemExit as ended:\n    status = ended.code\n"
@@ -274,7 +274,7 @@ def test_any_name_is_listed_in_any_locale(tmp_path: Path, name: str, env: dict[s
 
 
 def test_no_color_takes_the_colours_away(tmp_path: Path) -> None:
-    save_dir = copy_fixture("finished", tmp_path)
+    save_dir = copy_fixture("train-2", tmp_path)
     coloured = ymlf_process("show", save_dir, env={"FORCE_COLOR": "1", "TERM": "xterm-256color"})
     plain = ymlf_process("show", save_dir, env={"FORCE_COLOR": "1", "TERM": "xterm-256color", "NO_COLOR": "1"})
     assert "\x1b[33m" in coloured.out and "\x1b[33m" not in plain.out
