@@ -310,7 +310,7 @@ def test_a_record_tells_the_same_times_whatever_has_become_of_the_files(
     assert (again.timeline.started_ms, again.timeline.ended_ms) == (first.timeline.started_ms, first.timeline.ended_ms)
 
 
-@pytest.mark.parametrize("name", ["event-file", "without-time-column", "finished"])
+@pytest.mark.parametrize("name", ["event-file", "without-time-column", "train-2"])
 def test_a_copy_of_a_live_training_keeps_the_distances_of_its_times(name: str, tmp_path: Path) -> None:
     save_dir = copy_fixture(name, tmp_path)
     first = plan_import(read_run(save_dir), now_ms=NOW_MS)
