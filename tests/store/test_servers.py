@@ -127,13 +127,13 @@ def test_run_directories_of_a_bucket_are_imported_through_a_server(
     proxied: MlflowServer, training_dirs: Path, s3_server: S3Server
 ) -> None:
     s3_server.create_bucket("archive")
-    for name in ("finished", "classify"):
+    for name in ("train-2", "classify"):
         for path in (training_dirs / name).rglob("*"):
             if path.is_file():
                 key = path.relative_to(training_dirs).as_posix()
                 s3_server.client().put_object(Bucket="archive", Key=f"runs/{key}", Body=path.read_bytes())
     words = ("--tracking-uri", proxied.url, "--experiment", "of a bucket")
-    assert_comes_through("s3://archive/runs", *words, names=("finished", "classify"))
+    assert_comes_through("s3://archive/runs", *words, names=("train-2", "classify"))
 
 
 @pytest.mark.postgres
@@ -177,7 +177,7 @@ def test_a_missing_or_wrong_token_is_an_error_after_one_request(
 ) -> None:
     if token is not None:
         monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", token)
-    answer = ymlf(command, copy_fixture("finished", tmp_path), "--tracking-uri", gate.url)
+    answer = ymlf(command, copy_fixture("train-2", tmp_path), "--tracking-uri", gate.url)
     assert (answer.status, answer.out) == (3, ""), answer
     error, hinted = answer.err.splitlines()
     assert error.startswith("error: opening the tracking store: ") and "401" in error
@@ -189,8 +189,8 @@ def test_each_request_of_an_import_has_the_token(
     gate: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", TOKEN)
-    save_dir = copy_fixture("finished", tmp_path)
-    assert_comes_through(save_dir, "--tracking-uri", gate.url, "--experiment", "token", names=["finished"])
+    save_dir = copy_fixture("train-2", tmp_path)
+    assert_comes_through(save_dir, "--tracking-uri", gate.url, "--experiment", "token", names=["train-2"])
     assert not gate.faulted
 
 
