@@ -48,7 +48,7 @@ POINT = "key = 'train/box_loss' AND step = 1"
 TAMPERED = [
     pytest.param(
         sql(f"DELETE FROM metrics WHERE {POINT}"),
-        "metric train/box_loss step 1: expected 6.87104, found no point",
+        "metric train/box_loss step 1: expected 3.65591, found no point",
         id="one point is lost",
     ),
     pytest.param(
@@ -58,32 +58,32 @@ TAMPERED = [
     ),
     pytest.param(
         sql(f"UPDATE metrics SET timestamp = timestamp + 1 WHERE {POINT}"),
-        "metric train/box_loss step 1: expected timestamp 1795456048034, found timestamp 1795456048035",
+        "metric train/box_loss step 1: expected timestamp 1795793578307, found timestamp 1795793578308",
         id="one point is late by a millisecond",
     ),
     pytest.param(
-        sql(f"UPDATE metrics SET value = 6.87105 WHERE {POINT}"),
-        "metric train/box_loss step 1: expected 6.87104, found 6.87105",
+        sql(f"UPDATE metrics SET value = 3.65592 WHERE {POINT}"),
+        "metric train/box_loss step 1: expected 3.65591, found 3.65592",
         id="one point has another value",
     ),
     pytest.param(
         sql(f"UPDATE metrics SET value = 0, is_nan = 1 WHERE {POINT}"),
-        "metric train/box_loss step 1: expected 6.87104, found nan",
+        "metric train/box_loss step 1: expected 3.65591, found nan",
         id="one point is nan",
     ),
     pytest.param(
         sql(f"INSERT INTO metrics SELECT key, value, timestamp, run_uuid, 99, is_nan FROM metrics WHERE {POINT}"),
-        "metric train/box_loss step 99: expected no point, found 6.87104",
+        "metric train/box_loss step 99: expected no point, found 3.65591",
         id="one point is of no epoch",
     ),
     pytest.param(
         sql("DELETE FROM latest_metrics WHERE key = 'lr/pg1'"),
-        "metric lr/pg1 step 0: expected 0.000277833, found no point",
+        "metric lr/pg1 step 0: expected 0.000933333, found no point",
         id="one metric is lost",
     ),
     pytest.param(
         sql("UPDATE params SET value = '0.01' WHERE key = 'lr0'"),
-        "param lr0: expected '0.001667', found '0.01'",
+        "param lr0: expected '0.003', found '0.01'",
         id="one param has another value",
     ),
     pytest.param(
@@ -133,27 +133,27 @@ TAMPERED = [
     ),
     pytest.param(
         sql("UPDATE runs SET start_time = start_time - 1"),
-        "start_time: expected 1795456047415, found 1795456047414",
+        "start_time: expected 1795793569020, found 1795793569019",
         id="it began a millisecond earlier",
     ),
     pytest.param(
         sql("UPDATE runs SET end_time = end_time + 1"),
-        "end_time: expected 1795456051562, found 1795456051563",
+        "end_time: expected 1795793848984, found 1795793848985",
         id="it ended a millisecond later",
     ),
     pytest.param(
         sql("UPDATE runs SET name = 'train2'"),
-        "run_name: expected 'finished', found 'train2'",
+        "run_name: expected 'train-2', found 'train2'",
         id="it has another name",
     ),
     pytest.param(
         lambda _, artifacts: change_one_byte(artifacts / "weights" / "best.pt"),
-        "artifact weights/best.pt: expected SHA-256 48033469d881b66b, found SHA-256 2643841cfc012056",
+        "artifact weights/best.pt: expected SHA-256 7c87cb10b44d7191, found SHA-256 d86202ad9fb9f525",
         id="one byte of an artifact is another",
     ),
     pytest.param(
         lambda _, artifacts: (artifacts / "results.png").unlink(),
-        "artifact results.png: expected 1538 bytes, found no file",
+        "artifact results.png: expected 33449 bytes, found no file",
         id="one artifact is lost",
     ),
 ]
@@ -169,7 +169,7 @@ def change_one_byte(path: Path) -> None:
 def test_verify_names_what_the_store_does_not_hold_as_the_directory_says(
     tamper: Tampering, sentence: str, tmp_path: Path, empty_store: str
 ) -> None:
-    save_dir = copy_fixture("finished", tmp_path)
+    save_dir = copy_fixture("train-2", tmp_path)
     assert ymlf("import", save_dir, "--tracking-uri", empty_store, "--tag", "team=birds").status == 0
     [artifacts] = tmp_path.glob("mlruns/*/*/artifacts")
     with closing(sqlite3.connect(tmp_path / "store.db")) as database, database:
