@@ -80,7 +80,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str
     """`mlflow server` on a fresh database with the runs of a tree in it."""
     folder = tmp_path_factory.mktemp("browser")
     database = f"sqlite:///{folder / 'mlflow.db'}"
-    for name in ("finished", "event-file", "crashed", "classify"):
+    for name in ("train-2", "event-file", "crashed", "classify"):
         copy_fixture(name, folder / "runs")
     _tune(folder / "runs" / "tune")
     imported = ymlf("import", "runs", "--tracking-uri", database, cwd=folder)
@@ -111,7 +111,7 @@ def seen(browser: Browser, ui: tuple[str, dict[str, Run]]) -> Iterator[Seen]:
 
 def test_the_list_has_each_run_by_name_with_its_dataset_and_how_it_ended(seen: Seen) -> None:
     seen.open_list()
-    for name in ("finished", "event-file", "crashed", "classify", "tune"):
+    for name in ("train-2", "event-file", "crashed", "classify", "tune"):
         expect(seen.page.get_by_role("link", name=name, exact=True)).to_be_visible()
     expect(seen.page.get_by_text("pose (", exact=False).first).to_be_visible()
     seen.keep_picture("experiment", seen.page.get_by_role("link", name="tune", exact=True))
@@ -128,9 +128,9 @@ def test_the_iterations_of_a_tune_are_folded_below_it(seen: Seen) -> None:
 
 
 def test_the_overview_shows_the_times_of_the_training_and_the_rendered_note(seen: Seen) -> None:
-    seen.open_run("finished")
+    seen.open_run("train-2")
     lines = seen.page.locator("body")
-    run = seen.runs["finished"].info
+    run = seen.runs["train-2"].info
     expect(lines).to_contain_text(f"Duration{(run.end_time - run.start_time) / 1000:.1f}s")
     note = seen.page.get_by_role("listitem").filter(has_text="the date inside the checkpoint")
     expect(note.locator("strong")).to_have_text("times")
@@ -159,7 +159,7 @@ def test_losses_are_found_by_their_names(seen: Seen) -> None:
 
 
 def test_results_png_is_a_picture_in_the_artifact_viewer(seen: Seen) -> None:
-    seen.open_run("finished", "/artifacts/results.png")
+    seen.open_run("train-2", "/artifacts/results.png")
     picture = seen.page.locator("img[alt='results.png'], [class*='image'] img").first
     expect(picture).to_be_visible()
-    assert picture.evaluate("element => element.naturalWidth") == 96, "as the fixture has it"
+    assert picture.evaluate("element => element.naturalWidth") == 1080, "as the fixture has it"
