@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.command import in_zone
 from support.directories import SETUP_MS, STARTED_MS, Training, copy_fixture, move_times, place, round_times, touch_all
-from test_event_file import block, event, framed, opening, scalar
+from support.event_files import block, event, framed, opening, scalar
 
 from importer.errors import UsageError
 from importer.model import ImportOptions, Timeline
