@@ -195,8 +195,8 @@ def test_a_plan_of_no_epochs_says_that_an_import_passes_it_over(tmp_path: Path) 
 def test_the_picture_in_the_docs_is_what_show_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With YMLF_PICTURES=docs/images it is drawn anew."""
     monkeypatch.setenv("COLUMNS", "96")
-    copy_fixture("classify", tmp_path / "fixtures")
-    shown = ymlf("show", "fixtures/classify", cwd=tmp_path, zone="UTC").out
+    copy_fixture("train-2", tmp_path / "fixtures" / "runs" / "detect")
+    shown = ymlf("show", "fixtures/runs/detect/train-2", cwd=tmp_path, zone="UTC").out
     if os.environ.get("YMLF_PICTURES"):
         _draw(shown, Path(os.environ["YMLF_PICTURES"], "show.svg"))
     assert _lines_of(PICTURE) == [line.replace(" ", "") for line in shown.splitlines() if line.strip()]
@@ -206,7 +206,7 @@ def _draw(shown: str, path: Path) -> None:
     console = Console(record=True, width=96, file=io.StringIO(), markup=False, highlight=False)
     for line in shown.splitlines():
         console.print(coloured(line))
-    svg = console.export_svg(title="ymlf show fixtures/classify", unique_id="ymlf")
+    svg = console.export_svg(title="ymlf show fixtures/runs/detect/train-2", unique_id="ymlf")
     path.write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL), encoding="utf-8")
 
 
