@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from support.command import ymlf
-from support.directories import copy_fixture, fixture_names
+from support.directories import Training, copy_fixture, fixture_names
 from support.services.mlflow_server import MlflowServer
 
 Tampering = Callable[[sqlite3.Connection, Path], object]
@@ -33,6 +35,48 @@ def test_an_import_into_a_server_is_what_the_directory_says(
     assert (imported.status, imported.out.split(":")[0]) == (0, "imported")
     verified = ymlf("verify", save_dir, "--tracking-uri", http_server.url, "--deep")
     assert (verified.status, verified.out.split(":")[0]) == (0, "verified"), verified.err
+
+
+ODD = (  # of the first epochs, as a training that diverges writes them
+    {"train/box_loss": math.nan, "val/box_loss": math.inf, "metrics/mAP50(B)": 0.0},
+    {"train/box_loss": math.inf, "val/box_loss": -math.inf, "metrics/mAP50(B)": 1e-300},
+)
+LARGEST = 1.7976931348623157e308  # what MLflow's databases keep of an infinity
+
+
+@pytest.mark.parametrize(("last", "status"), [({}, "FINISHED"), ({"epoch": 3}, "FAILED")], ids=["finished", "crashed"])
+@pytest.mark.parametrize("store", ["a database", "a server"])
+def test_the_store_has_the_status_each_point_and_each_file_of_a_training(
+    store: str, last: dict[str, object], status: str, tmp_path: Path, empty_store: str, http_server: MlflowServer
+) -> None:
+    training = Training(epochs=4, planned=9, rows=ODD, last=last)
+    save_dir = training.write(tmp_path / "train")
+    experiment = f"{status} in {store}"
+    uri = empty_store if store == "a database" else http_server.url
+    assert ymlf("import", save_dir, "--tracking-uri", uri, "--experiment", experiment).status == 0
+
+    client = MlflowClient(uri)
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    [run] = client.search_runs([found.experiment_id])
+    assert (run.info.status, run.data.tags["ymlf.state"]) == (status, "complete")
+    keys = {column: column.replace("(B)", "B") for column in training.columns}
+    assert run.data.metrics.keys() == set(keys.values())
+    for column, key in keys.items():
+        points = client.get_metric_history(run.info.run_id, key)
+        values = [(point.step, shown(point.value)) for point in sorted(points, key=lambda point: point.step)]
+        assert values == [(row, shown(training.value_of(column, row))) for row in range(4)], column
+    artifacts = Path(client.download_artifacts(run.info.run_id, ""))
+    files = {path.relative_to(save_dir): path.read_bytes() for path in save_dir.rglob("*") if path.is_file()}
+    logged = {path.relative_to(artifacts): path.read_bytes() for path in artifacts.rglob("*") if path.is_file()}
+    assert logged == files
+
+
+def shown(value: float) -> float | str:
+    """A value that is equal to itself, with an infinity as a database keeps it."""
+    if math.isnan(value):
+        return "nan"
+    return math.copysign(LARGEST, value) if math.isinf(value) else value
 
 
 def sql(statement: str) -> Tampering:
