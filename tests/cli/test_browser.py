@@ -26,6 +26,7 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update",
 )  # fmt: skip
 PATIENCE_MS = 60_000  # a page takes two seconds; one on two busy cores takes longer
+DEMO = ("detect/train", "train-2", "train-3", "train-4", "train-5")
 TUNE = [(1, 0.25), (2, 0.75)]  # iteration, fitness
 
 
@@ -80,7 +81,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str
     """`mlflow server` on a fresh database with the runs of a tree in it."""
     folder = tmp_path_factory.mktemp("browser")
     database = f"sqlite:///{folder / 'mlflow.db'}"
-    for name in ("train-2", "event-file", "crashed", "classify"):
+    for name in (*DEMO, "event-file", "crashed", "classify"):
         copy_fixture(name, folder / "runs")
     _tune(folder / "runs" / "tune")
     imported = ymlf("import", "runs", "--tracking-uri", database, cwd=folder)
@@ -111,7 +112,7 @@ def seen(browser: Browser, ui: tuple[str, dict[str, Run]]) -> Iterator[Seen]:
 
 def test_the_list_has_each_run_by_name_with_its_dataset_and_how_it_ended(seen: Seen) -> None:
     seen.open_list()
-    for name in ("train-2", "event-file", "crashed", "classify", "tune"):
+    for name in ("train", "train-2", "train-5", "event-file", "crashed", "classify", "tune"):
         expect(seen.page.get_by_role("link", name=name, exact=True)).to_be_visible()
     expect(seen.page.get_by_text("pose (", exact=False).first).to_be_visible()
     seen.keep_picture("experiment", seen.page.get_by_role("link", name="tune", exact=True))
@@ -131,7 +132,7 @@ def test_the_overview_shows_the_times_of_the_training_and_the_rendered_note(seen
     seen.open_run("train-2")
     lines = seen.page.locator("body")
     run = seen.runs["train-2"].info
-    expect(lines).to_contain_text(f"Duration{(run.end_time - run.start_time) / 1000:.1f}s")
+    expect(lines).to_contain_text(f"Duration{(run.end_time - run.start_time) / 60_000:.1f}min")
     note = seen.page.get_by_role("listitem").filter(has_text="the date inside the checkpoint")
     expect(note.locator("strong")).to_have_text("times")
     expect(lines).to_contain_text("Imported by ymlf")
@@ -149,12 +150,12 @@ def test_the_charts_draw_every_epoch_by_step_and_by_wall_time(seen: Seen) -> Non
 
 
 def test_losses_are_found_by_their_names(seen: Seen) -> None:
-    seen.open_run("event-file", "/model-metrics")
+    seen.open_run("train-2", "/model-metrics")
     seen.page.get_by_placeholder("Search metric charts").fill("loss")
     points = seen.page.locator(".js-plotly-plot .scatterlayer").nth(4).locator(".point")
-    expect(points).to_have_count(5)
-    expect(seen.page.get_by_text("event-file (train/box_loss)")).to_be_visible()
-    expect(seen.page.get_by_text("event-file (lr/pg0)")).to_have_count(0)
+    expect(points).to_have_count(50)
+    expect(seen.page.get_by_text("train-2 (train/box_loss)")).to_be_visible()
+    expect(seen.page.get_by_text("train-2 (lr/pg0)")).to_have_count(0)
     seen.keep_picture("charts", points.first)
 
 
