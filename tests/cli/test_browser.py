@@ -5,21 +5,24 @@ With YMLF_PICTURES=docs/images some pages are kept as the pictures that README a
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from mlflow.entities import Run
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from support.command import ymlf
-from support.directories import copy_fixture
+from support.directories import copy_fixture, tune_table
 from support.services.mlflow_server import mlflow_server
+from support.services.needs import needed, needed_program
 from support.stores import runs_in
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+pytestmark = pytest.mark.browser
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -27,7 +30,11 @@ FLAGS = (
 )  # fmt: skip
 PATIENCE_MS = 60_000  # a page takes two seconds; one on two busy cores takes longer
 DEMO = ("detect/train", "train-2", "train-3", "train-4", "train-5")
-TUNE = [(1, 0.25), (2, 0.75)]  # iteration, fitness
+
+
+def expect(subject: Locator | Page) -> Any:
+    """Playwright's assertions, which wait until they hold."""
+    return needed("playwright.sync_api", "test-browser").expect(subject)
 
 
 class Seen(NamedTuple):
@@ -68,9 +75,10 @@ class Seen(NamedTuple):
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium."""
-    path = shutil.which("chromium")
-    assert path is not None, "no chromium on the PATH; install it: apt-get install chromium"
-    with sync_playwright() as playwright:
+    path = needed_program("chromium", "chromium")
+    playwright_api = needed("playwright.sync_api", "test-browser")
+    playwright_api.expect.set_options(timeout=PATIENCE_MS)
+    with playwright_api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=list(FLAGS), timeout=PATIENCE_MS)
         yield chromium
         chromium.close()
@@ -83,21 +91,11 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str
     database = f"sqlite:///{folder / 'mlflow.db'}"
     for name in (*DEMO, "event-file", "crashed", "classify"):
         copy_fixture(name, folder / "runs")
-    _tune(folder / "runs" / "tune")
+    tune_table(folder / "runs" / "tune", (0.25, 0.75))
     imported = ymlf("import", "runs", "--tracking-uri", database, cwd=folder)
     assert imported.status == 0, imported.err
     with mlflow_server(database, str(folder / "mlartifacts")) as server:
         yield server.url, {run.info.run_name: run for run in runs_in(database)}
-
-
-def _tune(save_dir: Path) -> None:
-    save_dir.mkdir(parents=True)
-    lines = [
-        {"iteration": number, "fitness": fitness, "hyperparameters": {"lr0": 0.01 * number},
-         "datasets": {"shapes": {"fitness": fitness, "metrics/mAP50-95(B)": fitness}}}
-        for number, fitness in TUNE
-    ]  # fmt: skip
-    (save_dir / "tune_results.ndjson").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 @pytest.fixture
@@ -105,7 +103,6 @@ def seen(browser: Browser, ui: tuple[str, dict[str, Run]]) -> Iterator[Seen]:
     """A browser window on the UI, of someone who is there for the first time."""
     context = browser.new_context(viewport={"width": 1280, "height": 860}, timezone_id="UTC", locale="en-US")
     context.set_default_timeout(PATIENCE_MS)
-    expect.set_options(timeout=PATIENCE_MS)
     yield Seen(context.new_page(), *ui)
     context.close()
 

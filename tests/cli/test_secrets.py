@@ -19,7 +19,7 @@ from support.services.process import free_port
 from support.stores import runs_in
 from support.trees import training
 
-from importer import StoreError, UsageError, YmlfError, import_run, verify_run
+from importer import ImportOptions, StoreError, UsageError, YmlfError, import_run, verify_run
 from importer.redaction import RedactingFormatter, redact, tell_a_bug
 
 if TYPE_CHECKING:
@@ -215,6 +215,15 @@ def test_a_server_that_lets_nobody_in_gives_no_login_away(
     with fault_proxy(http_server.url) as gate:
         gate.token = "another"
         assert_refused(gate.url.replace("://", f"://{LOGINS[login]}@"), 3, runs, caplog)
+
+
+def test_a_store_that_refuses_one_experiment_gives_no_login_away(http_server: MlflowServer, runs: Path) -> None:
+    client = MlflowClient(http_server.url)
+    client.delete_experiment(client.create_experiment("secrets deleted"))
+    options = ImportOptions(experiment="secrets deleted")
+    with pytest.raises(StoreError, match="secrets deleted") as caught:
+        import_run(runs / "train", tracking_uri=with_login(http_server.url), options=options)
+    assert_clean("".join(traceback.format_exception(caught.value)))
 
 
 @pytest.mark.parametrize("fault", ["drop", "503", "400"])

@@ -15,6 +15,7 @@ from support.command import ymlf, ymlf_process
 from support.directories import COLUMNS, Training, copy_fixture, tune_table
 
 from importer.cli.chart import PLOT_LINES, draw_chart, place_side_by_side
+from importer.cli.console import is_plain_locale
 from importer.cli.show import coloured
 
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "show.svg"
@@ -155,15 +156,32 @@ def test_no_line_but_a_name_or_a_note_is_wider_than_the_terminal(
     "env",
     [
         pytest.param({"LC_ALL": "C"}, id="the C locale"),
-        pytest.param({"LC_ALL": "POSIX"}, id="the POSIX locale"),
-        pytest.param({"PYTHONIOENCODING": "ascii", "LC_ALL": ""}, id="an ASCII stream"),
         pytest.param({"PYTHONIOENCODING": "latin-1", "LC_ALL": ""}, id="a Latin-1 stream"),
     ],
 )
 def test_charts_are_ascii_where_the_terminal_knows_no_unicode(tmp_path: Path, env: dict[str, str]) -> None:
-    answer = ymlf_process("show", copy_fixture("train-2", tmp_path), env=env)
+    answer = ymlf_process("show", copy_fixture("crashed", tmp_path), env=env)
     assert answer.status == 0, answer.err
     assert answer.out.isascii() and "*" in answer.out and "+---" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_plain"),
+    [
+        pytest.param({"LC_ALL": "POSIX", "LANG": "C.UTF-8"}, True, id="POSIX"),
+        pytest.param({"LC_CTYPE": "C"}, True, id="C for characters"),
+        pytest.param({"LC_ALL": "", "LANG": "C.UTF-8"}, False, id="C with UTF-8"),
+        pytest.param({}, False, id="no word of it"),
+    ],
+)
+def test_the_c_locale_and_posix_are_plain(
+    variables: dict[str, str], is_plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_plain_locale() == is_plain
 
 
 def test_json_is_that_of_plan(tmp_path: Path) -> None:
