@@ -257,18 +257,31 @@ def test_a_source_that_cannot_be_read_gives_no_login_away(empty_store: str, capl
         assert_clean(answer.out + answer.err + caplog.text)
 
 
-def test_a_secret_in_the_path_of_a_directory_is_in_no_tag_and_no_report(
+def test_a_secret_in_the_path_of_a_directory_is_in_no_tag_no_report_and_no_error(
     tmp_path: Path, empty_store: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     runs, report = tmp_path / "pgpassword-value" / "runs", tmp_path / "report.jsonl"
     training(1, plots=False).write(runs / "train")
+    (training(2, plots=False).write(runs / "refused") / "args.yaml").write_text("- a list\n")
     told = []
     for command in ("import", "verify"):
         answer = ymlf(command, runs, "--tracking-uri", empty_store, "-vv", "--report", report)
-        assert answer.status == 0, answer
+        assert answer.status == 1, answer
         told += [answer.out, answer.err, report.read_text()]
-    assert f"{tmp_path}/***/runs/train" in "".join(told)
+    assert f"{tmp_path}/***/runs/train" in told[0] and f"{tmp_path}/***/runs/refused" in told[1]
     assert_clean("".join(told) + caplog.text + everything_kept(empty_store))
+
+
+def test_a_login_in_a_word_that_is_refused_is_not_said(runs: Path, empty_store: str) -> None:
+    url = f"http://user:{SECRET}@host/runs.zip"
+    training(2, plots=False).write(runs / "train2")
+    report = runs.parent / "report.jsonl"
+    words = ("import", runs, "--run-name", url, "--tracking-uri", empty_store, "--json", "--report", report)
+    for answer in (ymlf(url), ymlf(*words)):
+        assert answer.status == 2 and "http://***@host/runs.zip" in answer.err
+        assert_clean(answer.out + answer.err)
+    assert "http://***@host/runs.zip" in report.read_text()
+    assert_clean(report.read_text())
 
 
 def test_what_a_process_logs_of_a_broken_connection_holds_no_login(http_server: MlflowServer, runs: Path) -> None:
