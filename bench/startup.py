@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-FIXTURE = Path(__file__).resolve().parent.parent / "fixtures" / "finished"
+FIXTURE = Path(__file__).resolve().parent.parent / "fixtures" / "runs" / "detect" / "train-2"
 YMLF = [sys.executable, "-m", "importer"]
 BARE = "import mlflow; mlflow.MlflowClient().search_experiments()"
 

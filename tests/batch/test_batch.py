@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from mlflow import MlflowClient
 from support.command import ymlf, ymlf_process
 from support.directories import touch_all
 from support.stores import points_of, runs_in
-from support.trees import active, assert_whole, by_name, grow, imported, outcomes, small_tree, summary, training
+from support.trees import active, assert_whole, by_name, grow, imported, outcomes, summary, training
 
 MAPS = "- no\n- mapping\n"
 
@@ -26,13 +27,6 @@ def test_a_tree_is_imported_once_and_verified(tree: Path, empty_store: str) -> N
     assert_whole(empty_store, tree, 4)
     again = imported(tree, uri=empty_store)
     assert (again.status, summary(again)) == (0, {"already there": 4})
-
-
-def test_several_processes_import_a_tree(tmp_path: Path, empty_store: str) -> None:
-    tree = small_tree(tmp_path / "tree", 9, epochs=3)
-    answer = ymlf("import", tree, "--tracking-uri", empty_store, "--json", "-j", "2")
-    assert (answer.status, summary(answer)) == (0, {"imported": 9})
-    assert_whole(empty_store, tree, 9)
 
 
 def test_one_bad_directory_does_not_stop_the_batch_but_fails_it(tree: Path, empty_store: str) -> None:
@@ -202,10 +196,21 @@ def test_runs_of_a_tree_that_nothing_dates_are_counted_aloud(tree: Path, empty_s
     assert "note: time-unknown: 2 of these runs are dated at the import; `ymlf verify -v` tells which\n" in told.err
 
 
-def test_a_command_of_its_own_says_the_same(tree: Path, empty_store: str) -> None:
-    answer = ymlf_process("import", tree, "--tracking-uri", empty_store, "--json", "-j", "2")
+def test_a_command_with_several_processes_fills_an_empty_database(tree: Path, new_sqlite_uri: str) -> None:
+    answer = ymlf_process("import", tree, "--tracking-uri", new_sqlite_uri, "--json", "-j", "4", cwd=tree.parent)
     assert (answer.status, summary(answer)) == (0, {"imported": 4})
-    assert all("/4 runs" in line for line in answer.err.splitlines())  # a slow machine hears of the progress
+    progress = [line for line in answer.err.splitlines() if not line.startswith("note: ")]
+    assert all("/4 runs" in line for line in progress), answer.err  # a slow machine hears of the progress
+    assert_whole(new_sqlite_uri, tree, 4)
+
+
+def test_without_dask_the_package_to_install_is_named(
+    tree: Path, empty_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "dask.distributed", None)  # as where it is not installed
+    answer = ymlf("import", tree, "--tracking-uri", empty_store, "--dask", "local:2")
+    assert answer.status == 2
+    assert "pip install distributed" in answer.err
 
 
 def frozen_after_an_import(tree: Path, uri: str) -> int:

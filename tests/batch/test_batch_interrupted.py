@@ -26,18 +26,18 @@ from support.services.process import wait_until
 from support.trees import active, assert_whole, small_tree
 
 from importer.batch.executors import local_executor
-from importer.batch.scheduler import Batch, Stop
+from importer.batch.scheduler import Batch, Job, Stop
 from importer.batch.summary import Survey
 from importer.model import Conduct, ImportOptions
 from importer.outcome import Kind, Outcome
 
-RUNS = 16
+RUNS = 12
 MANY_RUNS = 60
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_tree(tmp_path_factory.mktemp("interrupted") / "tree", RUNS)
+    return small_tree(tmp_path_factory.mktemp("interrupted") / "tree", RUNS, epochs=5)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def finish(tree: Path, uri: str, runs: int) -> None:
     ("number", "to_all", "status"),
     [
         pytest.param(signal.SIGINT, True, 130, id="Ctrl-C, which the workers get too"),
-        pytest.param(signal.SIGTERM, False, 143, id="SIGTERM"),
+        pytest.param(signal.SIGTERM, False, 143, id="SIGTERM", marks=pytest.mark.stress),
     ],
 )
 def test_a_signal_lets_the_runs_in_hand_finish_and_tells_what_was_done(
@@ -139,6 +139,7 @@ def test_a_signal_lets_the_runs_in_hand_finish_and_tells_what_was_done(
     finish(tree, empty_store, RUNS)
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize(
     ("number", "to_all", "status"),
     [
@@ -166,6 +167,7 @@ def test_a_signal_while_the_directories_are_looked_at_ends_it_in_a_word_and_leav
     assert active(empty_store) == []
 
 
+@pytest.mark.stress
 def test_a_second_signal_stops_at_once_and_leaves_no_worker(tree: Path, empty_store: str) -> None:
     with begin(tree, uri=empty_store) as begun:
         begun.wait_for(1)
@@ -180,6 +182,7 @@ def test_a_second_signal_stops_at_once_and_leaves_no_worker(tree: Path, empty_st
     assert {run.data.tags["ymlf.state"] for run in active(empty_store)} <= {"complete", "writing"}
 
 
+@pytest.mark.stress
 def test_a_batch_killed_six_times_has_each_run_once_in_the_end(large_tree: Path, empty_store: str) -> None:
     moments = random.Random(20240301)
     for _ in range(6):
@@ -192,14 +195,17 @@ def test_a_batch_killed_six_times_has_each_run_once_in_the_end(large_tree: Path,
     finish(large_tree, empty_store, MANY_RUNS)
 
 
-def test_no_worker_outlives_a_killed_parent(tree: Path, empty_store: str) -> None:
+def test_a_killed_batch_leaves_no_worker_and_the_next_import_does_the_rest(tree: Path, empty_store: str) -> None:
     with begin(tree, uri=empty_store) as begun:
         begun.wait_for(1)
         assert begun.workers()
         begun.process.kill()
-        wait_until(lambda: not begun.others(), "the workers have ended too", 5)
+        wait_until(lambda: not begun.others(), "the workers have ended too", 30)
+    assert 1 <= len(active(empty_store)) < RUNS
+    finish(tree, empty_store, RUNS)
 
 
+@pytest.mark.stress
 def test_the_run_of_a_worker_that_is_killed_is_tried_again(tree: Path, empty_store: str) -> None:
     with begin(tree, uri=empty_store) as begun:
         begun.wait_for(3)
@@ -211,6 +217,7 @@ def test_the_run_of_a_worker_that_is_killed_is_tried_again(tree: Path, empty_sto
     assert_whole(empty_store, tree, RUNS)
 
 
+@pytest.mark.stress
 def test_a_signal_amid_a_tune_lets_its_iterations_in_hand_finish_and_leaves_the_rest(
     tmp_path: Path, empty_store: str
 ) -> None:
@@ -230,27 +237,50 @@ def test_a_signal_amid_a_tune_lets_its_iterations_in_hand_finish_and_leaves_the_
     assert (len(active(empty_store)), below) == (runs, {parent.info.run_id})
 
 
-def dies_of_poison(told: Survey, uri: str, options: ImportOptions, conduct: Conduct) -> Outcome:
-    """A job, done by a worker."""
-    if told.save_dir == "poison":
+def dies_of_poison(survey: Survey, uri: str, options: ImportOptions, conduct: Conduct) -> Outcome:
+    """A job whose worker dies of one run; to the batch the death of a process is this error."""
+    if survey.save_dir == "poison":
+        raise BrokenProcessPool
+    return Outcome(Kind.IMPORTED, survey.save_dir)
+
+
+def exits_of_poison(survey: Survey, uri: str, options: ImportOptions, conduct: Conduct) -> Outcome:
+    """The same job, for workers that are processes: they do end."""
+    if survey.save_dir == "poison":
         os._exit(9)
-    return Outcome(Kind.IMPORTED, told.save_dir)
+    return dies_of_poison(survey, uri, options, conduct)
 
 
-def test_a_run_that_kills_its_workers_fails_alone() -> None:
-    surveys = [Survey(name, ".") for name in ("a", "poison", "b", "c", "d", "e")]
-    batch = Batch(surveys, dies_of_poison, "", ImportOptions(), Conduct(), Stop())
-    told = {outcome.source: outcome for outcome in batch.outcomes(lambda: local_executor(2, threads=False), 2)}
-    assert told["poison"].kind is Kind.FAILED and told["poison"].reason == "its worker died twice"
-    assert {name: outcome.kind for name, outcome in told.items() if name != "poison"} == dict.fromkeys(
-        "abcde", Kind.IMPORTED
-    )
+def batch_of(job: Job, *names: str) -> Batch:
+    """A batch of directories of these names, which are not there."""
+    return Batch([Survey(name, ".") for name in names], job, "", ImportOptions(), Conduct(), Stop())
+
+
+@pytest.mark.parametrize(
+    ("job", "threads"),
+    [(dies_of_poison, True), pytest.param(exits_of_poison, False, marks=pytest.mark.stress)],
+    ids=["threads", "processes"],
+)
+def test_a_run_that_kills_its_workers_fails_alone(job: Job, threads: bool) -> None:
+    batch = batch_of(job, "a", "poison", "b", "c", "d", "e")
+    outcomes = {outcome.source: outcome for outcome in batch.outcomes(lambda: local_executor(2, threads=threads), 2)}
+    failed = outcomes.pop("poison")
+    assert (failed.kind, failed.reason) == (Kind.FAILED, "its worker died twice")
+    assert {name: outcome.kind for name, outcome in outcomes.items()} == dict.fromkeys("abcde", Kind.IMPORTED)
+
+
+def test_fail_fast_stops_at_a_run_that_kills_its_workers() -> None:
+    batch = batch_of(dies_of_poison, "a", "poison", "b", "c")
+    outcomes = list(batch.outcomes(lambda: local_executor(1, threads=True), 1, fail_fast=True))
+    kinds = {outcome.source: outcome.kind for outcome in outcomes}
+    assert kinds["poison"] is Kind.FAILED and kinds["c"] is Kind.NOT_TRIED
+    assert {outcome.reason for outcome in outcomes if outcome.kind is Kind.NOT_TRIED} == {"--fail-fast"}
 
 
 def dies_once_then_finds_another_import_at_it(
     survey: Survey, uri: str, options: ImportOptions, conduct: Conduct
 ) -> Outcome:
-    """A job, done by a worker whose deaths and looks are files beside the run."""
+    """A job whose deaths and looks are files beside the run."""
     done = Path(survey.save_dir)
     for step, kind in (("died", None), ("was busy", Kind.BUSY)):
         if not (done / step).exists():
@@ -261,25 +291,10 @@ def dies_once_then_finds_another_import_at_it(
     return Outcome(Kind.FINISHED, survey.save_dir)
 
 
-def test_a_run_that_is_put_off_after_its_worker_died_is_gone_back_to(tmp_path: Path) -> None:
-    batch = Batch(
-        [Survey(str(tmp_path), ".")], dies_once_then_finds_another_import_at_it, "", ImportOptions(), Conduct(), Stop()
-    )
-    told = list(batch.outcomes(lambda: local_executor(1, threads=True), 1))
-    assert [outcome.kind for outcome in told] == [Kind.FINISHED]
-
-
-def dies_of_poison_or_takes_a_while(survey: Survey, uri: str, options: ImportOptions, conduct: Conduct) -> Outcome:
-    """A job, done by a worker."""
-    if survey.save_dir != "poison":
-        time.sleep(1)
-    return dies_of_poison(survey, uri, options, conduct)
-
-
-def test_fail_fast_stops_at_a_run_that_kills_its_workers() -> None:
-    surveys = [Survey(name, ".") for name in ("a", "poison", "b", "c")]
-    batch = Batch(surveys, dies_of_poison_or_takes_a_while, "", ImportOptions(), Conduct(), Stop())
-    told = list(batch.outcomes(lambda: local_executor(2, threads=False), 1, fail_fast=True))
-    kinds = {outcome.source: outcome.kind for outcome in told}
-    assert kinds["poison"] is Kind.FAILED and kinds["c"] is Kind.NOT_TRIED
-    assert {outcome.reason for outcome in told if outcome.kind is Kind.NOT_TRIED} == {"--fail-fast"}
+def test_a_run_that_is_put_off_after_its_worker_died_is_gone_back_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importer.batch.scheduler.BUSY_SECONDS", 0.01)
+    batch = batch_of(dies_once_then_finds_another_import_at_it, str(tmp_path))
+    outcomes = list(batch.outcomes(lambda: local_executor(1, threads=True), 1))
+    assert [outcome.kind for outcome in outcomes] == [Kind.FINISHED]

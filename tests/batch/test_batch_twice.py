@@ -1,15 +1,17 @@
-"""Several importers of one tree at the same time: one run for each training, whoever was first."""
+"""Several importers of one tree at the same time: one run for each training, no matter which was first."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from mlflow import MlflowClient
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from support.command import Answer, ymlf
-from support.services.mlflow_server import MlflowServer
+from support.services.mlflow_server import mlflow_server
 from support.services.postgres import PostgresServer
 from support.stores import runs_in
 from support.trees import active, assert_whole, small_tree, summary, training
@@ -42,42 +44,63 @@ def at_once(importers: int, *words: object) -> list[Answer]:
         return [Answer(process.returncode, *told) for process, told in zip(begun, said, strict=True)]
 
 
-@pytest.mark.parametrize("store", ["SQLite", "PostgreSQL", "a server"])
-def test_two_imports_of_one_tree_end_with_one_run_for_each_training(
-    store: str, tmp_path: Path, postgres_server: PostgresServer, http_server: MlflowServer
-) -> None:
-    uris: dict[str, Callable[[], str]] = {
-        "SQLite": lambda: f"sqlite:///{tmp_path}/mlflow.db",
-        "PostgreSQL": lambda: postgres_server.create_database("twice"),
-        "a server": lambda: http_server.url,
-    }
-    tree, uri = small_tree(tmp_path / "tree", RUNS), uris[store]()
-    place = ("--artifact-location", tmp_path / "artifacts") if store != "a server" else ()
+def test_two_imports_that_begin_at_once_write_one_run_for_each_training(tmp_path: Path, empty_store: str) -> None:
+    tree = small_tree(tmp_path / "tree", 8, epochs=3)
+    begin = Barrier(2)
+
+    def import_tree() -> Counter[Kind]:
+        begin.wait()
+        outcomes = list(import_many([tree], tracking_uri=empty_store, workers=Workers(1)))
+        return Counter(outcome.kind for outcome in outcomes)
+
+    with ThreadPoolExecutor(2) as importers:
+        counts = [future.result() for future in [importers.submit(import_tree) for _ in range(2)]]
+    assert [kinds.total() for kinds in counts] == [8, 8]
+    assert set(counts[0] + counts[1]) <= {Kind.IMPORTED, Kind.FINISHED, Kind.ALREADY_THERE}, counts
+    assert_whole(empty_store, tree, 8)
+
+
+def two_processes_at_once(tmp_path: Path, uri: str, *place: object) -> None:
+    """Two processes import one tree, and end with one run for each training."""
+    tree = small_tree(tmp_path / "tree", RUNS)
     open_store(uri)  # has its tables now, so that neither waits for the other to make them
     answers = at_once(2, tree, "--tracking-uri", uri, *place, "-j", "1")
-    assert [told.status for told in answers] == [0, 0], [told.err + told.out for told in answers]
-    counts = [Counter(summary(told)) for told in answers]  # type: ignore[call-overload]
-    assert [told.total() for told in counts] == [RUNS, RUNS]
+    assert [answer.status for answer in answers] == [0, 0], [answer.err + answer.out for answer in answers]
+    counts = [Counter(summary(answer)) for answer in answers]  # type: ignore[call-overload]
+    assert [outcomes.total() for outcomes in counts] == [RUNS, RUNS]
     assert set(counts[0] + counts[1]) <= {"imported", "finished", "already there"}
-    assert all(told["imported"] for told in counts)  # they were at it together
+    assert all(outcomes["imported"] for outcomes in counts)  # they were at it together
     assert_whole(uri, tree, RUNS)
 
 
-def test_four_workers_on_an_empty_database_work(tmp_path: Path) -> None:
-    tree = small_tree(tmp_path / "tree", 8, epochs=2)
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    [answer] = at_once(1, tree, "--tracking-uri", uri, "--artifact-location", tmp_path / "artifacts", "-j", "4")
-    assert (answer.status, summary(answer)) == (0, {"imported": 8}), answer.out
-    assert_whole(uri, tree, 8)
+@pytest.mark.stress
+def test_two_processes_on_sqlite_write_one_run_for_each_training(tmp_path: Path, sqlite_uri: str) -> None:
+    two_processes_at_once(tmp_path, sqlite_uri, "--artifact-location", tmp_path / "artifacts")
 
 
+@pytest.mark.postgres
+def test_two_processes_on_postgres_write_one_run_for_each_training(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    uri = postgres_server.create_database("twice")
+    two_processes_at_once(tmp_path, uri, "--artifact-location", tmp_path / "artifacts")
+
+
+@pytest.mark.stress
+def test_two_processes_on_a_server_write_one_run_for_each_training(tmp_path: Path, empty_database: Path) -> None:
+    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
+    with mlflow_server(f"sqlite:///{tmp_path / 'mlflow.db'}", str(tmp_path / "artifacts")) as server:
+        two_processes_at_once(tmp_path, server.url)
+
+
+@pytest.mark.postgres
 def test_three_importers_open_an_empty_postgres_one_after_the_other(
     tmp_path: Path, postgres_server: PostgresServer
 ) -> None:
     tree = small_tree(tmp_path / "tree", 3, epochs=2)
     uri = postgres_server.create_database("three_importers")
     answers = at_once(3, tree, "--tracking-uri", uri, "--artifact-location", tmp_path / "artifacts", "-j", "1")
-    assert [told.status for told in answers] == [0, 0, 0], [told.err for told in answers]
+    assert [answer.status for answer in answers] == [0, 0, 0], [answer.err for answer in answers]
     assert_whole(uri, tree, 3)
 
 

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from support.services.process import wait_until
 from support.trees import active, assert_whole, small_tree, summary
 
 RUNS = 60
+
+pytestmark = pytest.mark.dask
 
 
 @pytest.fixture
@@ -78,6 +79,7 @@ def test_a_local_cluster_does_what_processes_do(tmp_path: Path, sqlite_uri: str)
     assert_whole(sqlite_uri, tree, 9)
 
 
+@pytest.mark.postgres
 def test_a_worker_killed_in_mid_batch_costs_nothing(
     tmp_path: Path, cluster: DaskCluster, postgres_server: PostgresServer
 ) -> None:
@@ -154,19 +156,8 @@ def test_a_cluster_that_cannot_be_meant_is_misuse(
     assert active(sqlite_uri) == []
 
 
-def test_a_scheduler_that_is_not_there_is_told_within_seconds(tmp_path: Path, sqlite_uri: str) -> None:
+def test_a_scheduler_that_is_not_there_is_a_misuse(tmp_path: Path, sqlite_uri: str) -> None:
     tree = small_tree(tmp_path / "tree", 2, epochs=3)
-    began = time.monotonic()
     answer = ymlf("import", tree, "--tracking-uri", sqlite_uri, "--dask", "tcp://127.0.0.1:1")
-    assert (answer.status, time.monotonic() - began < 30) == (2, True)
+    assert answer.status == 2, answer
     assert "hint: is the scheduler up, at this address?" in answer.err
-
-
-def test_without_dask_the_package_to_install_is_named(
-    tmp_path: Path, sqlite_uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "dask.distributed", None)
-    tree = small_tree(tmp_path / "tree", 2, epochs=3)
-    answer = ymlf("import", tree, "--tracking-uri", sqlite_uri, "--dask", "local:2")
-    assert answer.status == 2
-    assert "pip install distributed" in answer.err

@@ -5,28 +5,36 @@ With YMLF_PICTURES=docs/images some pages are kept as the pictures that README a
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from mlflow.entities import Run
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from support.command import ymlf
-from support.directories import copy_fixture
+from support.directories import copy_fixture, tune_table
 from support.services.mlflow_server import mlflow_server
+from support.services.needs import needed, needed_program
 from support.stores import runs_in
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+pytestmark = pytest.mark.browser
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update",
 )  # fmt: skip
 PATIENCE_MS = 60_000  # a page takes two seconds; one on two busy cores takes longer
-TUNE = [(1, 0.25), (2, 0.75)]  # iteration, fitness
+DEMO = ("detect/train", "train-2", "train-3", "train-4", "train-5")
+
+
+def expect(subject: Locator | Page) -> Any:
+    """Playwright's assertions, which wait until they hold."""
+    return needed("playwright.sync_api", "test-browser").expect(subject)
 
 
 class Seen(NamedTuple):
@@ -67,9 +75,10 @@ class Seen(NamedTuple):
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium."""
-    path = shutil.which("chromium")
-    assert path is not None, "no chromium on the PATH; install it: apt-get install chromium"
-    with sync_playwright() as playwright:
+    path = needed_program("chromium", "chromium")
+    playwright_api = needed("playwright.sync_api", "test-browser")
+    playwright_api.expect.set_options(timeout=PATIENCE_MS)
+    with playwright_api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=list(FLAGS), timeout=PATIENCE_MS)
         yield chromium
         chromium.close()
@@ -80,23 +89,13 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str
     """`mlflow server` on a fresh database with the runs of a tree in it."""
     folder = tmp_path_factory.mktemp("browser")
     database = f"sqlite:///{folder / 'mlflow.db'}"
-    for name in ("finished", "event-file", "crashed", "classify"):
+    for name in (*DEMO, "event-file", "crashed", "classify"):
         copy_fixture(name, folder / "runs")
-    _tune(folder / "runs" / "tune")
+    tune_table(folder / "runs" / "tune", (0.25, 0.75))
     imported = ymlf("import", "runs", "--tracking-uri", database, cwd=folder)
     assert imported.status == 0, imported.err
     with mlflow_server(database, str(folder / "mlartifacts")) as server:
         yield server.url, {run.info.run_name: run for run in runs_in(database)}
-
-
-def _tune(save_dir: Path) -> None:
-    save_dir.mkdir(parents=True)
-    lines = [
-        {"iteration": number, "fitness": fitness, "hyperparameters": {"lr0": 0.01 * number},
-         "datasets": {"shapes": {"fitness": fitness, "metrics/mAP50-95(B)": fitness}}}
-        for number, fitness in TUNE
-    ]  # fmt: skip
-    (save_dir / "tune_results.ndjson").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 @pytest.fixture
@@ -104,14 +103,13 @@ def seen(browser: Browser, ui: tuple[str, dict[str, Run]]) -> Iterator[Seen]:
     """A browser window on the UI, of someone who is there for the first time."""
     context = browser.new_context(viewport={"width": 1280, "height": 860}, timezone_id="UTC", locale="en-US")
     context.set_default_timeout(PATIENCE_MS)
-    expect.set_options(timeout=PATIENCE_MS)
     yield Seen(context.new_page(), *ui)
     context.close()
 
 
 def test_the_list_has_each_run_by_name_with_its_dataset_and_how_it_ended(seen: Seen) -> None:
     seen.open_list()
-    for name in ("finished", "event-file", "crashed", "classify", "tune"):
+    for name in ("train", "train-2", "train-5", "event-file", "crashed", "classify", "tune"):
         expect(seen.page.get_by_role("link", name=name, exact=True)).to_be_visible()
     expect(seen.page.get_by_text("pose (", exact=False).first).to_be_visible()
     seen.keep_picture("experiment", seen.page.get_by_role("link", name="tune", exact=True))
@@ -128,10 +126,10 @@ def test_the_iterations_of_a_tune_are_folded_below_it(seen: Seen) -> None:
 
 
 def test_the_overview_shows_the_times_of_the_training_and_the_rendered_note(seen: Seen) -> None:
-    seen.open_run("finished")
+    seen.open_run("train-2")
     lines = seen.page.locator("body")
-    run = seen.runs["finished"].info
-    expect(lines).to_contain_text(f"Duration{(run.end_time - run.start_time) / 1000:.1f}s")
+    run = seen.runs["train-2"].info
+    expect(lines).to_contain_text(f"Duration{(run.end_time - run.start_time) / 60_000:.1f}min")
     note = seen.page.get_by_role("listitem").filter(has_text="the date inside the checkpoint")
     expect(note.locator("strong")).to_have_text("times")
     expect(lines).to_contain_text("Imported by ymlf")
@@ -149,17 +147,17 @@ def test_the_charts_draw_every_epoch_by_step_and_by_wall_time(seen: Seen) -> Non
 
 
 def test_losses_are_found_by_their_names(seen: Seen) -> None:
-    seen.open_run("event-file", "/model-metrics")
+    seen.open_run("train-2", "/model-metrics")
     seen.page.get_by_placeholder("Search metric charts").fill("loss")
     points = seen.page.locator(".js-plotly-plot .scatterlayer").nth(4).locator(".point")
-    expect(points).to_have_count(5)
-    expect(seen.page.get_by_text("event-file (train/box_loss)")).to_be_visible()
-    expect(seen.page.get_by_text("event-file (lr/pg0)")).to_have_count(0)
+    expect(points).to_have_count(50)
+    expect(seen.page.get_by_text("train-2 (train/box_loss)")).to_be_visible()
+    expect(seen.page.get_by_text("train-2 (lr/pg0)")).to_have_count(0)
     seen.keep_picture("charts", points.first)
 
 
 def test_results_png_is_a_picture_in_the_artifact_viewer(seen: Seen) -> None:
-    seen.open_run("finished", "/artifacts/results.png")
+    seen.open_run("train-2", "/artifacts/results.png")
     picture = seen.page.locator("img[alt='results.png'], [class*='image'] img").first
     expect(picture).to_be_visible()
-    assert picture.evaluate("element => element.naturalWidth") == 96, "as the fixture has it"
+    assert picture.evaluate("element => element.naturalWidth") == 1080, "as the fixture has it"

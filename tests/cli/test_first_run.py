@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import mlflow.cli
 import pytest
+from click.testing import CliRunner
+from mlflow import MlflowClient
 from support.command import ymlf, ymlf_process
 from support.directories import Training, copy_fixture
 from support.stores import runs_in
 
-from importer import __version__
+from importer import __version__, open_store
 from importer.cli.commands import cli
+from importer.cli.reporter import Terminal
+from importer.cli.suggestions import new_store_words
 
 COMMANDS = sorted(cli.commands)
 DATED = Training(epochs=1, plots=False)
@@ -94,82 +100,90 @@ def test_the_weights_of_a_run_are_answered_with_the_run(tmp_path: Path) -> None:
     assert answer.status == 1 and f"  hint: give the run directory that holds it: {save_dir}\n" in answer.err
 
 
-def test_the_default_store_is_explained_when_it_is_made_and_not_again(tmp_path: Path) -> None:
+def test_the_default_store_is_explained_when_it_is_made_and_where_to_look_is_said_once(tmp_path: Path) -> None:
+    """In processes of their own: MLflow keeps a database open by its relative path for as long as a process runs."""
     DATED.write(tmp_path / "runs" / "train")
-    DATED.with_(args={"seed": 1}).write(tmp_path / "runs" / "train2")
-    explained = f"new store: {tmp_path / 'mlflow.db'}, MLflow's default in this folder"
     first = ymlf_process("import", "runs/train", cwd=tmp_path)
-    assert first.status == 0 and explained in first.err and "`mlflow ui` shows it" in first.err
-    second = ymlf_process("import", "runs", cwd=tmp_path)
-    assert second.status == 0 and "new store" not in second.err + second.out
+    assert first.status == 0 and f"{tmp_path / 'mlflow.db'}, MLflow's default in this folder" in first.err
+    second = ymlf_process("import", "runs/train", cwd=tmp_path)
+    assert second.status == 0 and "MLflow's default" not in second.err + second.out
+    assert [(told.out + told.err).count("mlflow ui") for told in (first, second)] == [1, 1]
 
 
-def test_a_default_store_within_a_run_directory_is_pointed_out_with_the_way_out(tmp_path: Path) -> None:
+def test_a_default_store_within_a_run_directory_is_pointed_out_with_the_way_out(
+    tmp_path: Path, sqlite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_dir = DATED.write(tmp_path / "train")
-    inside = ymlf_process("import", ".", cwd=save_dir)
-    assert "note: this folder is a run directory, and now has mlflow.db and mlruns/ in it\n" in inside.err
-    command = re.search(r"delete mlflow.db and mlruns/ here and .*: `cd (\S+) && ymlf (import train)`\n", inside.err)
-    assert command is not None and command[1] == str(tmp_path), inside.err
-    beside = ymlf_process(*command[2].split(), cwd=tmp_path)
-    assert beside.status == 0 and "new store: " in beside.err and "is a run directory" not in beside.err
-
-
-def test_where_to_look_is_said_once(tmp_path: Path) -> None:
-    first = ymlf_process("import", DATED.write(tmp_path / "train"), cwd=tmp_path)
-    assert (first.out + first.err).count("mlflow ui") == 1
-    again = ymlf_process("import", "train", cwd=tmp_path)
-    assert (again.out + again.err).count("mlflow ui") == 1
+    (tmp_path / "mlflow.db").rename(save_dir / "mlflow.db")
+    (save_dir / "mlruns").mkdir()
+    store = open_store(f"sqlite:///{save_dir / 'mlflow.db'}")
+    store.is_new = True  # which it is where an import has just made it
+    monkeypatch.chdir(save_dir)
+    told = "\n".join(new_store_words(store, is_default=True))
+    assert "this folder is a run directory" in told and "delete mlflow.db and mlruns/ here" in told
+    [command] = re.findall(r"`(cd .*)`", told)
+    change, where, _, program, *words = shlex.split(command)
+    assert (change, where, program) == ("cd", str(tmp_path), "ymlf")
+    beside = ymlf(*words, "--tracking-uri", f"sqlite:///{save_dir / 'mlflow.db'}", cwd=Path(where))
+    assert beside.status == 0 and beside.out.startswith("imported: train\n")
+    monkeypatch.chdir(where)
+    assert "is a run directory" not in "\n".join(new_store_words(store, is_default=True))
 
 
 def test_a_new_database_that_was_asked_for_is_told_with_the_command_that_shows_it(
-    tmp_path: Path, sqlite_uri: str
+    tmp_path: Path, new_sqlite_uri: str
 ) -> None:
-    answer = ymlf("import", DATED.write(tmp_path / "train"), "--tracking-uri", sqlite_uri, cwd=tmp_path)
-    assert f"`mlflow ui --backend-store-uri {sqlite_uri}` shows it" in answer.err
+    answer = ymlf("import", DATED.write(tmp_path / "train"), "--tracking-uri", new_sqlite_uri, cwd=tmp_path)
+    assert f"`mlflow ui --backend-store-uri {new_sqlite_uri}`" in answer.err
     assert "MLflow's default" not in answer.err
 
 
 @pytest.mark.parametrize("quiet", ["--quiet", "--json"])
-def test_a_job_that_wants_no_words_gets_none(tmp_path: Path, sqlite_uri: str, quiet: str) -> None:
+def test_a_job_that_wants_no_words_gets_none(
+    tmp_path: Path, sqlite_uri: str, quiet: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     save_dir = DATED.write(tmp_path / "train")
     answer = ymlf("import", save_dir, quiet, "--tracking-uri", sqlite_uri, cwd=tmp_path)
     assert answer.status == 0 and answer.err == ""
+    store = open_store(sqlite_uri)
+    store.is_new = True  # which it is where an import has just made it
+    Terminal(as_json=quiet == "--json", quiet=quiet == "--quiet").explain_new_store(store, is_default=True)
+    assert capsys.readouterr() == ("", "")
 
 
-def _file_store(path: Path) -> None:
+def _file_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file store of one run, written by MLflow itself."""
-    program = "import mlflow, sys; mlflow.set_experiment('old'); mlflow.start_run(run_name='old run')"
-    env = {**os.environ, "MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_TRACKING_URI": path.as_uri()}
-    subprocess.run([sys.executable, "-c", program], env=env, cwd=path.parent, check=True, capture_output=True)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    client = MlflowClient(folder.as_uri())
+    client.create_run(client.create_experiment("old"), run_name="old run")
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")
 
 
-def _migrate(command: str, cwd: Path) -> None:
-    words = command.split()
-    assert words[:2] == ["mlflow", "migrate-filestore"]
-    subprocess.run([sys.executable, "-m", *words], cwd=cwd, check=True, capture_output=True)
-
-
-def test_a_file_store_that_live_left_is_pointed_out_and_the_command_told_moves_it(tmp_path: Path) -> None:
+def test_a_file_store_that_live_left_is_pointed_out_and_the_command_told_moves_it(
+    tmp_path: Path, sqlite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "runs").mkdir()
-    _file_store(tmp_path / "runs" / "mlflow")
-    DATED.write(tmp_path / "runs" / "train")
-    told = ymlf_process("import", "runs", cwd=tmp_path).err
-    command = re.search(r"old file store: runs/mlflow .* `(mlflow migrate-filestore [^`]+)`", told)
-    assert command is not None, told
+    _file_store(tmp_path / "runs" / "mlflow", monkeypatch)
+    store = open_store(sqlite_uri)
+    store.is_new = True  # which it is where an import has just made it
+    monkeypatch.chdir(tmp_path)
+    told = "\n".join(new_store_words(store, is_default=True))
+    [command] = re.findall(r"runs/mlflow .*`mlflow (migrate-filestore [^`]+)`", told)
     assert "--tracking-uri sqlite:///all.db" in told
-    _migrate(command[1], tmp_path)
+    moved = CliRunner().invoke(mlflow.cli.cli, shlex.split(command))
+    assert moved.exit_code == 0, moved.output
     assert [run.info.run_name for run in runs_in(f"sqlite:///{tmp_path / 'all.db'}")] == ["old run"]
 
 
-def test_a_file_store_that_mlflow_refuses_is_named_with_the_command_that_moves_it(tmp_path: Path) -> None:
-    _file_store(tmp_path / "mlruns")
-    answer = ymlf_process("import", DATED.write(tmp_path / "train"), cwd=tmp_path)
+def test_a_file_store_that_mlflow_refuses_is_named_with_the_command_that_moves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _file_store(tmp_path / "made", monkeypatch)
+    (tmp_path / "made").rename(tmp_path / "mlruns")  # which this process has not opened
+    answer = ymlf("import", DATED.write(tmp_path / "train"), cwd=tmp_path)
     assert (answer.status, answer.out) == (3, "")
-    assert answer.err == (
-        "error: mlruns: an old file store, which MLflow no longer opens\n"
-        "  hint: copy it to a database with `mlflow migrate-filestore --source mlruns --target sqlite:///mlflow.db`, "
-        "then give --tracking-uri sqlite:///mlflow.db\n"
-    )
+    assert answer.err.startswith("error: mlruns: an old file store")
+    assert "`mlflow migrate-filestore --source mlruns --target sqlite:///mlflow.db`" in answer.err
 
 
 @pytest.mark.parametrize(
@@ -217,77 +231,91 @@ def test_completion_is_printed_for_each_shell(shell: str) -> None:
     assert answer.status == 0 and f"_YMLF_COMPLETE={shell}_complete" in answer.out
 
 
-def test_the_completion_of_bash_completes_a_command() -> None:
-    """As the script of bash calls it, with `ymlf` on the path."""
-    told = ymlf_process(env={"_YMLF_COMPLETE": "bash_complete", "COMP_WORDS": "ymlf ver", "COMP_CWORD": "1"})
-    assert told.out == "plain,verify\n"
-
-
-def test_the_completion_of_bash_completes_a_task() -> None:
-    words = {"COMP_WORDS": "ymlf import --task de", "COMP_CWORD": "3"}
-    told = ymlf_process(env={"_YMLF_COMPLETE": "bash_complete", **words})
-    assert told.out == "plain,detect\nplain,depth\n"
-
-
-@pytest.mark.parametrize("words", [["-V"], ["--version"]], ids=lambda words: words[0])
-def test_the_module_is_the_command_and_tells_its_version(words: list[str]) -> None:
-    told = subprocess.run([sys.executable, "-m", "importer", *words], capture_output=True, text=True, check=True)
-    assert told.stdout == f"ymlf, version {__version__}\n"
-
-
 @pytest.mark.parametrize(
-    "words", [["--help"], ["plan", "{run}"], ["show", "{run}"], ["scan", "{run}"]], ids=lambda words: words[0]
+    ("words", "completions"),
+    [
+        pytest.param("ymlf ver", ["verify"], id="a command"),
+        pytest.param("ymlf import --task de", ["detect", "depth"], id="a task"),
+    ],
 )
-def test_what_needs_no_store_does_without_mlflow(tmp_path: Path, words: list[str]) -> None:
-    save_dir = copy_fixture("finished", tmp_path)
-    program = (
-        "import sys, json\nfrom importer.cli.main import main\nsys.argv[0] = 'ymlf'\n"
-        "try:\n    main()\nexcept SystemExit as ended:\n    status = ended.code\n"
-        "else:\n    status = 0\n"
-        "print(json.dumps([status, sorted(name for name in sys.modules if name.split('.')[0] == 'mlflow')]))"
-    )
-    told = subprocess.run(
-        [sys.executable, "-c", program, *(word.format(run=save_dir) for word in words)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert json.loads(told.stdout.splitlines()[-1]) == [0, []], told.stderr
+def test_the_completion_of_bash_completes_a_word(words: str, completions: list[str]) -> None:
+    """As the script of bash calls it."""
+    env = {"_YMLF_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    told = CliRunner().invoke(cli, env=env, prog_name="ymlf", standalone_mode=False)
+    assert told.output == "".join(f"plain,{word}\n" for word in completions)
 
 
-NAMES = {"markup": "train [/bold]", "letters of two scripts": "détection 実験", "no letter": os.fsdecode(b"bad\xff")}
+def test_the_module_is_the_command_and_tells_its_version() -> None:
+    told = f"ymlf, version {__version__}\n"
+    assert ymlf_process("--version") == ymlf("-V") == (0, told, "")
 
 
-@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+LOADED = """
+import json, sys
+from importer.cli.main import main
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["ymlf", *words]
+    status = 0
+    try:
+        main()
+    except SystemExit as ended:
+        status = ended.code or 0
+    loaded = [name for name in sys.modules if name.partition(".")[0] == "mlflow"]
+    print(json.dumps([words[0], status, loaded]), file=sys.stderr)
+"""
+
+
+def test_what_needs_no_store_does_without_mlflow(tmp_path: Path) -> None:
+    save_dir = str(copy_fixture("classify", tmp_path))
+    commands = [["--help"], ["plan", save_dir], ["show", save_dir], ["scan", save_dir]]
+    program = [sys.executable, "-c", LOADED, json.dumps(commands)]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    told = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("[")]
+    assert told == [[words[0], 0, []] for words in commands], done.stderr
+
+
+NAMES = ["train [/bold]", "détection 実験", os.fsdecode(b"bad\xff")]  # markup, letters of two scripts, no letter
+
+
 @pytest.mark.parametrize(
     "env",
-    [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C.UTF-8"}],
-    ids=["C", "C without UTF-8 mode", "ascii", "C.UTF-8"],
+    [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "ascii"}],
+    ids=["C", "C without UTF-8 mode", "ascii"],
 )
-def test_any_name_is_listed_in_any_locale(tmp_path: Path, name: str, env: dict[str, str]) -> None:
-    DATED.write(tmp_path / "runs" / name)
+def test_any_name_is_listed_in_any_locale(tmp_path: Path, env: dict[str, str]) -> None:
+    for seed, name in enumerate(NAMES):
+        DATED.with_(args={"seed": seed}).write(tmp_path / "runs" / name)
     command = [sys.executable, "-m", "importer", "scan", "runs"]
     env = {**os.environ, **env}
     words = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, check=False)
     assert words.returncode == 0, words.stderr
-    assert b"1 run," in words.stdout
-    lines = subprocess.run([*command, "--json"], cwd=tmp_path, env=env, capture_output=True, check=True)
-    assert json.loads(lines.stdout.decode())["epochs"] == 1
+    assert b"3 runs," in words.stdout and b"train [/bold]" in words.stdout
+    if "PYTHONIOENCODING" in env:
+        lines = subprocess.run([*command, "--json"], cwd=tmp_path, env=env, capture_output=True, check=True)
+        told = [json.loads(line) for line in lines.stdout.decode("ascii").splitlines()]
+        assert sorted(line["source"] for line in told) == sorted(f"runs/{name}" for name in NAMES)
 
 
-def test_no_color_takes_the_colours_away(tmp_path: Path) -> None:
-    save_dir = copy_fixture("finished", tmp_path)
-    coloured = ymlf_process("show", save_dir, env={"FORCE_COLOR": "1", "TERM": "xterm-256color"})
-    plain = ymlf_process("show", save_dir, env={"FORCE_COLOR": "1", "TERM": "xterm-256color", "NO_COLOR": "1"})
-    assert "\x1b[33m" in coloured.out and "\x1b[33m" not in plain.out
+def test_no_color_takes_the_colours_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_dir = copy_fixture("crashed", tmp_path)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert "\x1b[33m" in ymlf("show", save_dir).out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[33m" not in ymlf("show", save_dir).out
 
 
 @pytest.mark.parametrize("columns", ["40", "80"])
-def test_a_list_fits_a_narrow_terminal_with_every_fact_and_name(tmp_path: Path, columns: str) -> None:
+def test_a_list_fits_a_narrow_terminal_with_every_fact_and_name(
+    tmp_path: Path, columns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("train", "train2"):
         DATED.with_(args={"name": name, "seed": len(name)}).write(tmp_path / "runs" / name)
     shutil.copytree(tmp_path / "runs" / "train", tmp_path / "runs" / "train3")
-    answer = ymlf_process("scan", "runs", cwd=tmp_path, env={"COLUMNS": columns})
-    [copy] = [line for line in answer.out.splitlines() if "duplicate" in line]
-    assert copy == "duplicate: runs/train3: is a copy of runs/train"
-    assert max(len(line) for line in answer.out.splitlines() if line != copy) <= int(columns)
+    monkeypatch.setenv("COLUMNS", columns)
+    lines = ymlf("scan", "runs", cwd=tmp_path).out.splitlines()
+    [copy] = [line for line in lines if "duplicate" in line]
+    assert "runs/train3" in copy and copy.endswith("runs/train")
+    assert max(len(line) for line in lines if line != copy) <= int(columns)
     for fact in ("runs/train2", "Ultralytics", "detect", "1/1", "all epochs"):
-        assert fact in answer.out
+        assert fact in "\n".join(lines)

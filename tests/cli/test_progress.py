@@ -5,41 +5,57 @@ from __future__ import annotations
 import io
 import os
 import pty
-import subprocess
-import sys
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from support.command import ymlf
 from support.directories import tune_table
+from support.services.process import wait_until
 from support.trees import training
 
 from importer.batch.gather import gather
 from importer.batch.scheduler import Stop
 from importer.batch.summary import Looking
+from importer.cli.main import main
 from importer.cli.progress import looked, show_progress, show_words
 from importer.cli.totals import Tally
 from importer.outcome import Kind, Outcome
 
 
-def on_a_terminal(*words: object) -> str:
+def on_a_terminal(*words: object, monkeypatch: pytest.MonkeyPatch) -> str:
     """What `ymlf WORDS` writes to a terminal, with its codes."""
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "importer", *map(str, words)]
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
-        os.close(theirs)
-        written = b""
-        try:
-            while block := os.read(ours, 1 << 16):
-                written += block
-        except OSError:  # the other end was closed
-            pass
-        finally:
-            os.close(ours)
-    assert process.returncode == 0, written
-    return written.decode()
+    written: list[bytes] = []
+    reader = threading.Thread(target=lambda: written.extend(_all_of(ours)), daemon=True)
+    reader.start()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr("sys.argv", ["ymlf", *map(str, words)])
+    try:
+        with ExitStack() as stack:
+            err = stack.enter_context(os.fdopen(theirs, "w"))
+            out = stack.enter_context(os.fdopen(theirs, "w", closefd=False))
+            for entered in (redirect_stdout(out), redirect_stderr(err), suppress(SystemExit)):
+                stack.enter_context(entered)
+            main()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    reader.join(60)
+    os.close(ours)
+    return b"".join(written).decode()
+
+
+def _all_of(terminal: int) -> Iterator[bytes]:
+    """What is written to the other end of a terminal until that is closed."""
+    with suppress(OSError):
+        while block := os.read(terminal, 1 << 16):
+            yield block
 
 
 def lines_left(written: str) -> list[str]:
@@ -48,10 +64,15 @@ def lines_left(written: str) -> list[str]:
 
 
 @pytest.mark.parametrize("words", [(), ("-v",), ("--json",)], ids=["a table", "each run", "JSON"])
-def test_no_line_on_a_terminal_is_joined_to_the_bar(words: tuple[str, ...], tmp_path: Path, empty_store: str) -> None:
+def test_no_line_on_a_terminal_is_joined_to_the_bar(
+    words: tuple[str, ...], tmp_path: Path, empty_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     for seed in range(4):
         training(seed).write(tmp_path / "runs" / f"train{seed}")
-    written = on_a_terminal("import", tmp_path / "runs", "--tracking-uri", empty_store, "-j", "1", *words)
+    written = on_a_terminal(
+        "import", tmp_path / "runs", "--tracking-uri", empty_store, "-j", "1", *words, monkeypatch=monkeypatch
+    )
     told = [line for line in lines_left(written) if "imported" in line]
     assert len(told) == {(): 1, ("-v",): 5, ("--json",): 5}[words]
     assert ("━" in written) == (words != ("--json",))
@@ -59,24 +80,24 @@ def test_no_line_on_a_terminal_is_joined_to_the_bar(words: tuple[str, ...], tmp_
 
 
 def test_a_log_is_told_every_few_seconds_also_while_one_run_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importer.cli.progress.LINE_SECONDS", 0.05)
+    monkeypatch.setattr("importer.cli.progress.LINE_SECONDS", 0.01)
     log = io.StringIO()
     with show_progress(Console(file=log), Tally(2), quiet=False):
-        time.sleep(0.5)
+        wait_until(lambda: log.getvalue().count("\n") > 2, "three lines")
     lines = log.getvalue().splitlines()
     assert len(lines) > 2 and set(lines) == {"0/2 runs"}
 
 
 def test_a_log_is_told_how_far_the_look_at_a_tree_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importer.cli.progress.LINE_SECONDS", 0.05)
+    monkeypatch.setattr("importer.cli.progress.LINE_SECONDS", 0.01)
     log = io.StringIO()
     looking = Looking()
     with show_words(Console(file=log), lambda: looked(looking), quiet=False):
         looking.found = 1200
-        time.sleep(0.3)
+        wait_until(lambda: "1,200" in log.getvalue(), "the first line")
         looking.is_searching, looking.surveyed = False, 640
-        time.sleep(0.3)
-    assert list(dict.fromkeys(log.getvalue().splitlines())) == [
+        wait_until(lambda: "640" in log.getvalue(), "the second line")
+    assert list(dict.fromkeys(log.getvalue().splitlines()))[-2:] == [
         "searching: 1,200 run directories found",
         "reading: 640 of 1,200 run directories",
     ]

@@ -45,6 +45,7 @@ def test_a_misuse_is_told_in_the_closing_line(tmp_path: Path, empty_store: str) 
     assert str(answer.told[-1]["reason"]).startswith("one run name, 'one', for 2 runs")
 
 
+@pytest.mark.dask
 def test_what_was_settled_before_an_error_stays_in_the_report_and_is_counted(tmp_path: Path, empty_store: str) -> None:
     save_dir, report = training(1).write(tmp_path / "train"), tmp_path / "report.jsonl"
     words = ("import", save_dir, tmp_path / "nothing", "--dask", f"tcp://127.0.0.1:{free_port()}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,14 +14,16 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from support.command import ymlf, ymlf_process
 from support.services.fault_proxy import fault_proxy
-from support.services.mlflow_server import PASSWORD, USERNAME, MlflowServer, mlflow_server
-from support.services.postgres import PostgresServer
+from support.services.mlflow_server import PASSWORD, USERNAME, MlflowServer
 from support.services.process import free_port
 from support.stores import runs_in
 from support.trees import training
 
-from importer import StoreError, import_run, verify_run
+from importer import ImportOptions, StoreError, UsageError, YmlfError, import_run, verify_run
 from importer.redaction import RedactingFormatter, redact, tell_a_bug
+
+if TYPE_CHECKING:
+    from support.services.postgres import PostgresServer
 
 SECRET = "hunter2-hunter2"
 VARIABLES = (
@@ -47,15 +49,6 @@ def _secrets_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setenv(name, f"{name.lower()}-value")
     for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "AWS_MAX_ATTEMPTS"):
         monkeypatch.setenv(name, "1")
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    """A server that lets in only who logs in."""
-    directory = tmp_path_factory.mktemp("guarded")
-    uri, artifacts = f"sqlite:///{directory / 'mlflow.db'}", str(directory / "artifacts")
-    with mlflow_server(uri, artifacts, app_name="basic-auth") as server:
-        yield server
 
 
 @pytest.fixture
@@ -104,11 +97,11 @@ def everything_kept(uri: str) -> str:
     return repr([dict(experiment) for experiment in experiments]) + repr(runs)
 
 
-def everything_raised(save_dir: Path, uri: str) -> str:
+def everything_raised(save_dir: Path, uri: str, kind: type[YmlfError] = StoreError) -> str:
     """The tracebacks of the library's functions on a store, with all that led to them."""
     told = []
     for function in (import_run, verify_run):
-        with pytest.raises(StoreError) as caught:
+        with pytest.raises(kind) as caught:
             function(save_dir, tracking_uri=uri)
         told += traceback.format_exception(caught.value)
         told.append(repr(caught.value))
@@ -119,7 +112,7 @@ def test_a_login_in_the_url_of_a_server_is_nowhere_else(
     http_server: MlflowServer, runs: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = with_login(http_server.url)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "url")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "secrets in the url")
     said, statuses = everything_said(runs, uri)
     assert statuses == {0}, said
     assert f"http://***@{urlsplit(http_server.url).netloc}/#/experiments/" in said
@@ -131,7 +124,7 @@ def test_a_login_in_the_environment_is_nowhere_else(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USERNAME)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "environment")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "secrets in the environment")
     said, statuses = everything_said(runs, http_server.url)
     assert statuses == {0}, said
     assert_clean(said + caplog.text + everything_kept(http_server.url))
@@ -147,7 +140,7 @@ def test_a_token_in_the_environment_is_nowhere_else(
 ) -> None:
     token = "mlflow_tracking_token-value"
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", token)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "token")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "secrets in the token")
     with fault_proxy(http_server.url) as gate:
         gate.token = token if let_in else "another"
         said, statuses = everything_said(runs, gate.url)
@@ -156,51 +149,94 @@ def test_a_token_in_the_environment_is_nowhere_else(
     assert_clean(said + caplog.text + told)
 
 
+@pytest.mark.postgres
 def test_a_login_in_the_uri_of_a_database_is_nowhere_else(
-    postgres_server: PostgresServer, runs: Path, caplog: pytest.LogCaptureFixture
+    postgres_server: PostgresServer, runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     uri = with_login(postgres_server.create_database("secrets"), "postgres")
-    said, statuses = everything_said(runs, uri, "--artifact-location", str(runs.parent / "artifacts"))
+    said, statuses = everything_said(runs, uri, "--artifact-location", str(tmp_path / "artifacts"))
     assert statuses == {0}, said
     assert_clean(said + caplog.text + everything_kept(uri))
 
 
-REFUSING: dict[str, Callable[[int, PostgresServer, MlflowServer], str]] = {
-    "a server that is not there": lambda port, database, server: with_login(f"http://127.0.0.1:{port}"),
-    "a login that is not let in": lambda port, database, server: with_login(server.url),
-    "a password with a slash": lambda port, database, server: with_login(server.url, password=f"{SECRET}/{SECRET}"),
-    "a password with an at sign": lambda port, database, server: with_login(server.url, password=f"{SECRET}@{SECRET}"),
-    "a user without a password": lambda port, database, server: server.url.replace("://", f"://{SECRET}@"),
-    "a database that is not there": lambda port, database, server: with_login(f"postgresql://127.0.0.1:{port}/mlflow"),
-    "a database of no such name": lambda port, database, server: with_login(database.uri("nothing"), "postgres"),
-    "a driver that is not installed": lambda port, database, server: with_login(f"mysql://127.0.0.1:{port}/mlflow"),
-    "a scheme that is none": lambda port, database, server: with_login(f"nonsense://127.0.0.1:{port}/mlflow"),
-    "a port that is none": lambda port, database, server: f"http://user:{SECRET}@127.0.0.1:port",
+@pytest.mark.postgres
+def test_a_database_that_is_not_there_gives_no_login_away(
+    postgres_server: PostgresServer, runs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert_refused(with_login(postgres_server.uri("nothing"), "postgres"), 3, runs, caplog)
+
+
+NOBODY = "127.0.0.1:9"  # the port of the discard service, which no host of today has
+REFUSING = {
+    "a server that is not there": f"http://user:{SECRET}@{NOBODY}",
+    "a server without a host": f"http://user:{SECRET}@",
+    "a port that is a word": f"http://user:{SECRET}@127.0.0.1:port",
+    "a token in the query": f"http://{NOBODY}/?token={SECRET}",
+    "SQLite with a host": f"sqlite://user:{SECRET}@host/mlflow.db",
+    "PostgreSQL that is not there": f"postgresql://user:{SECRET}@{NOBODY}/mlflow",
+    "PostgreSQL, with the login in the query": f"postgresql://{NOBODY}/mlflow?user=user&password={SECRET}",
+    "MySQL without its driver": f"mysql://user:{SECRET}@{NOBODY}/mlflow",
+    "a scheme of no store": f"nonsense://user:{SECRET}@{NOBODY}/mlflow",
+}
+LOGINS = {
+    "a wrong password": f"user:{SECRET}",
+    "a password with a slash": f"user:{SECRET}/{SECRET}",
+    "a password with an at sign": f"user:{SECRET}@{SECRET}",
+    "a user without a password": SECRET,
 }
 
 
+def assert_refused(uri: str, status: int, runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """No command opens the store, each says so with this status, and no secret is said or raised."""
+    report = runs.parent / "report.jsonl"
+    told = []
+    for words in (
+        ("import", runs, "-vv", "--report", report), ("import", runs, "--json"), ("import", runs, "--dry-run"),
+        ("verify", runs), ("scan", runs), ("imports",), ("undo", "job", "--yes"),
+    ):  # fmt: skip
+        answer = ymlf(*words, "--tracking-uri", uri)
+        assert answer.status == status and answer.err.startswith("error: "), answer
+        told += [answer.out, answer.err]
+    kind = UsageError if status == 2 else StoreError
+    assert_clean("".join(told) + report.read_text() + caplog.text + everything_raised(runs / "train", uri, kind))
+
+
 @pytest.mark.parametrize("store", REFUSING)
-def test_a_store_that_refuses_gives_no_login_away(
-    store: str, guarded: MlflowServer, postgres_server: PostgresServer, runs: Path, caplog: pytest.LogCaptureFixture
+def test_a_store_that_cannot_be_opened_gives_no_login_away(
+    store: str, runs: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    uri = REFUSING[store](free_port(), postgres_server, guarded)
-    answer = ymlf("import", runs, "--tracking-uri", uri, "-vv", "--report", runs.parent / "report.jsonl")
-    assert answer.status == 3, answer
-    assert_clean(answer.out + answer.err + caplog.text + everything_raised(runs / "train", uri))
+    assert_refused(REFUSING[store], 2 if store.startswith("SQLite") else 3, runs, caplog)
+
+
+@pytest.mark.parametrize("login", LOGINS)
+def test_a_server_that_lets_nobody_in_gives_no_login_away(
+    login: str, http_server: MlflowServer, runs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with fault_proxy(http_server.url) as gate:
+        gate.token = "another"
+        assert_refused(gate.url.replace("://", f"://{LOGINS[login]}@"), 3, runs, caplog)
+
+
+def test_a_store_that_refuses_one_experiment_gives_no_login_away(http_server: MlflowServer, runs: Path) -> None:
+    client = MlflowClient(http_server.url)
+    client.delete_experiment(client.create_experiment("secrets deleted"))
+    options = ImportOptions(experiment="secrets deleted")
+    with pytest.raises(StoreError, match="secrets deleted") as caught:
+        import_run(runs / "train", tracking_uri=with_login(http_server.url), options=options)
+    assert_clean("".join(traceback.format_exception(caught.value)))
 
 
 @pytest.mark.parametrize("fault", ["drop", "503", "400"])
 def test_a_server_that_fails_in_the_middle_gives_no_login_away(
     fault: str, http_server: MlflowServer, runs: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    report = runs.parent / "report.jsonl"
     with fault_proxy(http_server.url) as proxy:
         proxy.script = lambda method, path, index: fault if path.endswith("log-batch") else None
-        uri = with_login(proxy.url)
-        words = (runs, "--tracking-uri", uri, "--experiment", fault, "--report", runs.parent / "report.jsonl")
-        answers = [ymlf("import", *words, "-vv"), ymlf("import", *words, "--json")]
-    told = [answer.out + answer.err for answer in answers]
-    assert [answer.status for answer in answers] == [3, 3], told
-    assert_clean("".join(told) + caplog.text + (runs.parent / "report.jsonl").read_text())
+        words = ("import", runs, "--tracking-uri", with_login(proxy.url), "--experiment", f"secrets {fault}")
+        answer = ymlf(*words, "-vv", "--json", "--report", report)
+    assert answer.status == 3 and proxy.faulted[fault] > 0, answer
+    assert_clean(answer.out + answer.err + caplog.text + report.read_text())
     assert_clean(everything_kept(http_server.url))
 
 
@@ -221,13 +257,39 @@ def test_a_source_that_cannot_be_read_gives_no_login_away(empty_store: str, capl
         assert_clean(answer.out + answer.err + caplog.text)
 
 
-@pytest.mark.parametrize("words", [("-vv",), ("--json",)], ids=["in words", "in JSON"])
-def test_a_process_of_its_own_gives_no_login_away(words: tuple[str], http_server: MlflowServer, runs: Path) -> None:
+def test_a_secret_in_the_path_of_a_directory_is_in_no_tag_no_report_and_no_error(
+    tmp_path: Path, empty_store: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs, report = tmp_path / "pgpassword-value" / "runs", tmp_path / "report.jsonl"
+    training(1, plots=False).write(runs / "train")
+    (training(2, plots=False).write(runs / "refused") / "args.yaml").write_text("- a list\n")
+    told = []
+    for command in ("import", "verify"):
+        answer = ymlf(command, runs, "--tracking-uri", empty_store, "-vv", "--report", report)
+        assert answer.status == 1, answer
+        told += [answer.out, answer.err, report.read_text()]
+    assert f"{tmp_path}/***/runs/train" in told[0] and f"{tmp_path}/***/runs/refused" in told[1]
+    assert_clean("".join(told) + caplog.text + everything_kept(empty_store))
+
+
+def test_a_login_in_a_word_that_is_refused_is_not_said(runs: Path, empty_store: str) -> None:
+    url = f"http://user:{SECRET}@host/runs.zip"
+    training(2, plots=False).write(runs / "train2")
+    report = runs.parent / "report.jsonl"
+    words = ("import", runs, "--run-name", url, "--tracking-uri", empty_store, "--json", "--report", report)
+    for answer in (ymlf(url), ymlf(*words)):
+        assert answer.status == 2 and "http://***@host/runs.zip" in answer.err
+        assert_clean(answer.out + answer.err)
+    assert "http://***@host/runs.zip" in report.read_text()
+    assert_clean(report.read_text())
+
+
+def test_what_a_process_logs_of_a_broken_connection_holds_no_login(http_server: MlflowServer, runs: Path) -> None:
     with fault_proxy(http_server.url) as proxy:
         proxy.script = lambda method, path, index: "drop" if path.endswith("log-batch") else None
-        uri = with_login(proxy.url)
-        answer = ymlf_process("import", runs, "--tracking-uri", uri, "--experiment", "process", *words)
-    assert answer.status == 3 and "log-batch" in answer.out + answer.err, answer
+        words = ("import", runs, "--tracking-uri", with_login(proxy.url), "--experiment", "secrets of a process", "-vv")
+        answer = ymlf_process(*words, env={"MLFLOW_LOGGING_LEVEL": "DEBUG"})
+    assert answer.status == 3 and "log-batch" in answer.err and "DEBUG: " in answer.err, answer
     assert_clean(answer.out + answer.err)
 
 

@@ -15,6 +15,7 @@ from support.command import ymlf, ymlf_process
 from support.directories import COLUMNS, Training, copy_fixture, tune_table
 
 from importer.cli.chart import PLOT_LINES, draw_chart, place_side_by_side
+from importer.cli.console import is_plain_locale
 from importer.cli.show import coloured
 
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "show.svg"
@@ -147,7 +148,7 @@ def test_no_line_but_a_name_or_a_note_is_wider_than_the_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    shown = ymlf("show", copy_fixture("finished", tmp_path)).out.splitlines()
+    shown = ymlf("show", copy_fixture("train-2", tmp_path)).out.splitlines()
     assert max(len(line) for line in shown[1:] if not line.startswith("note: ")) <= columns
 
 
@@ -155,19 +156,36 @@ def test_no_line_but_a_name_or_a_note_is_wider_than_the_terminal(
     "env",
     [
         pytest.param({"LC_ALL": "C"}, id="the C locale"),
-        pytest.param({"LC_ALL": "POSIX"}, id="the POSIX locale"),
-        pytest.param({"PYTHONIOENCODING": "ascii", "LC_ALL": ""}, id="an ASCII stream"),
         pytest.param({"PYTHONIOENCODING": "latin-1", "LC_ALL": ""}, id="a Latin-1 stream"),
     ],
 )
 def test_charts_are_ascii_where_the_terminal_knows_no_unicode(tmp_path: Path, env: dict[str, str]) -> None:
-    answer = ymlf_process("show", copy_fixture("finished", tmp_path), env=env)
+    answer = ymlf_process("show", copy_fixture("crashed", tmp_path), env=env)
     assert answer.status == 0, answer.err
     assert answer.out.isascii() and "*" in answer.out and "+---" in answer.out
 
 
+@pytest.mark.parametrize(
+    ("variables", "is_plain"),
+    [
+        pytest.param({"LC_ALL": "POSIX", "LANG": "C.UTF-8"}, True, id="POSIX"),
+        pytest.param({"LC_CTYPE": "C"}, True, id="C for characters"),
+        pytest.param({"LC_ALL": "", "LANG": "C.UTF-8"}, False, id="C with UTF-8"),
+        pytest.param({}, False, id="no word of it"),
+    ],
+)
+def test_the_c_locale_and_posix_are_plain(
+    variables: dict[str, str], is_plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_plain_locale() == is_plain
+
+
 def test_json_is_that_of_plan(tmp_path: Path) -> None:
-    save_dir = copy_fixture("finished", tmp_path)
+    save_dir = copy_fixture("train-2", tmp_path)
     assert ymlf("show", "--json", save_dir).told == ymlf("plan", "--json", save_dir).told
 
 
@@ -195,8 +213,8 @@ def test_a_plan_of_no_epochs_says_that_an_import_passes_it_over(tmp_path: Path) 
 def test_the_picture_in_the_docs_is_what_show_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With YMLF_PICTURES=docs/images it is drawn anew."""
     monkeypatch.setenv("COLUMNS", "96")
-    copy_fixture("classify", tmp_path / "fixtures")
-    shown = ymlf("show", "fixtures/classify", cwd=tmp_path, zone="UTC").out
+    copy_fixture("train-2", tmp_path / "fixtures" / "runs" / "detect")
+    shown = ymlf("show", "fixtures/runs/detect/train-2", cwd=tmp_path, zone="UTC").out
     if os.environ.get("YMLF_PICTURES"):
         _draw(shown, Path(os.environ["YMLF_PICTURES"], "show.svg"))
     assert _lines_of(PICTURE) == [line.replace(" ", "") for line in shown.splitlines() if line.strip()]
@@ -206,7 +224,7 @@ def _draw(shown: str, path: Path) -> None:
     console = Console(record=True, width=96, file=io.StringIO(), markup=False, highlight=False)
     for line in shown.splitlines():
         console.print(coloured(line))
-    svg = console.export_svg(title="ymlf show fixtures/classify", unique_id="ymlf")
+    svg = console.export_svg(title="ymlf show fixtures/runs/detect/train-2", unique_id="ymlf")
     path.write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL), encoding="utf-8")
 
 

@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import json
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import fields
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import click
 import pytest
-from support.directories import copy_fixture, fixture_names, touch_all
+from support.directories import copy_all_fixtures, touch_all
 from support.documents import PAGES, ROOT, Block, answer, blocks, code, commands, examples, rows, set_up, shows
 
 import importer
@@ -28,9 +29,9 @@ PACKAGE = sorted((ROOT / "importer").rglob("*.py"))
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where a page's session begins: the fixtures with the file times of a clone, 100 columns, a fast host on UTC."""
-    for name in fixture_names():
-        touch_all(copy_fixture(name, tmp_path / "fixtures"), int(time.time() * 1000))
+    """The folder in which a page's session begins: file times of a clone, 100 columns, a fast host on UTC."""
+    for save_dir in copy_all_fixtures(tmp_path / "fixtures"):
+        touch_all(save_dir, int(time.time() * 1000))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("TZ", "UTC")
@@ -42,7 +43,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @EVERY_PAGE
-def test_the_examples_of_a_page_do_what_they_show(page: Path, folder: Path) -> None:
+def test_the_examples_of_a_page_do_what_they_show(page: Path, folder: Path, empty_database: Path) -> None:
+    if "new store: " not in page.read_text(encoding="utf-8"):
+        shutil.copyfile(empty_database, folder / "mlflow.db")
     for block in blocks(page):
         if block.language == "sh":
             for words in set_up(block):
@@ -77,6 +80,14 @@ def test_the_set_up_on_the_first_screen_is_two_lines() -> None:
     assert (len(first), len(second)) == (1, 1)
     assert "pip install ." in first[0] and "ymlf import fixtures/" in first[0]
     assert "'.[test]'" in second[0] and "pytest" in second[0]
+
+
+def test_the_first_command_of_the_readme_prints_no_note(folder: Path, empty_database: Path) -> None:
+    shutil.copyfile(empty_database, folder / "mlflow.db")
+    first, *_ = (block for block in blocks(ROOT / "README.md") if block.language == "sh")
+    [words] = set_up(first)
+    status, printed = answer(words)
+    assert (status, [line.split(": ")[0] for line in printed if not line.startswith(" ")]) == (0, ["imported"])
 
 
 def test_every_command_has_a_row_in_the_readme() -> None:
@@ -179,7 +190,7 @@ def test_every_message_of_the_troubleshooting_is_one_that_there_is() -> None:
 
 def test_every_field_of_the_json_has_a_row(folder: Path) -> None:
     told = {row: _fields("docs/batch.md", row) for row in ("Reports", "Plans as JSON")}
-    _, (line,) = answer(("plan", "fixtures/finished", "--json"))
+    _, (line,) = answer(("plan", "fixtures/crashed", "--json"))
     assert told["Plans as JSON"] == set(json.loads(line))
     closing = {*Tally(0).as_json(), "exit_status"}
     assert told["Reports"] == {field.name for field in fields(Outcome)} - {"kind"} | {"outcome"} | closing

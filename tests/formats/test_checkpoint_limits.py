@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 import struct
-import subprocess
-import sys
 import time
 import zipfile
 import zlib
@@ -13,37 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.torch_saves import (
-    MAGIC,
-    P2,
-    Memory,
-    fake_modules,
-    finished,
-    in_args,
-    legacy,
-    module_tree,
-    pickled,
-    text,
-    zipped,
-)
+from support.torch_saves import MAGIC, P2, fake_modules, finished, in_args, legacy, module_tree, pickled, text, zipped
+from support.weigh import Cost, weigh
 
-from importer.errors import CheckpointError
-from importer.read.checkpoint import CheckpointFacts, read_checkpoint
+from importer.read.checkpoint import read_checkpoint
 
-MEMORY_LIMIT = 100_000_000  # bytes above what the process had
-
-
-def read(raw: bytes) -> CheckpointFacts:
-    return read_checkpoint(Memory(raw))  # type: ignore[arg-type]
-
-
-def code_of(raw: bytes) -> str | None:
-    """The code of the refusal, None when there are facts."""
-    try:
-        read(raw)
-    except CheckpointError as error:
-        return error.code
-    return None
+MEMORY_LIMIT_MB = 100  # above what the process had
 
 
 def laughs(doublings: int) -> bytes:
@@ -127,49 +100,39 @@ HEAVY: dict[str, Callable[[], bytes]] = {
     "legacy without end": lambda: pickled(MAGIC) + pickled(1001) + P2 + (b"T\xf0\x00\x01\x00" + b"x" * 65_776) * 200,
 }  # fmt: skip
 
-MEASURE = """
-import json, pathlib, sys, time
-from importer.read.checkpoint import read_checkpoint
-from importer.errors import CheckpointError
-
-def peak():
-    status = pathlib.Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
-
-before, told = peak(), {}
-for file in sorted(pathlib.Path(sys.argv[1]).glob("*.pt")):
-    pathlib.Path("/proc/self/clear_refs").write_text("5")
-    started = time.perf_counter()
-    try:
-        read_checkpoint(file)
-        code = None
-    except CheckpointError as error:
-        code = error.code
-    told[file.stem] = [code, peak() - before, time.perf_counter() - started]
-print(json.dumps(told))
-"""
+HARMLESS = {
+    "stack bomb of lists", "dicts of one item", "lists of one item", "memo bomb of dicts", "one long text",
+    "integers that collide as keys", "objects", "objects in objects", "objects that are states",
+    "tuples in tuples as a key", "frames and nothing",
+}  # fmt: skip
+HOSTILE = {
+    "stack bomb of dicts", "memo bomb", "short texts", "classes", "tuples in tuples", "billion laughs",
+    "billion laughs, flat", "billion laughs in train_results", "10 GB announced", "deflate bomb", "legacy stack bomb",
+}  # fmt: skip
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux' /proc")
-def test_no_file_takes_more_than_100_mb_or_three_seconds(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def costs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Cost]:
+    """What each of the heavy files costs; one that takes more than three seconds of CPU time is an error."""
+    folder = tmp_path_factory.mktemp("heavy")
     for name, make in HEAVY.items():
-        (tmp_path / f"{name}.pt").write_bytes(make())
-    command = [sys.executable, "-c", MEASURE, str(tmp_path)]
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert set(told) == set(HEAVY)
-    assert {name: peak for name, (_, peak, _) in told.items() if peak > MEMORY_LIMIT} == {}
-    assert {name: seconds for name, (_, _, seconds) in told.items() if seconds > 3} == {}
-    harmless = {name for name, (code, _, _) in told.items() if code is None}
-    assert harmless == {
-        "stack bomb of lists", "dicts of one item", "lists of one item", "memo bomb of dicts", "one long text",
-        "integers that collide as keys", "objects", "objects in objects", "objects that are states",
-        "tuples in tuples as a key", "frames and nothing",
-    }  # fmt: skip
+        (folder / f"{name}.pt").write_bytes(make())
+    costs = weigh("checkpoint", sorted(folder.glob("*.pt")), cpu_seconds=3)
+    shutil.rmtree(folder)
+    return costs
 
 
+def test_no_file_takes_more_than_100_mb_or_three_seconds(costs: dict[str, Cost]) -> None:
+    assert set(costs) == set(HEAVY)
+    assert {name: cost for name, cost in costs.items() if cost.megabytes > MEMORY_LIMIT_MB} == {}
+
+
+def test_more_than_a_trainer_writes_is_called_hostile_and_what_is_harmless_is_read(costs: dict[str, Cost]) -> None:
+    assert {name for name, cost in costs.items() if cost.ended == "read"} == HARMLESS
+    assert {costs[name].ended for name in HOSTILE} == {"checkpoint-hostile"}
+
+
+@pytest.mark.stress
 def test_the_facts_of_a_checkpoint_of_115_mb_are_read_within_50_ms(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     with fake_modules() as modules:
@@ -185,13 +148,3 @@ def test_the_facts_of_a_checkpoint_of_115_mb_are_read_within_50_ms(tmp_path: Pat
         assert read_checkpoint(path).epoch == -1
         spent.append(time.process_time() - began)
     assert min(spent) < 0.05
-
-
-HOSTILE = ["stack bomb of dicts", "memo bomb", "short texts", "classes", "tuples in tuples", "billion laughs",
-           "billion laughs, flat", "billion laughs in train_results", "10 GB announced", "deflate bomb",
-           "legacy stack bomb"]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_more_than_a_trainer_writes_is_called_hostile(name: str) -> None:
-    assert code_of(HEAVY[name]()) == "checkpoint-hostile"

@@ -12,12 +12,27 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from support.event_files import (
+    STARTED,
+    announced,
+    block,
+    crc32c,
+    event,
+    framed,
+    opening,
+    scalar,
+    simple,
+    single,
+    summary,
+    tensor,
+    whole,
+)
+from support.torch_saves import Memory
 
 from importer.errors import RunDirError
 from importer.formats import event_file
 from importer.formats.event_file import EventFile, Scalar, read_event_file
 
-STARTED = 1_795_456_775.5
 NAN = float("nan")
 
 # The opening record and two scalars of a file by torch's SummaryWriter, from a training with Ultralytics 8.3.0.
@@ -27,76 +42,6 @@ TORCH = bytes.fromhex(
     "0f0a0d0a066c722f70673015acc5a73765ab706a2700000000000000bbe1b14609f4f003c41fc1da4110012a1a0a180a116d657472696373"
     "2f726563616c6c2842291500000000f241a778"
 )
-
-
-def crc32c(content: bytes) -> int:
-    crc = 0xFFFFFFFF
-    for byte in content:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ 0x82F63B78 if crc & 1 else crc >> 1
-    return crc ^ 0xFFFFFFFF
-
-
-def masked(content: bytes) -> bytes:
-    crc = crc32c(content)
-    rotated = (crc >> 15 | crc << 17) & 0xFFFFFFFF
-    return struct.pack("<I", (rotated + 0xA282EAD8) & 0xFFFFFFFF)
-
-
-def announced(length: int) -> bytes:
-    header = struct.pack("<Q", length)
-    return header + masked(header)
-
-
-def framed(record: bytes, checksum: bytes | None = None) -> bytes:
-    return announced(len(record)) + record + (masked(record) if checksum is None else checksum)
-
-
-def varint(number: int) -> bytes:
-    number &= 2**64 - 1
-    encoded = b""
-    while number > 0x7F:
-        encoded += bytes([number & 0x7F | 0x80])
-        number >>= 7
-    return encoded + bytes([number])
-
-
-def block(field: int, content: bytes) -> bytes:
-    return varint(field << 3 | 2) + varint(len(content)) + content
-
-
-def whole(field: int, number: int) -> bytes:
-    return varint(field << 3) + varint(number)
-
-
-def single(field: int, number: float) -> bytes:
-    return varint(field << 3 | 5) + struct.pack("<f", number)
-
-
-def event(seconds: float, content: bytes) -> bytes:
-    return varint(1 << 3 | 1) + struct.pack("<d", seconds) + content
-
-
-def opening(seconds: float = STARTED) -> bytes:
-    return event(seconds, block(3, b"brain.Event:2"))
-
-
-def summary(step: int, *values: bytes) -> bytes:
-    return whole(2, step) + block(5, b"".join(block(1, value) for value in values))
-
-
-def simple(tag: str, number: float) -> bytes:
-    return block(1, tag.encode()) + single(2, number)
-
-
-def tensor(tag: str, content: bytes, plugin: str | None = "scalars") -> bytes:
-    metadata = b"" if plugin is None else block(9, block(1, block(1, plugin.encode())))
-    return block(1, tag.encode()) + block(8, content) + metadata
-
-
-def scalar(tag: str, number: float, step: int = 1, seconds: float = STARTED) -> bytes:
-    return event(seconds, summary(step, simple(tag, number)))
 
 
 def write(directory: Path, records: Iterable[bytes]) -> Path:
@@ -217,25 +162,21 @@ def test_the_last_second_of_2199_is_a_time(tmp_path):
     assert found.last_ms == found.scalars[0].wall_ms == 7_258_118_399_000
 
 
-def test_a_file_cut_at_any_byte_gives_the_scalars_before_the_cut(tmp_path):
-    path = write(tmp_path, SMALL)
-    content = path.read_bytes()
+def test_a_file_cut_at_any_byte_gives_the_scalars_before_the_cut():
+    content = b"".join(map(framed, SMALL))
     for length in range(len(framed(SMALL[0])), len(content)):
-        path.write_bytes(content[:length])
         count = whole_records(length)
-        found = read_event_file(path)
+        found = read_event_file(Memory(content[:length]))
         assert found.scalars == scalars_within(count)
         assert found.truncated == (length != sum(len(framed(record)) for record in SMALL[:count]))
 
 
-def test_a_flipped_bit_ends_the_file_before_its_record(tmp_path):
-    path = write(tmp_path, SMALL)
-    content = path.read_bytes()
+def test_a_flipped_bit_ends_the_file_before_its_record():
+    content = b"".join(map(framed, SMALL))
     for position in range(len(framed(SMALL[0])), len(content)):
         flipped = bytearray(content)
         flipped[position] ^= 1 << position % 8
-        path.write_bytes(flipped)
-        found = read_event_file(path)
+        found = read_event_file(Memory(bytes(flipped)))
         assert found.truncated
         assert found.scalars == scalars_within(whole_records(position))
 
@@ -305,19 +246,16 @@ def mutated(chance: random.Random, content: bytes) -> bytes:
     return bytes(changed)
 
 
-def test_no_bytes_do_more_than_be_refused(tmp_path):
+def test_no_bytes_do_more_than_be_refused():
     """Half of the files are damaged as a disk would; in the others every checksum holds and the events are damaged."""
     chance = random.Random(8)
-    path = write(tmp_path, SMALL)
-    content = path.read_bytes()
+    content = b"".join(map(framed, SMALL))
     refused = read = 0
     for turn in range(10_000):
-        if turn % 2:
-            path.write_bytes(mutated(chance, content))
-        else:
-            write(tmp_path, [*SMALL[:1], mutated(chance, chance.choice(SMALL)), *SMALL[-1:]])
+        records = [*SMALL[:1], mutated(chance, chance.choice(SMALL)), *SMALL[-1:]]
+        damaged = mutated(chance, content) if turn % 2 else b"".join(map(framed, records))
         try:
-            found = read_event_file(path)
+            found = read_event_file(Memory(damaged))
         except RunDirError:
             refused += 1
         else:

@@ -243,18 +243,17 @@ def _mutated(raw: bytes, dice: random.Random) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_ten_thousand_mutations_give_facts_or_a_checkpoint_error(seed: int) -> None:
-    dice = random.Random(seed)
+def test_four_thousand_mutations_give_facts_or_a_checkpoint_error() -> None:
+    dice = random.Random(0)
     with fake_modules() as modules:
         true = [pickled(finished(modules)), every_opcode()]
     whole = [layout(raw) for raw in true for layout in (zipped, legacy)]
-    told = set()
-    for _ in range(1250):
-        told.add(code_of(_mutated(dice.choice(whole), dice)))
-        told.add(code_of(without_crc(zipped(_mutated(dice.choice(true), dice), tensors=0))))
-    assert told <= {None, "checkpoint-unreadable", "checkpoint-truncated", "checkpoint-hostile"}
-    assert {None, "checkpoint-unreadable", "checkpoint-truncated"} <= told
+    codes = set()
+    for _ in range(2_000):
+        codes.add(code_of(_mutated(dice.choice(whole), dice)))
+        codes.add(code_of(without_crc(zipped(_mutated(dice.choice(true), dice), tensors=0))))
+    assert codes <= {None, "checkpoint-unreadable", "checkpoint-truncated", "checkpoint-hostile"}
+    assert {None, "checkpoint-unreadable", "checkpoint-truncated"} <= codes
 
 
 NAN, INF = float("nan"), float("inf")

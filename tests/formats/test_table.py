@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.command import ymlf
-from support.stores import points_of, runs_in, untouched
 
-from importer import RunDirError, read_run
+from importer import RunDirError, plan_import, read_run
 
 ARGS = "task: detect\nmode: train\nepochs: 3\nname: train\n"
 HEADER = "epoch,time,train/box_loss,metrics/mAP50(B),metrics/mAP50-95(B),val/box_loss,lr/pg0"
@@ -23,10 +21,12 @@ POINTS = {
 SIZES = {("metrics/mAP_smallB", 2): 0.7, ("metrics/mAP_mediumB", 2): 0.8, ("metrics/mAP_largeB", 2): 0.9}
 
 
-def points_in(uri: str) -> dict[tuple[str, int], float]:
-    """The points of the only run of a store, by metric and step."""
-    [run] = runs_in(uri)
-    return {(key, step): value for key in run.data.metrics for step, value in points_of(uri, run, key)}
+def points_of(save_dir: Path) -> dict[tuple[str, int], float]:
+    """Return the points that an import of the directory would log, by metric and step."""
+    points = plan_import(read_run(save_dir)).points
+    by_step = {(point.key, point.step): point.value for point in points}
+    assert len(by_step) == len(points)
+    return by_step
 
 
 def quoted(line: str) -> str:
@@ -54,15 +54,11 @@ SAME = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("lines", "told"), SAME)
-def test_what_spreadsheets_and_people_add_changes_no_number(
-    lines: list[str], told: set[str], tmp_path: Path, empty_store: str
-) -> None:
+@pytest.mark.parametrize(("lines", "notes"), SAME)
+def test_what_spreadsheets_and_people_add_changes_no_number(lines: list[str], notes: set[str], tmp_path: Path) -> None:
     save_dir = written(tmp_path / "train", lines)
-    assert ymlf("import", save_dir, "--tracking-uri", empty_store).status == 0
-    assert points_in(empty_store) == POINTS
-    assert {note.code for note in read_run(save_dir).notes} == told
-    assert ymlf("verify", save_dir, "--tracking-uri", empty_store).status == 0
+    assert points_of(save_dir) == POINTS
+    assert {note.code for note in read_run(save_dir).notes} == notes
 
 
 def test_two_files_one_after_the_other_are_two_trainings(tmp_path: Path) -> None:
@@ -70,13 +66,10 @@ def test_two_files_one_after_the_other_are_two_trainings(tmp_path: Path) -> None
     assert (run.trainings, run.epochs.steps) == (2, (0, 1))
 
 
-def test_a_row_with_map_by_size_is_put_under_its_names(tmp_path: Path, empty_store: str) -> None:
-    save_dir = written(tmp_path / "train", LINES[:3])
-    assert ymlf("import", save_dir, "--tracking-uri", empty_store).status == 0
+def test_a_row_with_map_by_size_is_put_under_its_names(tmp_path: Path) -> None:
     wide = LINES[3].replace("0.15,", "0.15,0.7,0.8,0.9,")
-    (save_dir / "results.csv").write_text("".join(f"{line}\n" for line in (*LINES[:3], wide)))
-    assert ymlf("import", save_dir, "--tracking-uri", empty_store).out.startswith("updated")
-    assert points_in(empty_store) == POINTS | SIZES
+    save_dir = written(tmp_path / "train", [*LINES[:3], wide])
+    assert points_of(save_dir) == POINTS | SIZES
     assert [note.code for note in read_run(save_dir).notes] == ["wide-row"]
 
 
@@ -84,7 +77,7 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told", "hint"),
+    ("name", "text", "message", "hint"),
     [
         pytest.param("results.csv", "\n".join(LINES).replace(",", ";"), "no `epoch` column",
                      "it is separated by semicolons; save it with commas", id="semicolons"),
@@ -99,14 +92,14 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize
     ],
 )  # fmt: skip
 def test_what_would_be_guessing_is_refused_with_what_to_do(
-    name: str, text: str, told: str, hint: str, tmp_path: Path, empty_store: str
+    name: str, text: str, message: str, hint: str, tmp_path: Path
 ) -> None:
     save_dir = written(tmp_path / "train", LINES)
     (save_dir / name).write_text(text)
-    answer = ymlf("import", save_dir, "--tracking-uri", empty_store)
-    assert (answer.status, answer.out) == (1, "")
-    assert f"{save_dir}/{name}: " in answer.err and told in answer.err and f"hint: {hint}" in answer.err
-    assert untouched(empty_store)
+    with pytest.raises(RunDirError) as refused:
+        read_run(save_dir)
+    assert refused.value.message.startswith(f"{save_dir}/{name}: ")
+    assert message in refused.value.message and str(refused.value.hint).startswith(hint)
 
 
 def test_a_resume_counts_from_0_also_where_its_first_epoch_took_longer_than_all_before(tmp_path: Path) -> None:
@@ -122,10 +115,9 @@ def test_a_negative_epoch_is_refused_as_one(tmp_path: Path) -> None:
         read_run(written(tmp_path / "train", [*LINES[:2], f"-{LINES[2]}"]))
 
 
-def test_a_name_that_stands_twice_in_args_yaml_is_told_and_the_last_holds(tmp_path: Path, empty_store: str) -> None:
+def test_of_a_name_that_stands_twice_in_args_yaml_the_last_holds_and_a_note_says_so(tmp_path: Path) -> None:
     save_dir = written(tmp_path / "train", LINES)
     (save_dir / "args.yaml").write_text(f"{ARGS}epochs: 7\n")
-    assert ymlf("import", save_dir, "--tracking-uri", empty_store).status == 0
-    [run] = runs_in(empty_store)
-    assert run.data.params["epochs"] == "7"
-    assert [note.code for note in read_run(save_dir).notes] == ["repeated-keys"]
+    plan = plan_import(read_run(save_dir))
+    assert plan.params["epochs"] == "7"
+    assert "repeated-keys" in [note.code for note in plan.notes]

@@ -1,16 +1,18 @@
-"""Run directories are told from everything else by what is in them, not by where they lie."""
+"""A run directory is recognised by its content, not by its path."""
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.command import ymlf, ymlf_process
-from support.stores import runs_in
+from support.command import ymlf
 
-from importer import find_runs
+from importer import RunDirError, find_runs, gather, plan_import
+from importer.read.registry import read_run
 
 ARGS = "task: detect\nmode: train\nepochs: 2\nname: train\n"
 RESULTS = "epoch,time,train/box_loss,metrics/mAP50(B)\n1,10,0.5,0.1\n2,20,0.25,0.2\n"
@@ -64,11 +66,10 @@ PLACES = ["datasets/runs/train", "weights/train", "images", "labels/train", "wan
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_run_is_imported_from_a_folder_of_any_name(place: str, tmp_path: Path, empty_store: str) -> None:
-    written(tmp_path / "tree" / place, {"args.yaml": ARGS, "results.csv": RESULTS})
-    answer = ymlf("import", tmp_path / "tree", "--tracking-uri", empty_store)
-    assert answer.status == 0
-    assert [run.info.run_name for run in runs_in(empty_store)] == [Path(place).name]
+def test_a_run_is_found_in_a_folder_of_any_name(place: str, tmp_path: Path) -> None:
+    save_dir = written(tmp_path / "tree" / place, {"args.yaml": ARGS, "results.csv": RESULTS})
+    [survey] = gather([tmp_path / "tree"]).surveys
+    assert (survey.save_dir, survey.epochs) == (str(save_dir), 2)
 
 
 def test_the_artifacts_of_a_store_are_no_runs(tmp_path: Path) -> None:
@@ -103,12 +104,13 @@ def test_a_run_is_found_however_deep_it_lies(tmp_path: Path) -> None:
 def test_a_pipe_is_not_waited_for(name: str, tmp_path: Path) -> None:
     save_dir = written(tmp_path / "train", {} if name == "args.yaml" else {"args.yaml": ARGS})
     os.mkfifo(save_dir / name)
-    assert ymlf("scan", tmp_path).status in (0, 1)  # of args.yaml alone nothing is left to read
-    assert ymlf("plan", save_dir).status in (0, 1)
+    gather([tmp_path])
+    with suppress(RunDirError):  # of args.yaml alone nothing is left to read
+        plan_import(read_run(save_dir))
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "why"),
     [
         pytest.param(
             {"tune_results.csv": "lr,depth\n1,2\n"},
@@ -128,31 +130,39 @@ def test_a_pipe_is_not_waited_for(name: str, tmp_path: Path) -> None:
         pytest.param({"notes.md": "hello\n"}, "a run directory holds args.yaml or results.csv", id="nothing alike"),
     ],
 )
-def test_why_a_directory_is_no_run_directory_is_told(files: dict[str, str], told: str, tmp_path: Path) -> None:
+def test_a_directory_that_is_no_run_directory_is_refused_with_the_reason(
+    files: dict[str, str], why: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     save_dir = written(tmp_path / "decoy", files)
-    for command in ("import", "plan", "scan"):
-        answer = ymlf(command, save_dir)
-        assert answer.status == 1 and told in answer.out + answer.err, command
-    tree = ymlf_process("scan", tmp_path, "-v")
-    assert (f"{save_dir}: passed by: " in tree.err) == (told != "a run directory holds args.yaml or results.csv")
+    with pytest.raises(RunDirError, match="no run directory here") as refused:
+        read_run(save_dir)
+    assert why in str(refused.value.hint)
+    [outcome] = gather([save_dir]).settled
+    assert why in str(outcome.hint)
+    with caplog.at_level(logging.INFO, "importer.discover"):
+        assert list(find_runs([tmp_path])) == []
+    looks_alike = "notes.md" not in files
+    assert [record.getMessage().startswith(f"{save_dir}: passed by: {why}") for record in caplog.records] == (
+        [True] * looks_alike
+    )
 
 
 def test_folders_that_only_look_like_a_run_are_counted(tmp_path: Path, empty_store: str) -> None:
     written(tmp_path / "tree/train", {"args.yaml": ARGS})
     for name in ("lightning", "keras"):
         written(tmp_path / "tree" / name, {"results.csv": "epoch,step,loss\n0,1,2\n"})
-    told = "note: 2 folders look like runs, not one is; -v says why\n"
+    note = "note: 2 folders look like runs, not one is; -v says why\n"
     for words in (["scan"], ["import", "--empty", "--tracking-uri", empty_store], ["import", "--dry-run"]):
-        assert ymlf(words[0], tmp_path / "tree", *words[1:]).err.endswith(told), words
-        assert told not in ymlf(words[0], tmp_path / "tree", *words[1:], "-q").err
+        assert ymlf(words[0], tmp_path / "tree", *words[1:]).err.endswith(note), words
+    assert note not in ymlf("scan", tmp_path / "tree", "-q").err
     alone = ymlf("scan", tmp_path / "tree/keras")
     assert "note: " not in alone.err and "results.csv is not a YOLO trainer's" in alone.out + alone.err
     below = written(tmp_path / "other/keras", {"results.csv": "epoch,step,loss\n0,1,2\n"}).parent
     assert ymlf("scan", below).err.endswith("note: 1 folder looks like a run and is none; -v says why\n")
 
 
-def test_a_folder_above_one_that_only_looks_like_a_run_is_told_why(tmp_path: Path) -> None:
+def test_the_hint_on_a_folder_above_one_that_only_looks_like_a_run_says_why(tmp_path: Path) -> None:
     below = written(tmp_path / "tuning/of_trees", {"tune_results.csv": "lr,depth\n1,2\n"})
-    answer = ymlf("scan", tmp_path / "tuning")
+    [outcome] = gather([tmp_path / "tuning"]).settled
     why = f"{below} only looks like one: tune_results.csv is not a YOLO trainer's: its first column is not `fitness`"
-    assert answer.status == 1 and why in answer.err
+    assert outcome.hint == why

@@ -1,4 +1,4 @@
-"""What an import of a tree calls its experiments and runs, and which artifacts it takes."""
+"""The names of experiments and runs that the imports of a tree have, and the artifacts that they take."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import pytest
 from mlflow import MlflowClient
 from support.command import ymlf
 from support.directories import tune_table
-from support.stores import experiments_in, untouched
+from support.stores import experiments_in
 from support.trees import active, imported, listed, summary, training
 
+from importer import ImportOptions, UsageError, check_import, gather, plan_import, read_run
 
-def test_templates_name_experiments_and_runs(tmp_path: Path, empty_store: str) -> None:
+
+def test_templates_name_experiments_and_runs(tmp_path: Path) -> None:
     args = {"project": "/data/farm", "name": "corn7", "model": "models/yolo11n.pt", "data": "/data/corn.yaml"}
-    training(1, args=args).write(tmp_path / "runs" / "farm" / "corn7")
-    training(2, args={**args, "name": "corn8"}).write(tmp_path / "runs" / "farm" / "corn8")
-    experiment, run_name = "{project}/{task}/{dataset}/{parent}", "{relpath}-{model}-{name}-{date}"
-    answer = imported(tmp_path / "runs", "--experiment", experiment, "--run-name", run_name, uri=empty_store)
-    assert answer.status == 0, answer.err
-    assert experiments_in(empty_store) == ["farm/detect/corn/farm"]
-    assert sorted(run.info.run_name for run in active(empty_store)) == [
-        f"farm/{name}-yolo11n-{name}-2023-11-14" for name in ("corn7", "corn8")
-    ]
+    save_dir = training(1, args=args).write(tmp_path / "runs" / "farm" / "corn7")
+    options = ImportOptions(
+        experiment="{project}/{task}/{dataset}/{parent}",
+        run_name="{relpath}-{model}-{name}-{date}",
+        root=str(tmp_path / "runs"),
+    )
+    plan = plan_import(read_run(save_dir), options)
+    assert (plan.experiment_name, plan.run_name) == ("farm/detect/corn/farm", "farm/corn7-yolo11n-corn7-2023-11-14")
 
 
 @pytest.mark.usefixtures("wide")
@@ -34,39 +35,41 @@ def test_an_experiment_by_date_is_made_for_the_dates_that_there_are(tree: Path, 
     assert summary(imported(tree, "--experiment", "by-{date}", uri=empty_store)) == {"already there": 4}
 
 
-def test_mlflow_run_may_be_a_template_and_names_no_iteration_of_a_tune(
-    tree: Path, tmp_path: Path, empty_store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mlflow_run_may_be_a_template(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_RUN", "old {name}")
-    assert imported(tree, uri=empty_store).status == 0
-    named = {f"old {name}" for name in ("train", "train2", "train3", "train10")}
-    assert {run.info.run_name for run in active(empty_store)} == named
-    monkeypatch.setenv("MLFLOW_RUN", "best tune")
-    foreseen = ymlf("plan", tune_table(tmp_path / "tune", (0.25, 0.5)), "--json").told[0]
-    assert imported(tmp_path / "tune", uri=empty_store).status == 0
-    named = {run.info.run_name for run in active(empty_store) if not run.info.run_name.startswith("old")}
-    assert named == {"best tune", "tune iteration 1", "tune iteration 2"}
-    assert {child["run_name"] for child in foreseen["children"]} | {foreseen["run_name"]} == named  # type: ignore[attr-defined]
+    work = gather([tree])
+    check_import(work)
+    assert plan_import(read_run(work.surveys[0].save_dir), work.options).run_name == "old train"
     monkeypatch.setenv("MLFLOW_RUN", "{nmae}")
-    assert imported(tree, uri=empty_store).status == 2
+    with pytest.raises(UsageError):
+        gather([tree])
 
 
-@pytest.mark.parametrize("option", ["--experiment", "--run-name"])
-def test_a_template_with_an_unknown_field_is_a_misuse(option: str, tree: Path, empty_store: str) -> None:
-    answer = imported(tree, option, "{nmae}", uri=empty_store)
-    assert answer.status == 2 and "{nmae}" in answer.err and "{relpath}" in answer.err
-    assert untouched(empty_store)
-
-
-@pytest.mark.parametrize("given", ["option", "environment"])
-def test_one_run_name_for_several_runs_is_a_misuse(
-    given: str, tree: Path, empty_store: str, monkeypatch: pytest.MonkeyPatch
+def test_mlflow_run_names_no_iteration_of_a_tune(
+    tmp_path: Path, empty_store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if given == "environment":
+    monkeypatch.setenv("MLFLOW_RUN", "best tune")
+    plan = plan_import(read_run(tune_table(tmp_path / "tune", (0.25, 0.5))))
+    assert imported(tmp_path / "tune", uri=empty_store).status == 0
+    names = {run.info.run_name for run in active(empty_store)}
+    assert names == {"best tune", "tune iteration 1", "tune iteration 2"}
+    assert {plan.run_name, *(child.run_name for child in plan.children)} == names
+
+
+@pytest.mark.parametrize("option", ["experiment", "run_name"])
+def test_a_template_with_an_unknown_field_is_a_misuse(option: str, tree: Path) -> None:
+    with pytest.raises(UsageError, match=r"\{nmae\}") as refused:
+        gather([tree], ImportOptions(**{option: "{nmae}"}))  # type: ignore[arg-type]
+    assert "{relpath}" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("place", ["option", "environment"])
+def test_one_run_name_for_several_runs_is_a_misuse(place: str, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if place == "environment":
         monkeypatch.setenv("MLFLOW_RUN", "best")
-    answer = imported(tree, *(["--run-name", "best"] if given == "option" else []), uri=empty_store)
-    assert answer.status == 2 and "'best'" in answer.err
-    assert untouched(empty_store)
+    work = gather([tree], ImportOptions(run_name="best" if place == "option" else None))
+    with pytest.raises(UsageError, match="'best', for 4 runs"):
+        check_import(work)
 
 
 def artifacts(uri: str, run_name: str) -> list[str]:

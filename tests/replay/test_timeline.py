@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.command import in_zone
 from support.directories import SETUP_MS, STARTED_MS, Training, copy_fixture, move_times, place, round_times, touch_all
-from test_event_file import block, event, framed, opening, scalar
+from support.event_files import block, event, framed, opening, scalar
 
 from importer.errors import UsageError
 from importer.model import ImportOptions, Timeline
@@ -310,7 +310,7 @@ def test_a_record_tells_the_same_times_whatever_has_become_of_the_files(
     assert (again.timeline.started_ms, again.timeline.ended_ms) == (first.timeline.started_ms, first.timeline.ended_ms)
 
 
-@pytest.mark.parametrize("name", ["event-file", "without-time-column", "finished"])
+@pytest.mark.parametrize("name", ["event-file", "without-time-column", "train-2"])
 def test_a_copy_of_a_live_training_keeps_the_distances_of_its_times(name: str, tmp_path: Path) -> None:
     save_dir = copy_fixture(name, tmp_path)
     first = plan_import(read_run(save_dir), now_ms=NOW_MS)

@@ -8,10 +8,12 @@ from urllib.parse import quote
 
 import pytest
 import requests
-from gcp_storage_emulator.server import create_server
 from support.command import ymlf, ymlf_process
+from support.services.needs import needed
 from support.services.process import free_port
 from support.trees import assert_whole, small_tree, summary
+
+pytestmark = pytest.mark.remote
 
 BUCKET = "archive"
 
@@ -20,7 +22,9 @@ BUCKET = "archive"
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of an emulator with an empty bucket, and an environment that leads to it."""
     port = free_port()
-    server = create_server("127.0.0.1", port, in_memory=True, default_bucket=BUCKET)
+    emulator = needed("gcp_storage_emulator.server", "test-remote")
+    needed("gcsfs", "test-remote")
+    server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket=BUCKET)
     server.start()
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
     try:

@@ -1,14 +1,16 @@
-"""Imports into servers of MLflow releases that are older than the client."""
+"""Imports into servers of MLflow releases that are older than the client, and with the oldest client."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
-from support.command import ymlf
+from support.command import Answer, ymlf
 from support.directories import copy_fixture, fixture_names
 from support.services.mlflow_server import MlflowServer, mlflow_server
 from support.services.older_mlflow import older_python
@@ -18,7 +20,11 @@ from support.trees import active, outcomes, small_tree, summary, training
 from importer import plan_import, read_run
 from importer.model import ImportOptions
 
-RELEASES = ("2.22.4", "3.7.0")
+OLDEST = "3.7.0"  # the oldest client; see install_requires in setup.cfg
+RELEASES = ("2.22.4", OLDEST)  # of servers, one of each schema generation
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.releases
 
 
 @pytest.fixture(scope="module", params=RELEASES)
@@ -87,3 +93,25 @@ def test_an_import_into_an_older_server_is_undone(older: MlflowServer, tmp_path:
     assert '"first"' in ymlf("imports", *words, "--json").out
     assert ymlf("undo", "first", "--yes", *words).status == 0
     assert not [run for run in active(older.url) if run.data.tags.get("ymlf.import_id") == "first"]
+
+
+def ymlf_with_oldest_mlflow(*words: object) -> Answer:
+    """Run `ymlf WORDS` with the oldest MLflow that is supported."""
+    command = [str(older_python(OLDEST)), "-m", "importer", *map(str, words)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def test_the_oldest_mlflow_imports_verifies_and_updates(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    training(1, planned=5).write(runs / "train")
+    training(2).write(runs / "train2")
+    words = (runs, "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db", "--json", "-j", "2")
+    imported = ymlf_with_oldest_mlflow("import", *words, "--artifact-location", tmp_path / "artifacts")
+    assert (imported.status, summary(imported)) == (0, {"imported": 2}), imported
+    verified = ymlf_with_oldest_mlflow("verify", *words, "--deep")
+    assert (verified.status, summary(verified)) == (0, {"verified": 2}), verified
+    training(1, planned=5, epochs=4).write(runs / "train")
+    again = ymlf_with_oldest_mlflow("import", *words)
+    assert (again.status, outcomes(again)) == (0, {"train": "updated", "train2": "already there"}), again

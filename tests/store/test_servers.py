@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -95,6 +94,8 @@ def objects(s3_server: S3Server, bucket: str) -> dict[str, int]:
     return {entry["Key"]: entry["Size"] for entry in listed.get("Contents", [])}
 
 
+@pytest.mark.postgres
+@pytest.mark.remote
 def test_artifacts_go_through_a_server_into_its_bucket(
     proxied: MlflowServer, training_dirs: Path, s3_server: S3Server
 ) -> None:
@@ -107,6 +108,8 @@ def test_artifacts_go_through_a_server_into_its_bucket(
     assert stored == {path.relative_to(training_dirs / "crashed").as_posix(): path.stat().st_size for path in logged}
 
 
+@pytest.mark.postgres
+@pytest.mark.remote
 @pytest.mark.usefixtures("bucket_login")
 def test_artifacts_go_into_the_bucket_directly_where_the_server_does_not_serve_them(
     postgres_server: PostgresServer, s3_server: S3Server, training_dirs: Path
@@ -117,20 +120,24 @@ def test_artifacts_go_into_the_bucket_directly_where_the_server_does_not_serve_t
         assert {run.info.artifact_uri.partition("/direct/")[0] for run in runs_in(server.url)} == {"s3:/"}
 
 
+@pytest.mark.postgres
+@pytest.mark.remote
 @pytest.mark.usefixtures("bucket_login")
 def test_run_directories_of_a_bucket_are_imported_through_a_server(
     proxied: MlflowServer, training_dirs: Path, s3_server: S3Server
 ) -> None:
     s3_server.create_bucket("archive")
-    for name in ("finished", "classify"):
+    for name in ("train-2", "classify"):
         for path in (training_dirs / name).rglob("*"):
             if path.is_file():
                 key = path.relative_to(training_dirs).as_posix()
                 s3_server.client().put_object(Bucket="archive", Key=f"runs/{key}", Body=path.read_bytes())
     words = ("--tracking-uri", proxied.url, "--experiment", "of a bucket")
-    assert_comes_through("s3://archive/runs", *words, names=("finished", "classify"))
+    assert_comes_through("s3://archive/runs", *words, names=("train-2", "classify"))
 
 
+@pytest.mark.postgres
+@pytest.mark.remote
 def test_run_directories_of_a_zip_are_imported_through_a_server(
     proxied: MlflowServer, training_dirs: Path, tmp_path: Path
 ) -> None:
@@ -139,51 +146,55 @@ def test_run_directories_of_a_zip_are_imported_through_a_server(
     assert_comes_through(Path(archive), *words, names=fixture_names())
 
 
+@pytest.mark.stress
 def test_who_logs_in_is_let_in(guarded: MlflowServer, training_dirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, value in guarded.client_env.items():
         monkeypatch.setenv(variable, value)
     assert_comes_through(training_dirs, "--tracking-uri", guarded.url, names=fixture_names())
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("command", ["import", "verify"])
 @pytest.mark.parametrize("login", ["none", "wrong password"])
-def test_who_is_not_let_in_is_told_at_once_which_variables_to_set(
+def test_a_missing_or_wrong_login_is_an_error_that_names_the_variables_to_set(
     login: str, command: str, guarded: MlflowServer, training_dirs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if login == "wrong password":
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", guarded.client_env["MLFLOW_TRACKING_USERNAME"])
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "guessed-wrong")
-    began = time.monotonic()
     answer = ymlf(command, training_dirs, "--tracking-uri", guarded.url)
-    assert time.monotonic() - began < 5
     assert (answer.status, answer.out) == (3, ""), answer
     error, hint = answer.err.splitlines()
     assert error.startswith("error: opening the tracking store: ") and "401" in error
     assert hint == f"  hint: {WRONG_LOGIN if login == 'wrong password' else NO_LOGIN}"
 
 
-@pytest.mark.parametrize("command", ["import", "verify"])
-@pytest.mark.parametrize("token", ["none", "wrong token"])
-def test_who_has_not_the_token_is_told_at_once_which_variable_to_set(
-    token: str, command: str, gate: FaultProxy, training_dirs: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("command", "token", "hint"), [("import", None, NO_LOGIN), ("verify", "guessed-wrong", NOT_KNOWN)]
+)
+def test_a_missing_or_wrong_token_is_an_error_after_one_request(
+    command: str, token: str | None, hint: str, gate: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if token == "wrong token":
-        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "guessed-wrong")
-    answer = ymlf(command, training_dirs, "--tracking-uri", gate.url)
+    if token is not None:
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", token)
+    answer = ymlf(command, copy_fixture("train-2", tmp_path), "--tracking-uri", gate.url)
     assert (answer.status, answer.out) == (3, ""), answer
-    error, hint = answer.err.splitlines()
+    error, hinted = answer.err.splitlines()
     assert error.startswith("error: opening the tracking store: ") and "401" in error
-    assert hint == f"  hint: {NOT_KNOWN if token == 'wrong token' else NO_LOGIN}"
+    assert hinted == f"  hint: {hint}"
     assert gate.counts.total() == gate.faulted["401"] == 1
 
 
-def test_who_has_the_token_is_let_in(gate: FaultProxy, training_dirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_request_of_an_import_has_the_token(
+    gate: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", TOKEN)
-    words = ("--tracking-uri", gate.url, "--experiment", "token")
-    assert_comes_through(training_dirs, *words, names=fixture_names())
-    assert not gate.faulted  # each request had it, those of the artifacts too
+    save_dir = copy_fixture("train-2", tmp_path)
+    assert_comes_through(save_dir, "--tracking-uri", gate.url, "--experiment", "token", names=["train-2"])
+    assert not gate.faulted
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("command", ["import", "verify"])
 @pytest.mark.parametrize("variable", ["none", "another CA"])
 def test_a_server_whose_ca_is_unknown_is_not_trusted_and_the_variable_is_named(
@@ -196,15 +207,14 @@ def test_a_server_whose_ca_is_unknown_is_not_trusted_and_the_variable_is_named(
 ) -> None:
     if variable == "another CA":
         monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(make_certificates(tmp_path).ca))
-    began = time.monotonic()
     answer = ymlf(command, training_dirs, "--tracking-uri", with_own_ca.url)
-    assert time.monotonic() - began < 10
     assert (answer.status, answer.out) == (3, ""), answer
     error, hint = answer.err.splitlines()
     assert error.startswith("error: opening the tracking store: ") and "certificate" in error
     assert hint == "  hint: set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's certificate"
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("trust", ["the CA", "anybody"])
 def test_a_server_with_a_ca_of_its_own_is_imported_to(
     trust: str,
@@ -222,6 +232,7 @@ def test_a_server_with_a_ca_of_its_own_is_imported_to(
     assert len(runs_in(with_own_ca.url)) >= len(fixture_names())
 
 
+@pytest.mark.stress
 def test_tls_that_is_not_checked_is_told_once(
     with_own_ca: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +244,8 @@ def test_tls_that_is_not_checked_is_told_once(
     assert "InsecureRequestWarning" not in answer.err and answer.err.count("WARNING") == 1
 
 
+@pytest.mark.postgres
+@pytest.mark.remote
 def test_runs_of_one_dataset_that_are_imported_at_once_all_come_through(proxied: MlflowServer, tmp_path: Path) -> None:
     tree = small_tree(tmp_path / "tree", 16, epochs=1)
     words = (tree, "--tracking-uri", proxied.url, "--experiment", "one dataset", "--artifacts", "none")
@@ -242,6 +255,8 @@ def test_runs_of_one_dataset_that_are_imported_at_once_all_come_through(proxied:
     assert (again.status, summary(again)) == (0, {"already there": 16}), again
 
 
+@pytest.mark.postgres
+@pytest.mark.remote
 def test_many_threads_do_not_make_the_transport_speak(proxied: MlflowServer, tmp_path: Path) -> None:
     tree = small_tree(tmp_path / "tree", 8, epochs=1)
     answer = ymlf_process("import", tree, "--tracking-uri", proxied.url, "--experiment", "silent", "-j", "8")

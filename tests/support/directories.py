@@ -8,7 +8,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PurePosixPath
 
 import yaml
 
@@ -25,19 +26,41 @@ COLUMNS = (
 
 
 def fixture_names() -> list[str]:
-    """The fixtures, by name."""
-    return sorted(_fixture_times())
+    """Return the names of the fixtures that have a golden plan beside them; of those in `runs/`, only some have one."""
+    names = {PurePosixPath(path).name for path in _fixture_times()}
+    return sorted(name for name in names if golden_plan(name).exists())
+
+
+def golden_plan(name: str) -> Path:
+    """Return the file with the golden plan of a fixture."""
+    return FIXTURES / f"{name}.json"
+
+
+def fixture_path(name: str) -> str:
+    """Return the path below fixtures/ of a fixture by its name, such as `train-2` or `segment/train`."""
+    [path] = [path for path in _fixture_times() if PurePosixPath(path).match(name)]
+    return path
 
 
 def copy_fixture(name: str, below: Path) -> Path:
-    """A copy of a fixture, `below/name`, with the file times of its training, which git does not keep."""
-    save_dir = below / name
-    shutil.copytree(FIXTURES / name, save_dir)
-    for path, mtime_ns in _fixture_times()[name].items():
-        os.utime(save_dir / path, ns=(mtime_ns, mtime_ns))
+    """Copy a fixture to `below/name`, with the file times of its training, which git does not keep."""
+    path = fixture_path(name)
+    return _copy(path, below / PurePosixPath(path).name)
+
+
+def copy_all_fixtures(below: Path) -> list[Path]:
+    """Copy every fixture to its own path below a folder, with the file times of its training."""
+    return [_copy(path, below / path) for path in _fixture_times()]
+
+
+def _copy(path: str, save_dir: Path) -> Path:
+    shutil.copytree(FIXTURES / path, save_dir)
+    for name, mtime_ns in _fixture_times()[path].items():
+        os.utime(save_dir / name, ns=(mtime_ns, mtime_ns))
     return save_dir
 
 
+@cache
 def _fixture_times() -> dict[str, dict[str, int]]:
     return json.loads((FIXTURES / "times.json").read_text())  # type: ignore[no-any-return]
 

@@ -1,9 +1,8 @@
-"""The test services do what other tests rely on."""
+"""The test services do what other tests rely on, where no other test would notice."""
 
 from __future__ import annotations
 
 import http.client
-import os
 import signal
 import subprocess
 import sys
@@ -15,90 +14,31 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import mlflow
 import pytest
 import requests
-from mlflow import MlflowClient
 
 from support.services.fault_proxy import FaultProxy, fault_proxy
-from support.services.mlflow_server import MlflowServer, mlflow_server
-from support.services.postgres import PostgresServer
-from support.services.process import ServiceError, free_port, is_free, wait_until
-from support.services.s3 import S3Server
-
-RUNS_CREATE = ("POST", "/api/2.0/mlflow/runs/create")
+from support.services.needs import needed, needed_program
+from support.services.process import ServerProcess, ServiceError, free_port, is_free, wait_until
 
 
-def log_a_run(tracking_uri: str, artifact: Path) -> str:
-    """The run_id of a run with one param and one artifact, in an experiment of its own."""
-    client = MlflowClient(tracking_uri)
-    run = client.create_run(client.create_experiment(f"of {artifact.parent.name}"))
-    client.log_param(run.info.run_id, "epochs", "3")
-    client.log_artifact(run.info.run_id, str(artifact))
-    return str(run.info.run_id)
+@pytest.mark.parametrize(
+    ("need", "hint"),
+    [
+        pytest.param(lambda: needed("no_such_module", "test-it"), r"pip install '\.\[test-it\]'", id="module"),
+        pytest.param(lambda: needed_program("no-such-program", "chromium"), "apt-get install chromium", id="program"),
+    ],
+)
+def test_something_that_is_missing_is_an_error_that_names_what_to_install(need: object, hint: str) -> None:
+    with pytest.raises(ServiceError, match=f"hint: {hint}"):
+        need()  # type: ignore[operator]
 
 
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    path = tmp_path / "best.pt"
-    path.write_bytes(os.urandom(300_000))
-    return path
-
-
-def test_a_killed_server_comes_back_with_its_runs(http_server: MlflowServer, weights: Path) -> None:
-    run_id = log_a_run(http_server.url, weights)
-    http_server.kill()
-    with pytest.raises(requests.ConnectionError):
-        requests.get(f"{http_server.url}/health", timeout=5)
-    http_server.restart()
-    assert MlflowClient(http_server.url).get_run(run_id).data.params == {"epochs": "3"}
-
-
-@pytest.mark.parametrize("serve_artifacts", [True, False], ids=["proxied artifacts", "direct artifacts"])
-def test_a_server_keeps_runs_in_postgres_and_artifacts_in_s3(
-    serve_artifacts: bool,
-    postgres_server: PostgresServer,
-    s3_server: S3Server,
-    weights: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    name = f"team-{'proxied' if serve_artifacts else 'direct'}"
-    backend_uri, bucket = postgres_server.create_database(name), s3_server.create_bucket(name)
-    with mlflow_server(backend_uri, bucket, serve_artifacts, workers=2, env=s3_server.env) as server:
-        if not serve_artifacts:
-            for variable, value in s3_server.env.items():
-                monkeypatch.setenv(variable, value)
-        run_id = log_a_run(server.url, weights)
-    [stored] = s3_server.client().list_objects_v2(Bucket=name)["Contents"]
-    assert stored["Key"].endswith(f"{run_id}/artifacts/best.pt") and stored["Size"] == 300_000
-    with postgres_server.connect(name) as connection:
-        assert connection.execute("SELECT key, value FROM params").fetchall() == [("epochs", "3")]
-
-
-def test_basic_auth_lets_in_only_who_logs_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with mlflow_server(f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts"), app_name="basic-auth") as server:
-        with pytest.raises(mlflow.MlflowException, match="401"):
-            MlflowClient(server.url).search_experiments()
-        for variable, value in server.client_env.items():
-            monkeypatch.setenv(variable, value)
-        assert [experiment.name for experiment in MlflowClient(server.url).search_experiments()] == ["Default"]
-
-
-def test_a_killed_postgres_comes_back_with_its_rows(postgres_server: PostgresServer) -> None:
-    postgres_server.create_database("crash")
-    with postgres_server.connect("crash") as connection:
-        connection.execute("CREATE TABLE epochs AS SELECT 7 AS epoch")
-    postgres_server.restart()
-    with postgres_server.connect("crash") as connection:
-        assert connection.execute("SELECT epoch FROM epochs").fetchall() == [(7,)]
-
-
-def test_a_server_that_does_not_start_says_what_its_log_says(tmp_path: Path) -> None:
-    with (
-        pytest.raises(ServiceError, match=r"(?s)ended with 1.*nowhere"),
-        mlflow_server("nowhere://", str(tmp_path)),
-    ):
-        pass
+def test_a_service_that_does_not_start_says_what_its_log_says(tmp_path: Path) -> None:
+    command = ["/bin/sh", "-c", "echo the port is taken; exit 1"]
+    service = ServerProcess(command, port=free_port(), log=tmp_path / "log", is_ready=lambda: False, env={})
+    with pytest.raises(ServiceError, match=r"(?s)ended with 1.*the port is taken"):
+        service.start()
 
 
 def test_a_service_does_not_outlive_a_killed_test_run(tmp_path: Path) -> None:
@@ -114,7 +54,7 @@ def test_a_service_does_not_outlive_a_killed_test_run(tmp_path: Path) -> None:
         time.sleep(60)
     """
     words = [sys.executable, "-c", textwrap.dedent(script)]
-    with subprocess.Popen(words, cwd=Path(__file__).parent, stdout=subprocess.PIPE) as tests:
+    with subprocess.Popen(words, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE) as tests:
         assert tests.stdout is not None and tests.stdout.readline() == b"up\n"
         assert not is_free(port)
         tests.send_signal(signal.SIGKILL)
@@ -226,15 +166,3 @@ def test_faults_by_chance_are_the_same_for_the_same_seed() -> None:
 def test_a_word_that_is_no_fault_is_refused() -> None:
     with pytest.raises(ValueError, match="'explode' is no fault"), fault_proxy("http://127.0.0.1:1", {"explode": 1.0}):
         pass
-
-
-def test_mlflow_creates_two_runs_where_the_answer_to_the_first_was_lost(http_server: MlflowServer) -> None:
-    with fault_proxy(http_server.url) as proxy:
-        client = MlflowClient(proxy.url)
-        experiment_id = client.create_experiment("lost answer")
-        proxy.script = lambda method, path, index: (
-            "lose_answer" if (method, path) == RUNS_CREATE and index == 0 else None
-        )
-        client.create_run(experiment_id)
-        assert proxy.counts[RUNS_CREATE] == 2
-        assert len(client.search_runs([experiment_id])) == 2

@@ -1,37 +1,90 @@
-"""What it costs to read and plan one run directory: `python tests/weigh.py SAVE_DIR` prints it as JSON.
+"""What it costs to read files of strangers, measured in a process of its own.
 
-Units:  CPU seconds; megabytes of memory above what the modules take.
+As a script, `python weigh.py checkpoint|directory CPU_SECONDS PATH...` prints a line of JSON for each path before it is
+read and another one afterwards. A path that takes more CPU time ends the process.
+
+Units:  megabytes of memory above what the process had before the first path.
 """
 
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
-import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-import pandas as pd
 
-from importer import PlanError, RunDirError, plan_import, read_run
+class Cost(NamedTuple):
+    """How the reading of a path ended ("read", or the code or class of its refusal), and what it took."""
+
+    ended: str
+    megabytes: float
+
+
+def weigh(kind: str, paths: Sequence[Path], cpu_seconds: int) -> dict[str, Cost]:
+    """Return the cost of each path by its name, without .pt. AssertionError names a path that took too long."""
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "tests.support.weigh", kind, str(cpu_seconds), *map(str, paths)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode != -signal.SIGPROF, f"{lines[-1]['path']} takes more than {cpu_seconds} s of CPU time"
+    assert done.returncode == 0, done.stderr
+    return {
+        Path(line["path"]).name.removesuffix(".pt"): Cost(line["ended"], line["megabytes"])
+        for line in lines
+        if "ended" in line
+    }
 
 
 def peak_megabytes() -> float:
-    """The most memory that this process has had; getrusage would tell that of the process that started it, too."""
+    """Return the most memory of this process; getrusage would count that of the process that started it, too."""
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1000  # kB
 
 
-def main(save_dir: str) -> None:
-    """Read and plan, and print what that took."""
-    pd.Series([1.0])
-    megabytes, seconds = peak_megabytes(), time.process_time()
+def checkpoint(path: Path) -> str:
+    """Read a checkpoint and return how that ended."""
+    from importer.errors import CheckpointError
+    from importer.read.checkpoint import read_checkpoint
+
     try:
-        plan_import(read_run(save_dir))
-        ended = "planned"
+        read_checkpoint(path)
+    except CheckpointError as error:
+        return error.code
+    return "read"
+
+
+def directory(path: Path) -> str:
+    """Read and plan a run directory and return how that ended."""
+    from importer import PlanError, RunDirError, plan_import, read_run
+
+    try:
+        plan_import(read_run(path))
     except (RunDirError, PlanError) as error:
-        ended = type(error).__name__
-    cost = {"seconds": time.process_time() - seconds, "megabytes": peak_megabytes() - megabytes}
-    print(json.dumps({"ended": ended, **cost}))
+        return type(error).__name__
+    return "read"
+
+
+def main(read: Callable[[Path], str], cpu_seconds: float, paths: Sequence[Path]) -> None:
+    """Read each path, and print what that took."""
+    before = peak_megabytes()
+    for path in paths:
+        print(json.dumps({"path": str(path)}), flush=True)
+        Path("/proc/self/clear_refs").write_text("5")
+        signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
+        ended = read(path)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        cost = {"ended": ended, "megabytes": peak_megabytes() - before}
+        print(json.dumps({"path": str(path), **cost}), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    import pandas as pd
+
+    from importer.replay import plan  # noqa: F401  what its import takes is not the path's
+
+    pd.Series([1.0])
+    kinds = {"checkpoint": checkpoint, "directory": directory}
+    main(kinds[sys.argv[1]], float(sys.argv[2]), [Path(path) for path in sys.argv[3:]])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,47 +66,67 @@ def assert_one_whole_run(save_dir: Path, uri: str) -> None:
     assert verified.status == 0, verified.out + verified.err
 
 
-# Nobody there
+# A store that is gone
 
 
 @pytest.mark.parametrize(
-    "scheme", ["http", "postgresql+psycopg"], ids=["a server that is gone", "a database that is gone"]
+    "scheme",
+    ["http", pytest.param("postgresql+psycopg", marks=pytest.mark.postgres)],
+    ids=["a server that is gone", "a database that is gone"],
 )
-def test_a_store_that_is_gone_is_told_soon(scheme: str, save_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
-    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR")
-    began = time.monotonic()
+def test_a_store_that_is_gone_is_an_error_with_a_hint(scheme: str, save_dir: Path) -> None:
     answer = ymlf("import", save_dir, "--tracking-uri", f"{scheme}://127.0.0.1:{free_port()}/runs")
-    assert answer.status == 3 and time.monotonic() - began < 15
+    assert answer.status == 3
     assert "error: opening the tracking store: " in answer.err and "hint: is the server up?" in answer.err
 
 
-def test_a_server_that_takes_calls_and_says_nothing_is_told_soon(
+def test_a_server_that_hangs_up_is_asked_no_more_than_twice(
+    save_dir: Path, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")  # MLflow's own default is seven retries, for minutes
+    proxy.script = lambda method, path, index: "drop"
+    answer = ymlf("import", save_dir, "--tracking-uri", proxy.url)
+    assert answer.status == 3 and "hint: is the server up?" in answer.err
+    assert proxy.counts.total() == 2
+
+
+@pytest.mark.stress
+def test_a_server_that_takes_calls_and_says_nothing_is_called_no_more_than_twice(
     save_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        began = time.monotonic()
         answer = ymlf("import", save_dir, "--tracking-uri", f"http://127.0.0.1:{silent.getsockname()[1]}")
-    assert answer.status == 3 and time.monotonic() - began < 15
+        silent.setblocking(False)
+        calls = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                silent.accept()[0].close()
+                calls += 1
+    assert (answer.status, calls) == (3, 2)
     assert "hint: " in answer.err
 
 
 # One request that goes wrong
 
 
-@pytest.mark.parametrize("retries", ["0", "2"], ids=["MLflow gives up", "MLflow sends it again"])
+@pytest.mark.parametrize(
+    ("retries", "created"),
+    [("0", 1), ("2", 2)],
+    ids=["MLflow gives up", "MLflow creates a second run"],
+)
 def test_one_run_remains_where_the_answer_to_create_run_was_lost(
-    retries: str, save_dir: Path, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    retries: str, created: int, save_dir: Path, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", retries)
     proxy.script = lambda method, path, index: "lose_answer" if path == f"{API}runs/create" and index == 0 else None
     answer = ymlf("import", save_dir, "--tracking-uri", proxy.url)
     assert answer.status == 0, answer.err
-    assert proxy.faulted == {"lose_answer": 1}
+    assert proxy.faulted == {"lose_answer": 1} and proxy.counts["POST", f"{API}runs/create"] == created
     assert_one_whole_run(save_dir, proxy.url)
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("fault", ["drop", "delay", "lose_answer", "cut_request", "429", "500", "503", "504"])
 def test_an_import_gets_through_where_each_request_goes_wrong_at_first(
     fault: str, save_dir: Path, proxy: FaultProxy
@@ -119,6 +139,7 @@ def test_an_import_gets_through_where_each_request_goes_wrong_at_first(
     assert_one_whole_run(save_dir, proxy.url)
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize(
     "request_of",
     ["experiments/get-by-name", "runs/search", "runs/create", "runs/log-batch", "runs/update", "/results.csv"],
@@ -142,7 +163,9 @@ def test_an_answer_that_is_cut_is_asked_for_again_by_ourselves(
     ("status", "words", "hint"),
     [
         ("403", "artifact args.yaml: 403 Client Error: Forbidden for url: ", "this login may not do that"),
-        ("500", "artifact args.yaml: API request to ", "the server's log says why"),
+        pytest.param(
+            "500", "artifact args.yaml: API request to ", "the server's log says why", marks=pytest.mark.stress
+        ),
     ],
 )
 def test_a_run_whose_artifacts_are_refused_stays_as_writing_and_the_next_start_completes_it(
@@ -165,6 +188,7 @@ def test_a_run_whose_artifacts_are_refused_stays_as_writing_and_the_next_start_c
 # Many that go wrong
 
 
+@pytest.mark.stress
 def test_a_batch_gets_through_a_bad_network_and_a_server_that_is_killed_three_times(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +211,8 @@ def test_a_batch_gets_through_a_bad_network_and_a_server_that_is_killed_three_ti
         assert_whole(server.url, tree, RUNS)
 
 
+@pytest.mark.stress
+@pytest.mark.postgres
 def test_a_database_that_is_lost_ends_the_batch_soon_and_the_rest_is_listed(
     tree: Path, tmp_path: Path, postgres_server: PostgresServer
 ) -> None:
@@ -197,9 +223,7 @@ def test_a_database_that_is_lost_ends_the_batch_soon_and_the_rest_is_listed(
         try:
             told = [process.stdout.readline() for _ in range(3)]  # type: ignore[union-attr]
             postgres_server.kill()
-            began = time.monotonic()
             out, err = process.communicate(timeout=120)
-            assert time.monotonic() - began < 30
         finally:
             process.kill()
             postgres_server.restart()
@@ -222,6 +246,7 @@ def open_files() -> int:
     return sum(1 for _ in Path("/dev/fd").iterdir())
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("store", ["a server", "a database"])
 def test_no_file_stays_open_over_many_runs(
     store: str, tree: Path, tmp_path: Path, http_server: MlflowServer, empty_store: str

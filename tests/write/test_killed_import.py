@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from queue import Queue
 
@@ -16,21 +15,15 @@ import pytest
 from mlflow import MlflowClient
 from support.command import ymlf
 from support.directories import Training, copy_fixture
-from support.fork_server import ForkServer, fork_server
+from support.fork_server import ForkServer
 from support.services.fault_proxy import fault_proxy
 from support.services.mlflow_server import MlflowServer
 from support.stores import runs_in
 
 from importer.store.opening import open_store
 
-MOMENTS = 20
+MOMENTS = range(19)
 LONG = Training(epochs=80, plots=False)  # its points take two requests; it has three artifacts
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[ForkServer]:
-    with fork_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +50,15 @@ def is_finished_by_the_next_import(save_dir: Path, uri: str, *more: str) -> None
     assert (verified.status, verified.out.split(":")[0]) == (0, "verified"), verified.err
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, id="Ctrl-C"), pytest.param(signal.SIGKILL, id="kill")])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGINT, id="Ctrl-C", marks=pytest.mark.stress), pytest.param(signal.SIGKILL, id="kill")],
+)
 def test_an_import_killed_while_the_database_is_made_leaves_no_half_of_one(
     number: signal.Signals, tmp_path: Path
 ) -> None:
-    copy_fixture("finished", tmp_path)
-    command = [sys.executable, "-m", "importer", "import", "finished"]
+    copy_fixture("train-2", tmp_path)
+    command = [sys.executable, "-m", "importer", "import", "train-2"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     making = tmp_path / "mlflow.db.making"
     until = time.monotonic() + 60
@@ -71,16 +67,18 @@ def test_an_import_killed_while_the_database_is_made_leaves_no_half_of_one(
     process.send_signal(number)
     assert process.wait(60) == (130 if number is signal.SIGINT else -signal.SIGKILL)
     assert not (tmp_path / "mlflow.db").exists()
-    is_finished_by_the_next_import(tmp_path / "finished", f"sqlite:///{tmp_path}/mlflow.db")
+    is_finished_by_the_next_import(tmp_path / "train-2", f"sqlite:///{tmp_path}/mlflow.db")
     assert [left.name for left in tmp_path.glob("mlflow.db*")] == ["mlflow.db"]
 
 
-@pytest.mark.parametrize("moment", range(MOMENTS))
+@pytest.mark.parametrize(
+    "moment", [pytest.param(moment, marks=[pytest.mark.stress] if moment % 3 else []) for moment in MOMENTS]
+)
 def test_an_import_killed_at_any_moment_is_finished_by_the_next(
     moment: int, steps: int, forks: ForkServer, tmp_path: Path, empty_store: str
 ) -> None:
     save_dir = copy_fixture("event-file", tmp_path)
-    kill_at = 1 + round(moment * (steps - 1) / (MOMENTS - 1))  # from the first step to the last
+    kill_at = 1 + round(moment * (steps - 1) / MOMENTS[-1])  # from the first step to the last
     ended = forks.run("import", save_dir, "--tracking-uri", empty_store, cwd=tmp_path, kill_at=kill_at)
     assert ended.signal == signal.SIGKILL, (tmp_path / "words").read_text()
     is_finished_by_the_next_import(save_dir, empty_store)
@@ -89,12 +87,12 @@ def test_an_import_killed_at_any_moment_is_finished_by_the_next(
 @pytest.mark.parametrize(
     ("request_of", "index"),
     [
-        pytest.param("mlflow/experiments/create", 0, id="the experiment is created"),
+        pytest.param("mlflow/experiments/create", 0, id="the experiment is created", marks=pytest.mark.stress),
         pytest.param("mlflow/runs/create", 0, id="the run is created"),
         pytest.param("mlflow/runs/log-batch", 0, id="params and points are logged"),
-        pytest.param("/args.yaml", 0, id="the first artifact is logged"),
+        pytest.param("/args.yaml", 0, id="the first artifact is logged", marks=pytest.mark.stress),
         pytest.param("/weights/last.pt", 0, id="the last artifact is logged"),
-        pytest.param("mlflow/runs/log-inputs", 0, id="the dataset is logged"),
+        pytest.param("mlflow/runs/log-inputs", 0, id="the dataset is logged", marks=pytest.mark.stress),
         pytest.param("mlflow/runs/update", 0, id="the run is ended"),
         pytest.param("mlflow/runs/log-batch", 1, id="the rest is logged and the run is complete"),
     ],

@@ -71,6 +71,7 @@ def megabytes_of(*words: str | Path) -> int:
     return int(megabytes)
 
 
+@pytest.mark.stress
 def test_two_gigabytes_go_through_a_server_and_back_in_little_memory(folder: Path) -> None:
     small, large = Training().write(folder / "small"), Training().write(folder / "large")
     write_checkpoint(large / "weights" / "best.pt", Training().checkpoint({}, large), size=2 * GIB)

@@ -79,7 +79,7 @@ def imported(save_dir: Path, uri: str, *more: str) -> Answer:
     return ymlf("import", save_dir, "--tracking-uri", uri, "--json", *more)
 
 
-@pytest.mark.parametrize("fixture", ["finished", "crashed", "classify"])
+@pytest.mark.parametrize("fixture", ["train-2", "crashed", "classify"])
 def test_a_run_that_live_tracked_is_left_alone(fixture: str, tmp_path: Path, empty_store: str) -> None:
     save_dir = copy_fixture(fixture, tmp_path)
     run_id = track_live(empty_store, plan_import(read_run(save_dir), ImportOptions()))
@@ -89,7 +89,7 @@ def test_a_run_that_live_tracked_is_left_alone(fixture: str, tmp_path: Path, emp
 
 
 def test_with_live_imports_it_beside(tmp_path: Path, empty_store: str) -> None:
-    save_dir = copy_fixture("finished", tmp_path)
+    save_dir = copy_fixture("train-2", tmp_path)
     track_live(empty_store, plan_import(read_run(save_dir), ImportOptions()))
     answer = imported(save_dir, empty_store, "--with-live")
     assert (answer.status, answer.told[0]["outcome"]) == (0, "imported")

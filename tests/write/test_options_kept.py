@@ -1,4 +1,4 @@
-"""A run remembers what it was imported with: an update and a verify that are told nothing go by it."""
+"""A run remembers what it was imported with: an update and a verify without those options use them again."""
 
 from __future__ import annotations
 
@@ -12,16 +12,24 @@ from support.stores import points_of, runs_in
 
 CRASHED = Training(planned=10, plots=False, last={"epoch": 2})
 GROWN = CRASHED.with_(epochs=5, last={"epoch": 4})
-OPTIONS = [
-    pytest.param(("--run-name", "mine"), id="--run-name"),
-    pytest.param(("--tag", "team=birds"), id="--tag"),
-    pytest.param(("--start-time", "2020-01-01T00:00Z"), id="--start-time"),
-    pytest.param(("--timezone", "Asia/Tokyo"), id="--timezone"),
-    pytest.param(("--artifacts", "best"), id="--artifacts"),
-    pytest.param(("--max-artifact-size", "1kB"), id="--max-artifact-size"),
-    pytest.param(("--exclude-artifacts", "*.csv"), id="--exclude-artifacts"),
-    pytest.param(("--best-metrics",), id="--best-metrics"),
-]
+OPTIONS = (
+    ("--run-name", "mine"), ("--tag", "team=birds"), ("--start-time", "2020-01-01T00:00Z"), ("--best-metrics",),
+    ("--timezone", "Asia/Tokyo"), ("--artifacts", "best"), ("--max-artifact-size", "1kB"),
+    ("--exclude-artifacts", "*.csv"),
+)  # fmt: skip
+TOGETHER = [  # as many at a time as do not hide one another
+    pytest.param(
+        ("--run-name", "mine", "--tag", "team=birds", "--start-time", "2020-01-01T00:00Z", "--artifacts", "best",
+         "--best-metrics"),
+        {"name": "mine", "team": "birds", "artifacts": ["args.yaml", "results.csv"]},
+        id="name, tag, start time, artifacts, best metrics",
+    ),
+    pytest.param(
+        ("--timezone", "Asia/Tokyo", "--max-artifact-size", "1kB", "--exclude-artifacts", "*.csv"),
+        {"name": None, "team": None, "artifacts": ["args.yaml"]},
+        id="time zone, artifacts by size and name",
+    ),
+]  # fmt: skip
 
 
 def outcome(command: str, save_dir: Path, uri: str, *more: str) -> str:
@@ -36,9 +44,17 @@ def timed_points(uri: str) -> set[tuple[str, int, int]]:
     return {(point.key, point.step, point.timestamp) for point in points}
 
 
-@pytest.mark.parametrize("words", OPTIONS)
-def test_a_training_that_goes_on_is_updated_by_what_is_kept(
-    words: tuple[str, ...], tmp_path: Path, empty_store: str
+def shown(uri: str) -> dict[str, object]:
+    """What a store holds of its only run that an option chose; the name where it is not the directory's."""
+    [run] = runs_in(uri)
+    artifacts = sorted(found.path for found in MlflowClient(uri).list_artifacts(run.info.run_id))
+    name = run.info.run_name if run.info.run_name != "train" else None
+    return {"name": name, "team": run.data.tags.get("team"), "artifacts": artifacts}
+
+
+@pytest.mark.parametrize(("words", "expected"), TOGETHER)
+def test_a_training_that_goes_on_is_updated_by_the_options_that_are_kept(
+    words: tuple[str, ...], expected: dict[str, object], tmp_path: Path, empty_store: str
 ) -> None:
     save_dir = CRASHED.write(tmp_path / "train")
     assert outcome("import", save_dir, empty_store, *words) == "imported"
@@ -48,10 +64,11 @@ def test_a_training_that_goes_on_is_updated_by_what_is_kept(
     assert before <= timed_points(empty_store)
     assert outcome("verify", save_dir, empty_store) == "verified"
     assert outcome("import", save_dir, empty_store) == "already there"
+    assert shown(empty_store) == expected
 
 
-@pytest.mark.parametrize("words", OPTIONS)
-def test_a_training_with_an_event_file_is_updated_by_what_is_kept(
+@pytest.mark.parametrize("words", [pytest.param(case.values[0], id=case.id) for case in TOGETHER])
+def test_a_training_with_an_event_file_is_updated_by_the_options_that_are_kept(
     words: tuple[str, ...], tmp_path: Path, empty_store: str
 ) -> None:
     save_dir = copy_fixture("event-file", tmp_path)
@@ -84,17 +101,23 @@ def test_a_former_best_that_the_directory_does_not_say_is_a_mismatch(tmp_path: P
     assert "mismatch: metric best/mAP50B step 1: expected 0.151, found 0.9\n" in told.err
 
 
-@pytest.mark.parametrize("words", OPTIONS)
-def test_an_option_that_a_run_was_imported_without_is_told_and_replace_applies_it(
+def test_an_option_that_a_run_was_imported_without_is_named(tmp_path: Path, empty_store: str) -> None:
+    save_dir = CRASHED.write(tmp_path / "train")
+    assert outcome("import", save_dir, empty_store) == "imported"
+    for words in OPTIONS:
+        again = ymlf("import", save_dir, "--tracking-uri", empty_store, *words)
+        assert again.status == 0
+        assert again.out.startswith(f"already there: {save_dir}: imported without {words[0]}\n")
+        assert "  hint: --on-change replace imports it anew" in again.out
+    assert len(runs_in(empty_store)) == 1
+
+
+@pytest.mark.parametrize("words", [pytest.param(case.values[0], id=case.id) for case in TOGETHER])
+def test_replace_applies_options_that_a_run_was_imported_without_once(
     words: tuple[str, ...], tmp_path: Path, empty_store: str
 ) -> None:
     save_dir = CRASHED.write(tmp_path / "train")
     assert outcome("import", save_dir, empty_store) == "imported"
-    again = ymlf("import", save_dir, "--tracking-uri", empty_store, *words)
-    assert again.status == 0
-    assert again.out.startswith(f"already there: {save_dir}: imported without {words[0]}\n")
-    assert "  hint: --on-change replace imports it anew" in again.out
-    assert len(runs_in(empty_store)) == 1
     assert outcome("import", save_dir, empty_store, *words, "--on-change", "replace") == "replaced"
     assert outcome("verify", save_dir, empty_store) == "verified"
     assert outcome("import", save_dir, empty_store, *words, "--on-change", "replace") == "already there"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -15,19 +14,13 @@ import pytest
 from mlflow import MlflowClient
 from support.command import ymlf
 from support.directories import Training, copy_fixture, move_times, touch_all
-from support.fork_server import ForkServer, fork_server
+from support.fork_server import ForkServer
 from support.stores import runs_in
 
 DAY_MS = 86_400_000
 CRASHED = Training(epochs=80, planned=100, plots=False, last={"epoch": 79})  # its points take two requests
 BERLIN = timezone(timedelta(hours=1))
 History = dict[tuple[str, int, float, int], int]  # how often the store has a point (key, step, value, timestamp)
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[ForkServer]:
-    with fork_server() as server:
-        yield server
 
 
 def saved(training: Training, later_ms: int, zone: timezone | None) -> str:
@@ -62,20 +55,20 @@ def imported(save_dir: Path, uri: str, zone: str) -> str:
     return told.out.split(":")[0]
 
 
+NO_POINT, MOST_POINTS = (19, 0), (28, 986)  # the step at which the import is killed, and how many points are there then
 VARIANTS = [
-    pytest.param({}, timezone.utc, id="the date has a zone"),
-    pytest.param({}, None, id="the date has no zone"),
-    pytest.param({"last": None}, None, id="no checkpoint"),
-    pytest.param({"has_time": False}, timezone.utc, id="no `time`, the date has a zone"),
-    pytest.param({"has_time": False}, None, id="no `time`, the date has no zone"),
-    pytest.param({"has_time": False, "last": None, "padded": True}, None, id="no `time`, no checkpoint"),
+    pytest.param({}, timezone.utc, *MOST_POINTS, id="the date has a zone"),
+    pytest.param({}, None, *MOST_POINTS, id="the date has no zone"),
+    pytest.param({"last": None}, None, *MOST_POINTS, id="no checkpoint"),
+    pytest.param({"has_time": False}, timezone.utc, *MOST_POINTS, id="no `time`, the date has a zone"),
+    pytest.param({"has_time": False}, None, *MOST_POINTS, id="no `time`, the date has no zone"),
+    pytest.param({"has_time": False, "last": None, "padded": True}, None, *MOST_POINTS, id="no `time`, no checkpoint"),
+    pytest.param({}, timezone.utc, *NO_POINT, id="the date has a zone, no point is there"),
+    pytest.param({"has_time": False, "last": None}, None, *NO_POINT, id="no `time`, no checkpoint, no point is there"),
 ]
 
 
-@pytest.mark.parametrize(("changes", "zone"), VARIANTS)
-@pytest.mark.parametrize(
-    ("kill_at", "kept"), [(19, 0), (28, 986)], ids=["killed with no point there", "killed with most points there"]
-)
+@pytest.mark.parametrize(("changes", "zone", "kill_at", "kept"), VARIANTS)
 def test_a_crashed_training_is_imported_finished_and_resumed_from_host_to_host(
     changes: dict[str, object],
     zone: timezone | None,

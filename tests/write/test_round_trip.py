@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from support.command import ymlf
-from support.directories import copy_fixture, fixture_names
+from support.directories import Training, copy_fixture, fixture_names
 from support.services.mlflow_server import MlflowServer
 
 Tampering = Callable[[sqlite3.Connection, Path], object]
@@ -35,6 +37,48 @@ def test_an_import_into_a_server_is_what_the_directory_says(
     assert (verified.status, verified.out.split(":")[0]) == (0, "verified"), verified.err
 
 
+ODD = (  # of the first epochs, as a training that diverges writes them
+    {"train/box_loss": math.nan, "val/box_loss": math.inf, "metrics/mAP50(B)": 0.0},
+    {"train/box_loss": math.inf, "val/box_loss": -math.inf, "metrics/mAP50(B)": 1e-300},
+)
+LARGEST = 1.7976931348623157e308  # what MLflow's databases keep of an infinity
+
+
+@pytest.mark.parametrize(("last", "status"), [({}, "FINISHED"), ({"epoch": 3}, "FAILED")], ids=["finished", "crashed"])
+@pytest.mark.parametrize("store", ["a database", "a server"])
+def test_the_store_has_the_status_each_point_and_each_file_of_a_training(
+    store: str, last: dict[str, object], status: str, tmp_path: Path, empty_store: str, http_server: MlflowServer
+) -> None:
+    training = Training(epochs=4, planned=9, rows=ODD, last=last)
+    save_dir = training.write(tmp_path / "train")
+    experiment = f"{status} in {store}"
+    uri = empty_store if store == "a database" else http_server.url
+    assert ymlf("import", save_dir, "--tracking-uri", uri, "--experiment", experiment).status == 0
+
+    client = MlflowClient(uri)
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    [run] = client.search_runs([found.experiment_id])
+    assert (run.info.status, run.data.tags["ymlf.state"]) == (status, "complete")
+    keys = {column: column.replace("(B)", "B") for column in training.columns}
+    assert run.data.metrics.keys() == set(keys.values())
+    for column, key in keys.items():
+        points = client.get_metric_history(run.info.run_id, key)
+        values = [(point.step, shown(point.value)) for point in sorted(points, key=lambda point: point.step)]
+        assert values == [(row, shown(training.value_of(column, row))) for row in range(4)], column
+    artifacts = Path(client.download_artifacts(run.info.run_id, ""))
+    files = {path.relative_to(save_dir): path.read_bytes() for path in save_dir.rglob("*") if path.is_file()}
+    logged = {path.relative_to(artifacts): path.read_bytes() for path in artifacts.rglob("*") if path.is_file()}
+    assert logged == files
+
+
+def shown(value: float) -> float | str:
+    """A value that is equal to itself, with an infinity as a database keeps it."""
+    if math.isnan(value):
+        return "nan"
+    return math.copysign(LARGEST, value) if math.isinf(value) else value
+
+
 def sql(statement: str) -> Tampering:
     """The statement, which changes one row."""
 
@@ -48,7 +92,7 @@ POINT = "key = 'train/box_loss' AND step = 1"
 TAMPERED = [
     pytest.param(
         sql(f"DELETE FROM metrics WHERE {POINT}"),
-        "metric train/box_loss step 1: expected 6.87104, found no point",
+        "metric train/box_loss step 1: expected 3.65591, found no point",
         id="one point is lost",
     ),
     pytest.param(
@@ -58,32 +102,32 @@ TAMPERED = [
     ),
     pytest.param(
         sql(f"UPDATE metrics SET timestamp = timestamp + 1 WHERE {POINT}"),
-        "metric train/box_loss step 1: expected timestamp 1795456048034, found timestamp 1795456048035",
+        "metric train/box_loss step 1: expected timestamp 1795793578307, found timestamp 1795793578308",
         id="one point is late by a millisecond",
     ),
     pytest.param(
-        sql(f"UPDATE metrics SET value = 6.87105 WHERE {POINT}"),
-        "metric train/box_loss step 1: expected 6.87104, found 6.87105",
+        sql(f"UPDATE metrics SET value = 3.65592 WHERE {POINT}"),
+        "metric train/box_loss step 1: expected 3.65591, found 3.65592",
         id="one point has another value",
     ),
     pytest.param(
         sql(f"UPDATE metrics SET value = 0, is_nan = 1 WHERE {POINT}"),
-        "metric train/box_loss step 1: expected 6.87104, found nan",
+        "metric train/box_loss step 1: expected 3.65591, found nan",
         id="one point is nan",
     ),
     pytest.param(
         sql(f"INSERT INTO metrics SELECT key, value, timestamp, run_uuid, 99, is_nan FROM metrics WHERE {POINT}"),
-        "metric train/box_loss step 99: expected no point, found 6.87104",
+        "metric train/box_loss step 99: expected no point, found 3.65591",
         id="one point is of no epoch",
     ),
     pytest.param(
         sql("DELETE FROM latest_metrics WHERE key = 'lr/pg1'"),
-        "metric lr/pg1 step 0: expected 0.000277833, found no point",
+        "metric lr/pg1 step 0: expected 0.000933333, found no point",
         id="one metric is lost",
     ),
     pytest.param(
         sql("UPDATE params SET value = '0.01' WHERE key = 'lr0'"),
-        "param lr0: expected '0.001667', found '0.01'",
+        "param lr0: expected '0.003', found '0.01'",
         id="one param has another value",
     ),
     pytest.param(
@@ -133,27 +177,27 @@ TAMPERED = [
     ),
     pytest.param(
         sql("UPDATE runs SET start_time = start_time - 1"),
-        "start_time: expected 1795456047415, found 1795456047414",
+        "start_time: expected 1795793569020, found 1795793569019",
         id="it began a millisecond earlier",
     ),
     pytest.param(
         sql("UPDATE runs SET end_time = end_time + 1"),
-        "end_time: expected 1795456051562, found 1795456051563",
+        "end_time: expected 1795793848984, found 1795793848985",
         id="it ended a millisecond later",
     ),
     pytest.param(
         sql("UPDATE runs SET name = 'train2'"),
-        "run_name: expected 'finished', found 'train2'",
+        "run_name: expected 'train-2', found 'train2'",
         id="it has another name",
     ),
     pytest.param(
         lambda _, artifacts: change_one_byte(artifacts / "weights" / "best.pt"),
-        "artifact weights/best.pt: expected SHA-256 48033469d881b66b, found SHA-256 2643841cfc012056",
+        "artifact weights/best.pt: expected SHA-256 7c87cb10b44d7191, found SHA-256 d86202ad9fb9f525",
         id="one byte of an artifact is another",
     ),
     pytest.param(
         lambda _, artifacts: (artifacts / "results.png").unlink(),
-        "artifact results.png: expected 1538 bytes, found no file",
+        "artifact results.png: expected 33449 bytes, found no file",
         id="one artifact is lost",
     ),
 ]
@@ -169,7 +213,7 @@ def change_one_byte(path: Path) -> None:
 def test_verify_names_what_the_store_does_not_hold_as_the_directory_says(
     tamper: Tampering, sentence: str, tmp_path: Path, empty_store: str
 ) -> None:
-    save_dir = copy_fixture("finished", tmp_path)
+    save_dir = copy_fixture("train-2", tmp_path)
     assert ymlf("import", save_dir, "--tracking-uri", empty_store, "--tag", "team=birds").status == 0
     [artifacts] = tmp_path.glob("mlruns/*/*/artifacts")
     with closing(sqlite3.connect(tmp_path / "store.db")) as database, database:

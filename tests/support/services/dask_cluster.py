@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from .needs import needed
 from .process import ServerProcess, free_port, is_free
 
 ONE_THREAD = ("--no-nanny", "--nthreads", "1")
@@ -35,6 +36,7 @@ class DaskCluster:
 @contextmanager
 def dask_cluster(workers: int = 2) -> Iterator[DaskCluster]:
     """A running cluster. No nanny starts a worker again that was killed."""
+    needed("distributed", "dask")
     with tempfile.TemporaryDirectory(prefix="ymlf-dask-") as name, ExitStack() as stack:
         scheduler = _started(stack, Path(name, "scheduler"), "scheduler", "--port")
         address = f"tcp://127.0.0.1:{scheduler.port}"

@@ -1,4 +1,4 @@
-"""An environment with an older MLflow, whose server the tests talk to: made once for a machine, and kept."""
+"""An environment with an older MLflow, for a server or for a client: made once for a machine, and kept."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from .process import LOG_LINES, ServiceError
 
-# Neither release knows the pools of SQLAlchemy 2.1, which they do not forbid; MLflow 2.x needs psycopg2.
-BESIDES = ("sqlalchemy<2.1", "psycopg2-binary", "boto3")
+# Neither release knows the pools of SQLAlchemy 2.1, which they do not forbid; MLflow 2.x needs psycopg2; ymlf, rich.
+BESIDES = ("sqlalchemy<2.1", "psycopg2-binary", "boto3", "rich>=13")
 
 
 def older_python(version: str) -> Path:
@@ -24,7 +24,7 @@ def older_python(version: str) -> Path:
     name = f"mlflow-{version}-python{sys.version_info.major}.{sys.version_info.minor}"
     environment = cache / name
     packages = [f"mlflow=={version}", *BESIDES]
-    whole = environment / "whole"  # an installation that was cut short has no such file, and is made anew
+    whole = environment / "whole"  # an installation that was cut short has no such file, and is made again
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

