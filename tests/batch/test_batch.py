@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 from support.command import ymlf, ymlf_process
 from support.directories import touch_all
-from support.stores import points_of, runs_in
+from support.stores import points_of, rewrite_record, runs_in
 from support.trees import active, assert_whole, by_name, grow, imported, outcomes, summary, training
 
 MAPS = "- no\n- mapping\n"
@@ -86,10 +86,9 @@ def test_what_was_left_half_written_is_finished(tree: Path, empty_store: str) ->
     client = MlflowClient(empty_store)
     left = active(empty_store)[0]
     client.set_tag(left.info.run_id, "ymlf.state", "writing")
-    client.set_tag(left.info.run_id, "ymlf.writer", "another-host:1:00000000")
-    client.set_tag(left.info.run_id, "ymlf.imported_at", "2024-01-01T00:00:00+00:00")
+    rewrite_record(empty_store, left, writer="another-host:1:00000000", imported_at="2024-01-01T00:00:00+00:00")
     answer = imported(tree, uri=empty_store)
-    assert (answer.status, summary(answer)) == (0, {"finished": 1, "already there": 3})
+    assert (answer.status, summary(answer)) == (0, {"resumed": 1, "already there": 3})
     assert_whole(empty_store, tree, 4)
 
 

@@ -27,7 +27,7 @@ from support.trees import active, assert_whole, small_tree
 
 from importer.batch.executors import local_executor
 from importer.batch.scheduler import Batch, Job, Stop
-from importer.batch.summary import Survey
+from importer.batch.summary import RunSummary
 from importer.model import Conduct, ImportOptions
 from importer.outcome import Kind, Outcome
 
@@ -237,23 +237,23 @@ def test_a_signal_amid_a_tune_lets_its_iterations_in_hand_finish_and_leaves_the_
     assert (len(active(empty_store)), below) == (runs, {parent.info.run_id})
 
 
-def dies_of_poison(survey: Survey, uri: str, options: ImportOptions, conduct: Conduct) -> Outcome:
+def dies_of_poison(summary: RunSummary, uri: str, options: ImportOptions, conduct: Conduct) -> Outcome:
     """A job whose worker dies of one run; to the batch the death of a process is this error."""
-    if survey.save_dir == "poison":
+    if summary.save_dir == "poison":
         raise BrokenProcessPool
-    return Outcome(Kind.IMPORTED, survey.save_dir)
+    return Outcome(Kind.IMPORTED, summary.save_dir)
 
 
-def exits_of_poison(survey: Survey, uri: str, options: ImportOptions, conduct: Conduct) -> Outcome:
+def exits_of_poison(summary: RunSummary, uri: str, options: ImportOptions, conduct: Conduct) -> Outcome:
     """The same job, for workers that are processes: they do end."""
-    if survey.save_dir == "poison":
+    if summary.save_dir == "poison":
         os._exit(9)
-    return dies_of_poison(survey, uri, options, conduct)
+    return dies_of_poison(summary, uri, options, conduct)
 
 
 def batch_of(job: Job, *names: str) -> Batch:
     """A batch of directories of these names, which are not there."""
-    return Batch([Survey(name, ".") for name in names], job, "", ImportOptions(), Conduct(), Stop())
+    return Batch([RunSummary(name, ".") for name in names], job, "", ImportOptions(), Conduct(), Stop())
 
 
 @pytest.mark.parametrize(
@@ -278,17 +278,17 @@ def test_fail_fast_stops_at_a_run_that_kills_its_workers() -> None:
 
 
 def dies_once_then_finds_another_import_at_it(
-    survey: Survey, uri: str, options: ImportOptions, conduct: Conduct
+    summary: RunSummary, uri: str, options: ImportOptions, conduct: Conduct
 ) -> Outcome:
     """A job whose deaths and looks are files beside the run."""
-    done = Path(survey.save_dir)
+    done = Path(summary.save_dir)
     for step, kind in (("died", None), ("was busy", Kind.BUSY)):
         if not (done / step).exists():
             (done / step).touch()
             if kind is None:
                 raise BrokenProcessPool
-            return Outcome(kind, survey.save_dir)
-    return Outcome(Kind.FINISHED, survey.save_dir)
+            return Outcome(kind, summary.save_dir)
+    return Outcome(Kind.FINISHED, summary.save_dir)
 
 
 def test_a_run_that_is_put_off_after_its_worker_died_is_gone_back_to(

@@ -21,7 +21,7 @@ from sqlalchemy.engine import Engine
 from support.command import Answer, ymlf
 from support.services.mlflow_server import mlflow_server
 from support.services.postgres import PostgresServer
-from support.stores import runs_in
+from support.stores import rewrite_record, runs_in
 from support.trees import active, assert_whole, small_tree, summary, training
 
 from importer import Workers, import_many
@@ -56,7 +56,7 @@ def test_two_imports_that_begin_at_once_write_one_run_for_each_training(tmp_path
     with ThreadPoolExecutor(2) as importers:
         counts = [future.result() for future in [importers.submit(import_tree) for _ in range(2)]]
     assert [kinds.total() for kinds in counts] == [8, 8]
-    assert set(counts[0] + counts[1]) <= {Kind.IMPORTED, Kind.FINISHED, Kind.ALREADY_THERE}, counts
+    assert set(counts[0] + counts[1]) <= {Kind.IMPORTED, Kind.RESUMED, Kind.ALREADY_THERE}, counts
     assert_whole(empty_store, tree, 8)
 
 
@@ -114,32 +114,16 @@ def test_what_an_importer_elsewhere_writes_is_left_to_it_for_a_while_and_then_fi
     assert ymlf(*words).status == 0
     client, run = MlflowClient(empty_store), runs_in(empty_store)[0]
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    tags = {"ymlf.state": "writing", "ymlf.writer": "another-host:1:00000000", "ymlf.imported_at": now}
-    for name, value in tags.items():
-        client.set_tag(run.info.run_id, name, value)
+    client.set_tag(run.info.run_id, "ymlf.state", "writing")
+    rewrite_record(empty_store, run, writer="another-host:1:00000000", imported_at=now)
     answer = ymlf(*words)
-    assert (answer.status, summary(answer)) == (0, {"already there": 1, "finished": 1})
+    assert (answer.status, summary(answer)) == (0, {"already there": 1, "resumed": 1})
     last = json.loads(answer.out.splitlines()[1])
-    assert (last["outcome"], last["run_id"]) == ("finished", run.info.run_id)
+    assert (last["outcome"], last["run_id"]) == ("resumed", run.info.run_id)
     assert_whole(empty_store, tmp_path / "runs", 2)
 
 
-def test_another_import_is_met_even_in_an_experiment_that_this_one_has_made(tmp_path: Path, empty_store: str) -> None:
-    tree = small_tree(tmp_path / "runs", 8, epochs=2)
-    first = import_many([tree], tracking_uri=empty_store, workers=Workers(1))
-    told = [next(first)]  # by now the next is written, or about to be
-    others = list(import_many([tree], tracking_uri=empty_store, workers=Workers(1)))
-    told += first
-    assert len(told) == len(others) == 8
-    kinds = Counter(outcome.kind for outcome in told)
-    assert kinds[Kind.IMPORTED] <= 3, kinds
-    assert set(kinds) <= {Kind.IMPORTED, Kind.FINISHED, Kind.ALREADY_THERE}, kinds
-    assert kinds[Kind.ALREADY_THERE] >= 3, kinds  # once another was met, it looks before it writes
-    assert {outcome.run_id for outcome in told} == {outcome.run_id for outcome in others}
-    assert_whole(empty_store, tree, 8)
-
-
-def test_a_run_costs_two_searches_as_it_is_written_and_one_once_it_is_there(tmp_path: Path, empty_store: str) -> None:
+def test_a_run_costs_three_searches_as_it_is_written_and_one_once_it_is_there(tmp_path: Path, empty_store: str) -> None:
     tree, searched = small_tree(tmp_path / "runs", 4, epochs=2), list[str]()
 
     def note(*arguments: Any) -> None:
@@ -155,6 +139,6 @@ def test_a_run_costs_two_searches_as_it_is_written_and_one_once_it_is_there(tmp_
         list(import_many([tree], tracking_uri=empty_store, workers=Workers(1)))
     finally:
         event.remove(Engine, "before_cursor_execute", note)
-    keys = Counter(f"ymlf.key.{run.data.tags['ymlf.key'][0]}" for run in active(empty_store))
+    keys = Counter(name for run in active(empty_store) for name in run.data.tags if name.startswith("ymlf.key."))
     assert Counter(searched) == keys  # by a name that few runs have
-    assert writing - keys - keys == Counter({"ymlf.key": 1})  # once: whether there is a run of the live callback's
+    assert writing - keys - keys - keys == Counter({"ymlf.key.empty": 1})  # once: is there a run without epochs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copyreg
-import json
 import os
 import pickle
 import random
@@ -22,7 +21,7 @@ from importer.model import ImportOptions
 from importer.read.checkpoint import CheckpointFacts, read_checkpoint
 from importer.read.registry import read_run
 from importer.replay.plan import plan_import
-from importer.replay.record import dump_record
+from importer.replay.record import ImportRecord
 
 
 class FiredError(Exception):
@@ -279,5 +278,5 @@ def test_whatever_a_checkpoint_tells_the_run_is_planned_or_refused(fact: str, lo
             plan = plan_import(read_run(save_dir), ImportOptions(best_metrics=True))
         except YmlfError:
             continue
-        again = plan_import(read_run(save_dir), recorded=json.loads(dump_record(plan.record)))
+        again = plan_import(read_run(save_dir), recorded=ImportRecord.from_tag(plan.record.to_tag()))
         assert repr(again.points) == repr(plan.points), value

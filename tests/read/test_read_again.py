@@ -10,7 +10,7 @@ import pytest
 from support.directories import Training, copy_fixture, fixture_names
 
 from importer import ImportOptions, TrainingRun, gather, plan_import
-from importer.batch.summary import read_surveyed, read_trainings
+from importer.batch.summary import read_summarized, read_trainings
 from importer.replay.fingerprint import content_fingerprint
 
 TRAINING = Training(rows=({"train/box_loss": 1.25},))
@@ -70,9 +70,11 @@ def assert_known_as_read(save_dir: Path, *, segments: str = "last") -> None:
     """The look finds the key and the fingerprint that reading all of the directory gives."""
     options = ImportOptions(segments=segments)
     plans = [plan_import(run, options, now_ms=NOW_MS) for run in read_trainings(save_dir, options)]
-    surveys = [survey for survey in gather([save_dir], options).surveys if Path(survey.save_dir) == save_dir]
-    assert [(survey.key, survey.fingerprint) for survey in surveys] == [(plan.key, plan.fingerprint) for plan in plans]
-    read = [plan_import(read_surveyed(survey, options), options, now_ms=NOW_MS) for survey in surveys]
+    summaries = [summary for summary in gather([save_dir], options).summaries if Path(summary.save_dir) == save_dir]
+    assert [(summary.key, summary.fingerprint) for summary in summaries] == [
+        (plan.key, plan.fingerprint) for plan in plans
+    ]
+    read = [plan_import(read_summarized(summary, options), options, now_ms=NOW_MS) for summary in summaries]
     assert [plan.points for plan in read] == [plan.points for plan in plans]
 
 
@@ -89,7 +91,7 @@ def test_a_look_knows_an_odd_directory_as_a_reading_does(write: Callable[[Path],
 @pytest.mark.parametrize(
     ("name", "old", "new", "is_seen"),
     [
-        pytest.param("results.csv", "1.25", "5.21", lambda run: 5.21 in run.epochs.first_row,
+        pytest.param("results.csv", "1.25", "5.21", lambda run: 5.21 in run.epochs.written[0].values,
                      id="results.csv, of the same size and time"),
         pytest.param("args.yaml", "detect", "tedect", lambda run: run.args["task"] == "tedect",
                      id="args.yaml, of the same size and time"),
@@ -103,8 +105,8 @@ def test_a_file_that_changed_between_the_look_and_the_import_is_imported_as_it_i
     name: str, old: str, new: str, is_seen: Callable[[TrainingRun], bool], tmp_path: Path
 ) -> None:
     save_dir = TRAINING.write(tmp_path / "train")
-    [survey] = gather([save_dir]).surveys
+    [summary] = gather([save_dir]).summaries
     put(save_dir / name, (save_dir / name).read_text().replace(old, new))
-    run = read_surveyed(survey, ImportOptions())
+    run = read_summarized(summary, ImportOptions())
     assert is_seen(run)
-    assert content_fingerprint(run) != survey.fingerprint
+    assert content_fingerprint(run) != summary.fingerprint

@@ -12,7 +12,7 @@ from importer.discover import find_runs
 from importer.errors import RunDirError
 from importer.model import TrainingRun
 from importer.read.registry import read_run
-from importer.replay.fingerprint import training_key
+from importer.replay.identity import training_key
 from importer.replay.plan import plan_import
 
 HOST = "/home/somebody/project/runs/detect"  # where the tune ran
@@ -133,31 +133,34 @@ def test_an_iteration_whose_directory_is_gone_is_what_the_table_says(tree: Path)
 
 
 def test_the_note_of_a_tune_speaks_of_iterations_and_that_of_an_iteration_of_what_is_left(tree: Path) -> None:
-    plan = plan_import(read_run(tree / "tune"))
+    plan = plan_import(read_run(tree / "tune"), ImportOptions(iterations="all"))
     note, whole, gone = (told.tags["mlflow.note.content"] for told in (plan, plan.children[1], plan.children[2]))
 
     assert " from the Ultralytics tuner directory of 3 iterations.\n" in note
     assert "- **best iteration**: 2, at step 1, by fitness\n" in note
     assert " run directory of 2 epochs.\n" in whole
-    assert " from what the Ultralytics tuner directory holds of this iteration.\n" in gone and "epoch" not in gone
+    assert (
+        " from the table of the Ultralytics tuner directory, which is all that is left of this iteration.\n" in gone
+        and "epoch" not in gone
+    )
 
 
 def test_keys_differ_by_iteration_and_hold_when_the_tree_moves(tree: Path, tmp_path: Path) -> None:
     run = read_run(tree / "tune")
-    keys = [training_key(told) for told in (run, *run.children)]
+    keys = [training_key(each, place="") for each in (run, *run.children)]
     shutil.move(tree, tmp_path / "elsewhere")
     moved = read_run(tmp_path / "elsewhere" / "tune")
 
     assert len(set(keys)) == 4
-    assert [training_key(told) for told in (moved, *moved.children)] == keys
+    assert [training_key(each, place="") for each in (moved, *moved.children)] == keys
 
 
 def test_the_key_of_a_tune_does_not_change_as_it_grows(tmp_path: Path) -> None:
     short = read_run(ndjson_tune(tmp_path / "a" / "tune", [record(1)]))
     grown = read_run(ndjson_tune(tmp_path / "b" / "tune", [record(1), record(2)]))
 
-    assert training_key(short) == training_key(grown)
-    assert training_key(short.children[0]) == training_key(grown.children[0])
+    assert training_key(short, place="") == training_key(grown, place="")
+    assert training_key(short.children[0], place="") == training_key(grown.children[0], place="")
 
 
 def test_children_are_the_runs_that_discovery_finds_beside_the_tune(tree: Path) -> None:

@@ -68,8 +68,8 @@ PLACES = ["datasets/runs/train", "weights/train", "images", "labels/train", "wan
 @pytest.mark.parametrize("place", PLACES)
 def test_a_run_is_found_in_a_folder_of_any_name(place: str, tmp_path: Path) -> None:
     save_dir = written(tmp_path / "tree" / place, {"args.yaml": ARGS, "results.csv": RESULTS})
-    [survey] = gather([tmp_path / "tree"]).surveys
-    assert (survey.save_dir, survey.epochs) == (str(save_dir), 2)
+    [summary] = gather([tmp_path / "tree"]).summaries
+    assert (summary.save_dir, summary.epochs) == (str(save_dir), 2)
 
 
 def test_the_artifacts_of_a_store_are_no_runs(tmp_path: Path) -> None:

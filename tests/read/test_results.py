@@ -12,7 +12,7 @@ from support.directories import Training
 
 from importer.errors import RunDirError
 from importer.formats.csv_table import ShortRow, read_results
-from importer.model import Epochs
+from importer.model import Epochs, WrittenRow
 from importer.read.epochs import build_epochs, epoch_base, epoch_numbers, split_trainings
 from importer.read.registry import read_run
 
@@ -45,13 +45,15 @@ SAME = [
 
 @pytest.mark.parametrize("text", SAME)
 def test_however_a_table_is_written_its_epochs_are_the_same(text: str | bytes, tmp_path: Path) -> None:
-    assert epochs_of(text, tmp_path) == Epochs(
+    epochs = epochs_of(text, tmp_path)
+    first = epochs.written[0].epoch  # 0 or 1
+    assert epochs == Epochs(
         columns=("train/loss", "lr/pg0"),
         steps=(0, 1),
         rows=((0.5, 0.01), (0.25, 0.02)),
         seconds=(10.0, 20.0),
         session_starts=(0,),
-        first_row=(0.5, 0.01),
+        written=(WrittenRow(first, 10.0, (0.5, 0.01)), WrittenRow(first + 1, 20.0, (0.25, 0.02))),
     )
 
 
@@ -126,8 +128,9 @@ def test_sessions_of_one_training_are_put_one_after_the_other(
     assert epochs.session_starts == starts
 
 
-def test_the_first_row_is_that_of_the_first_try(tmp_path: Path) -> None:
-    assert epochs_of(f"{HEADER}1,10,0.1,0\n2,20,0.2,0\n2,9,0.25,0\n", tmp_path).first_row == (0.1, 0)
+def test_every_row_is_kept_as_it_was_written(tmp_path: Path) -> None:
+    written = epochs_of(f"{HEADER}1,10,0.1,0\n2,20,0.2,0\n2,9,0.25,0\n", tmp_path).written
+    assert written == (WrittenRow(1, 10, (0.1, 0)), WrittenRow(2, 20, (0.2, 0)), WrittenRow(2, 9, (0.25, 0)))
 
 
 @pytest.mark.parametrize("times", [("", "20"), ("nan", "20"), ("-1", "20"), ("inf", "20")], ids=str)

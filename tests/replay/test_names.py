@@ -39,7 +39,7 @@ def test_mlflow_run_may_be_a_template(tree: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("MLFLOW_RUN", "old {name}")
     work = gather([tree])
     check_import(work)
-    assert plan_import(read_run(work.surveys[0].save_dir), work.options).run_name == "old train"
+    assert plan_import(read_run(work.summaries[0].save_dir), work.options).run_name == "old train"
     monkeypatch.setenv("MLFLOW_RUN", "{nmae}")
     with pytest.raises(UsageError):
         gather([tree])

@@ -16,7 +16,7 @@ from support.trees import small_tree, summary, training
 
 import importer
 from importer.batch.gather import gather
-from importer.batch.summary import read_surveyed
+from importer.batch.summary import read_summarized
 from importer.errors import RunDirError
 from importer.replay.plan import plan_import
 from importer.sources.opening import fresh, open_source
@@ -29,9 +29,9 @@ def test_a_directory_is_one_training_in_a_folder_and_in_archives(tmp_path: Path)
     plans = []
     for place in (str(tree), *archives):
         work = gather([place])
-        [survey] = work.surveys
-        plans.append(plan_import(read_surveyed(survey, work.options)))
-        assert (survey.key, survey.fingerprint) == (plans[0].key, plans[0].fingerprint)
+        [summary] = work.summaries
+        plans.append(plan_import(read_summarized(summary, work.options)))
+        assert (summary.key, summary.fingerprint) == (plans[0].key, plans[0].fingerprint)
         assert (plans[-1].key, plans[-1].fingerprint) == (plans[0].key, plans[0].fingerprint)
         assert plans[-1].points == plans[0].points
 
@@ -76,8 +76,8 @@ def test_an_archive_stays_unpacked_for_as_long_as_the_work_of_importing_it(tmp_p
     """Of many runs, which are surveyed by other processes."""
     tree = small_tree(tmp_path / "tree", 65, epochs=1)
     work = gather([shutil.make_archive(str(tmp_path / "kept"), "zip", tree)], jobs=2)
-    assert len(work.surveys) == 65
-    read_surveyed(work.surveys[-1], work.options)
+    assert len(work.summaries) == 65
+    read_summarized(work.summaries[-1], work.options)
     unpacked = Path(os.fspath(work.roots[0]))
     del work
     assert not unpacked.exists()

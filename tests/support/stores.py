@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
+
+from importer.replay.record import ImportRecord
 
 
 def runs_in(uri: str) -> list[Run]:
@@ -22,6 +26,19 @@ def experiments_in(uri: str) -> list[str]:
 def untouched(uri: str) -> bool:
     """Whether there is no run and no experiment but MLflow's own."""
     return not runs_in(uri) and not experiments_in(uri)
+
+
+def record_of(run: Run) -> ImportRecord:
+    """The record of a run that ymlf wrote."""
+    record = ImportRecord.from_tag(run.data.tags["ymlf.record"])
+    assert record is not None
+    return record
+
+
+def rewrite_record(uri: str, run: Run, **changes: object) -> None:
+    """Change the record of a run, as another importer would have written it."""
+    record = replace(record_of(run), **changes)  # type: ignore[arg-type]
+    MlflowClient(uri).set_tag(run.info.run_id, "ymlf.record", record.to_tag())
 
 
 def points_of(uri: str, run: Run, key: str) -> list[tuple[int, float]]:

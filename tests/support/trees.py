@@ -10,7 +10,7 @@ from mlflow.entities import Run
 
 from support.command import Answer, ymlf
 from support.directories import Training
-from support.stores import runs_in
+from support.stores import record_of, runs_in
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
@@ -53,7 +53,7 @@ def assert_whole(uri: str, tree: Path, runs: int) -> None:
     """The store has each training of a tree once, complete, ended and as its directory says, and nothing else."""
     found = active(uri)
     assert Counter(run.data.tags["ymlf.state"] for run in found) == {"complete": runs}
-    assert len({run.data.tags["ymlf.key"] for run in found}) == runs
+    assert len({record_of(run).fingerprint for run in found}) == runs
     assert {run.info.status for run in found} == {"FINISHED"}
     verified = ymlf("verify", tree, "--tracking-uri", uri, "--json", "-j", "1")
     assert (verified.status, summary(verified)) == (0, {"verified": runs}), verified.out

@@ -68,9 +68,9 @@ def test_what_the_callback_logged_itself_is_left_alone(more: tuple[str, ...], tm
         copy_fixture(name, tmp_path / "runs")
     answer = imported(tmp_path / "runs", empty_store, *more)
     assert (answer.status, answer.told[-1]["summary"]) == (0, {"tracked live": len(live)}), answer.out
-    assert sorted(str(told["run_id"]) for told in answer.told[:-1]) == tracked
+    assert sorted(run_id for each in answer.told[:-1] for run_id in each["live_run_ids"]) == tracked  # type: ignore[attr-defined]
     assert sorted(run.info.run_id for run in runs_in(empty_store)) == tracked
-    beside = imported(tmp_path / "runs", empty_store, "--with-live", *more)
+    beside = imported(tmp_path / "runs", empty_store, "--live", "import", *more)
     assert (beside.status, beside.told[-1]["summary"]) == (0, {"imported": len(live)})
     assert imported(tmp_path / "runs", empty_store).told[-1]["summary"] == {"already there": len(live)}
 
@@ -88,10 +88,10 @@ def test_a_run_that_live_tracked_is_left_alone(fixture: str, tmp_path: Path, emp
     assert [run.info.run_id for run in runs_in(empty_store)] == [run_id]
 
 
-def test_with_live_imports_it_beside(tmp_path: Path, empty_store: str) -> None:
+def test_live_import_imports_it_beside(tmp_path: Path, empty_store: str) -> None:
     save_dir = copy_fixture("train-2", tmp_path)
     track_live(empty_store, plan_import(read_run(save_dir), ImportOptions()))
-    answer = imported(save_dir, empty_store, "--with-live")
+    answer = imported(save_dir, empty_store, "--live", "import")
     assert (answer.status, answer.told[0]["outcome"]) == (0, "imported")
     assert len(runs_in(empty_store)) == 2
 
@@ -99,7 +99,9 @@ def test_with_live_imports_it_beside(tmp_path: Path, empty_store: str) -> None:
 def test_a_run_that_live_tracked_by_half_is_known_too(tmp_path: Path, empty_store: str) -> None:
     save_dir = training(1, epochs=6).write(tmp_path / "train")
     track_live(empty_store, plan_import(read_run(save_dir), ImportOptions()), epochs=3)
-    assert imported(save_dir, empty_store).told[0]["outcome"] == "tracked live"
+    answer = imported(save_dir, empty_store)
+    assert (answer.status, answer.told[0]["outcome"]) == (1, "partly tracked")
+    assert "lacks steps 3 to 5" in str(answer.told[0]["reason"])
     assert len(runs_in(empty_store)) == 1
 
 
