@@ -117,8 +117,9 @@ def tree(tmp_path: Path) -> Path:
 @pytest.fixture
 def grown(tree: Path, empty_store: str) -> Path:
     """The tree, imported; since then train2 has grown by two epochs."""
-    from support.trees import grow, imported
+    from support.trees import grow, imported, write_unfinished
 
+    write_unfinished(tree / "train2", 1, 5)
     imported(tree, uri=empty_store)
     grow(tree / "train2", 1, 5)
     return tree

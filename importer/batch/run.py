@@ -13,7 +13,7 @@ from importer.batch.executors import absolute_uri, default_jobs, local_executor
 from importer.batch.gather import Work
 from importer.batch.scheduler import Batch, Engine, Job, Stop, not_tried
 from importer.batch.summary import RunSummary, with_absolute_paths
-from importer.batch.worker import import_one, verify_one
+from importer.batch.worker import import_one, share_store, verify_one
 from importer.errors import StoreError, UsageError
 from importer.model import ImportContext, ImportOptions
 from importer.outcome import SOURCE_FAULTS, WROTE, Outcome
@@ -103,6 +103,7 @@ def _run(
     fail_fast: bool,
 ) -> Iterator[Outcome]:
     workers = workers or Workers()
+    share_store(store, context.import_id)
     runs = sum(summary.runs for summary in summaries)
     jobs = workers.jobs or default_jobs(is_server=store.is_server, runs=runs)
     uri = store.uri

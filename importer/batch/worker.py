@@ -90,6 +90,13 @@ def _iteration(summary: RunSummary, store: Store, options: ImportOptions, contex
     return replace(jobs[summary.child], context=context)
 
 
+def share_store(store: Store, batch_id: str) -> None:
+    """Let the workers of a batch that are threads of this process use its store."""
+    with _stores_lock:
+        _stores.clear()
+        _stores[store.uri, batch_id] = store
+
+
 def worker_store(uri: str, batch_id: str) -> Store:
     """Return the store at a URI, opened once per process and batch: what it remembers is of this batch."""
     with _stores_lock:

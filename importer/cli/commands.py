@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from importer.batch.gather import Work
     from importer.cli.reporter import Terminal
-    from importer.model import ImportPlan
+    from importer.model import ImportOptions, ImportPlan, TrainingRun
 
 
 @click.group(
@@ -53,7 +54,9 @@ def plan(path: str | None, as_json: bool, **given: Any) -> None:
     """Show what an import of PATH would log. Needs no store and writes nothing."""
     from importer.cli.facts import print_plan
 
-    _tell_plan(path, given, as_json, print_plan)
+    terminal = _terminal(given, as_json)
+    _, planned = _plan_one(path, build_options(given))
+    _tell_plan(terminal, planned, print_plan)
 
 
 @cli.command()
@@ -62,9 +65,15 @@ def plan(path: str | None, as_json: bool, **given: Any) -> None:
 @output_options
 def show(path: str | None, as_json: bool, **given: Any) -> None:
     """Show one run on this terminal: facts, last and best values, charts, notes. Needs no store."""
+    from importer import plan_import
     from importer.cli.show import print_run
 
-    _tell_plan(path, given, as_json, partial(print_run, verbose=given["verbose"]))
+    terminal = _terminal(given, as_json)
+    options = build_options(given)
+    run, planned = _plan_one(path, options)
+    # The table of a tune is shown whole, whichever of its iterations become runs.
+    iterations = plan_import(run, replace(options, iterations="all")).children if run.children and not as_json else ()
+    _tell_plan(terminal, planned, partial(print_run, iterations=iterations, verbose=given["verbose"]))
 
 
 @cli.command("import")
@@ -215,18 +224,21 @@ def _gather(
         return gather(*chosen, jobs=jobs or 2, looking=looking, store_follows=store_follows)
 
 
-def _tell_plan(
-    path: str | None, given: dict[str, Any], as_json: bool, tell: Callable[[Console, ImportPlan], None]
-) -> None:
+def _plan_one(path: str | None, options: ImportOptions) -> tuple[TrainingRun, ImportPlan]:
+    """Return the one run directory at or below a path, and its plan. Errors: RunDirError, PlanError, UsageError."""
     from importer import plan_import, read_run
     from importer.replay.names import check_templates
+
+    check_templates(options)
+    run = read_run(one_path(path), follow_symlinks=options.follow_symlinks)
+    return run, plan_import(run, options)
+
+
+def _tell_plan(terminal: Terminal, planned: ImportPlan, tell: Callable[[Console, ImportPlan], None]) -> None:
+    """Write a plan as JSON, or in the words of `tell`."""
     from importer.report import plan_as_json
 
-    terminal = _terminal(given, as_json)
-    options = build_options(given)
-    check_templates(options)
-    planned = plan_import(read_run(one_path(path), follow_symlinks=options.follow_symlinks), options)
-    if as_json:
+    if terminal.as_json:
         terminal.write_json(plan_as_json(planned))
         return
     tell(terminal.out, planned)
@@ -235,13 +247,13 @@ def _tell_plan(
 
 
 def _confirm(question: str) -> bool:
-    """Errors: UsageError when nobody is there to answer."""
+    """Errors: UsageError when stdin has no answer."""
     try:
         return click.confirm(question, err=True)
     except click.Abort as error:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise
-        raise UsageError(f"{question} nobody answers", hint="--yes does it without asking") from error
+        raise UsageError(f"{question} there is no answer on stdin", hint="--yes does it without asking") from error
 
 
 def _terminal(given: dict[str, Any], as_json: bool) -> Terminal:

@@ -9,11 +9,10 @@ from importer.batch.preview import preview_work
 from importer.cli.closing import close
 from importer.cli.facts import print_plan
 from importer.cli.progress import show_words
-from importer.cli.reporter import FEW, Terminal, open_report
+from importer.cli.reporter import FEW, Terminal, json_line, open_report
 from importer.cli.totals import Tally
 from importer.outcome import exit_status
-from importer.redaction import redact
-from importer.report import dumps, facts_of, kind_words, plan_as_json
+from importer.report import facts_of, kind_words, plan_as_json
 from importer.store.opening import open_existing_store
 
 
@@ -33,7 +32,7 @@ def dry_run_all(terminal: Terminal, work: Work, tracking_uri: str | None, report
         for preview in preview_work(work, store, with_plans=few or terminal.as_json):
             outcome, plan = preview.outcome, preview.plan
             tally.add(outcome)
-            line = redact(dumps({"would_be": outcome.kind.value, **facts_of(outcome)}))
+            line = json_line({"would_be": outcome.kind.value, **facts_of(outcome)})
             if target is not None:
                 target.write(line + "\n")
             if plan is None or not (few or terminal.as_json):
@@ -50,7 +49,7 @@ def dry_run_all(terminal: Terminal, work: Work, tracking_uri: str | None, report
                     f"{kind_words(outcome.kind, would=True)}{f' ({outcome.reason})' if outcome.reason else ''}"
                 )
         status = exit_status(tally.counts)
-        closing = dumps(tally.as_json(exit_status=status))
+        closing = json_line(tally.as_json(exit_status=status))
         if target is not None:
             target.write(closing + "\n")
     if terminal.as_json:

@@ -34,16 +34,14 @@ def always_closed(command: Command) -> Command:
 
 
 def _close(terminal: Terminal, error: YmlfError | Interrupted, report: str | None) -> None:
-    from importer.cli.reporter import open_report
+    from importer.cli.reporter import json_line, open_report
     from importer.cli.totals import Tally
-    from importer.redaction import redact
-    from importer.report import dumps
 
-    told = {"reason": "interrupted"}
+    reason = {"reason": "interrupted"}
     if isinstance(error, YmlfError):
-        told = {"reason": error.message, **({"hint": error.hint} if error.hint else {})}
+        reason = {"reason": error.message, **({"hint": error.hint} if error.hint else {})}
     tally = terminal.tally or Tally(0)
-    line = redact(dumps(tally.as_json(exit_status=status_of(error), **told)))
+    line = json_line(tally.as_json(exit_status=status_of(error), **reason))
     if terminal.as_json:
         terminal.echo_json(line)
     if report is not None:

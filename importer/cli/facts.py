@@ -42,7 +42,7 @@ def plan_facts(plan: ImportPlan) -> list[tuple[str, str]]:
     left_out = f", {len(plan.left_out)} left out" if plan.left_out else ""
     rows = [
         ("task", f"{plan.task or 'unknown'}, {plan.generator}"),
-        ("iterations" if plan.children else "epochs", f"{plan.epochs}{planned}{_best(plan)}"),
+        ("iterations" if is_tune(plan) else "epochs", f"{plan.epochs}{planned}{_best(plan)}"),
         ("status", plan.status),
         ("times", _times(timeline)),
         ("clock", f"{CLOCKS.get(timeline.clock, timeline.clock)}{f' ({timeline.zone})' if timeline.zone else ''}"),
@@ -59,11 +59,16 @@ def plan_facts(plan: ImportPlan) -> list[tuple[str, str]]:
     return rows
 
 
+def is_tune(plan: ImportPlan) -> bool:
+    """Whether a plan is that of a tune, whose rows are iterations, and not of one of them."""
+    return plan.family == "tune" and not plan.is_iteration
+
+
 def _best(plan: ImportPlan) -> str:
-    """The best epoch as a step, and of a tune the best iteration, which tuners count from 1."""
+    """Return the best epoch as a step, and of a tune the best iteration, which tuners count from 1."""
     if plan.best_epoch is None:
         return ""
-    return f", best is iteration {plan.best_epoch + 1}" if plan.children else f", best at step {plan.best_epoch}"
+    return f", best is iteration {plan.best_epoch + 1}" if is_tune(plan) else f", best at step {plan.best_epoch}"
 
 
 def _times(timeline: Timeline) -> str:

@@ -24,11 +24,16 @@ class _Line(NamedTuple):
     fitness: float | None
 
 
-def print_iterations(console: Console, plan: ImportPlan, *, all_of_them: bool) -> None:
-    """Each iteration with its fitness and the last of its metrics at its best epoch; of many, the fittest."""
-    lines = _lines(plan)
+def print_iterations(
+    console: Console, plan: ImportPlan, iterations: Sequence[ImportPlan], *, all_of_them: bool
+) -> None:
+    """Print each iteration of a tune with its fitness and its last metric at its best epoch; of many, the fittest.
+
+    `iterations` are the plans of all of them, also of those that an import makes no run of.
+    """
+    lines = _lines(plan, iterations)
     shown = lines if all_of_them or len(lines) <= MANY else _fittest(lines)
-    keys = [point.key for child in plan.children for point in child.points if point.key.startswith("metrics/")]
+    keys = [point.key for child in iterations for point in child.points if point.key.startswith("metrics/")]
     table = table_of("run", "iteration", "epochs", "status", "fitness", *keys[-1:])
     for line in shown:
         child = line.run
@@ -48,14 +53,12 @@ def print_iterations(console: Console, plan: ImportPlan, *, all_of_them: bool) -
         console.print(told, soft_wrap=True, highlight=False)
 
 
-def _lines(plan: ImportPlan) -> list[_Line]:
+def _lines(plan: ImportPlan, iterations: Sequence[ImportPlan]) -> list[_Line]:
     fitness = {point.step: point.value for point in plan.points if point.key == "fitness"}
-    if len(fitness) == len(plan.children):  # in the order of the iterations, both
-        return [
-            _Line(step + 1, child, fitness[step]) for step, child in zip(sorted(fitness), plan.children, strict=True)
-        ]
+    if len(fitness) == len(iterations):  # in the order of the iterations, both
+        return [_Line(step + 1, child, fitness[step]) for step, child in zip(sorted(fitness), iterations, strict=True)]
     told = []
-    for child in plan.children:
+    for child in iterations:
         iteration = child.params.get("iteration", "") if child.generator == plan.generator else ""
         step = int(iteration) - 1 if iteration.isdigit() else -1
         told.append(_Line(step + 1 or None, child, fitness.get(step)))

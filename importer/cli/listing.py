@@ -121,8 +121,7 @@ def print_imports(terminal: Terminal, found: Iterable[Import]) -> None:
         in_order = sorted(told.counts.items(), key=lambda counted: counted[0] == UNDONE)
         counts = ", ".join(f"{count} {kind}" for kind, count in in_order if count)
         names = redact(", ".join(told.experiment_names))
-        none = "nothing new" if told.ended else "begun"
-        rows.append([told.import_id, told.started, told.host, names, counts or none])
+        rows.append([told.import_id, told.started, told.host, names, counts or "begun"])
         if terminal.as_json:
             terminal.write_json({"import_id": told.import_id, "started": told.started, "host": told.host,
                                  "experiments": list(told.experiment_names), "ended": told.ended,
@@ -164,7 +163,7 @@ def print_restore(terminal: Terminal, planned: Undo) -> None:
 def restore_done(terminal: Terminal, planned: Undo, restored: Sequence[StoredRun]) -> None:
     """Say what was brought back and what was not."""
     left = len(planned.deleted) - len(restored)
-    more = f"; {left} left, for another run stands for the training by now" if left else ""
+    more = f"; {left} left, for another run of the training is there by now" if left else ""
     terminal.say(f"{how_many(len(restored))} restored{more}")
 
 

@@ -66,7 +66,7 @@ write_options = _group(
     click.option("--live", type=click.Choice(["skip", "import"]), default="skip", show_default=True,
                  help="For a run that the live callback has logged: leave it, or import it too."),
     click.option("--on-change", type=click.Choice(["update", "replace", "skip"]), default="update", show_default=True,
-                 help="For a run whose directory has changed: add what is new, import it anew, or leave it."),
+                 help="For a run whose directory has changed: add what is new, import it again, or leave it."),
 )  # fmt: skip
 
 undo_options = _group(

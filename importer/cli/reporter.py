@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -52,11 +52,9 @@ class Terminal:
         """Whether lines of JSON go to the same terminal as progress."""
         return self.as_json and self.err is self.out
 
-    def write_json(self, told: dict[str, object]) -> None:
-        """A line of JSON on stdout."""
-        from importer.report import dumps
-
-        self.echo_json(dumps(told))
+    def write_json(self, facts: Mapping[str, object]) -> None:
+        """Write a line of JSON to stdout, without secrets."""
+        self.echo_json(json_line(facts))
 
     def echo_json(self, line: str) -> None:
         """A line of JSON on stdout, in the characters that it can take."""
@@ -106,7 +104,6 @@ class Terminal:
         from importer.cli.progress import show_progress
         from importer.cli.totals import Tally
         from importer.outcome import exit_status
-        from importer.report import dumps, outcome_json
 
         tally = self.tally = Tally.of(work, stop)
         total = tally.total
@@ -117,7 +114,7 @@ class Terminal:
             with show_progress(self.err, tally, quiet=self.quiet, beside_json=self.mixes_json) as progress:
                 for outcome in outcomes:
                     tally.add(outcome)
-                    line = outcome_json(outcome)
+                    line = json_line(outcome.as_json())
                     if self.as_json:
                         self.echo_json(line)
                     if target is not None:
@@ -126,7 +123,7 @@ class Terminal:
                     self.tell(outcome, total, store)
                     progress()
             status = 128 + self.signal if self.signal is not None else exit_status(tally.counts)
-            closing = dumps(tally.as_json(exit_status=status))
+            closing = json_line(tally.as_json(exit_status=status))
             if self.as_json:
                 self.echo_json(closing)
             if target is not None:
@@ -179,6 +176,23 @@ class Terminal:
                 self.say(f"  {where_to_look(outcome, store)}")
         if outcome.hint:
             self.say(f"  hint: {outcome.hint}")
+
+
+def json_line(facts: Mapping[str, object]) -> str:
+    """Return a line of JSON without secrets. Only texts are redacted: a secret of digits breaks no number."""
+    from importer.report import dumps
+
+    return dumps({redact(name): _redacted(value) for name, value in facts.items()})
+
+
+def _redacted(value: object) -> object:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {redact(str(name)): _redacted(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_redacted(part) for part in value]
+    return value
 
 
 def open_report(path: str, mode: str = "w") -> IO[str]:

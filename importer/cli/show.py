@@ -22,13 +22,13 @@ CURVE = "[\u2800-\u28ff*]+"  # what a chart is drawn with
 NOT_CHARTED = ("lr/", "x/lr", "best/")
 
 
-def print_run(console: Console, plan: ImportPlan, *, verbose: int = 0) -> None:
-    """Everything about a run that fits on a screen or two, and with `verbose` every iteration of a tune."""
+def print_run(console: Console, plan: ImportPlan, *, iterations: Sequence[ImportPlan] = (), verbose: int = 0) -> None:
+    """Print what fits on a screen or two about a run, and with `verbose` each of the iterations of a tune."""
     print_facts(console, plan.source, plan_facts(plan))
     series = series_of(plan)
-    if plan.children:
+    if iterations:
         console.print()
-        print_iterations(console, plan, all_of_them=bool(verbose))
+        print_iterations(console, plan, iterations, all_of_them=bool(verbose))
     elif series:
         console.print()
         print_table(console, _values(plan))

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from support.command import ymlf, ymlf_process
 from support.directories import touch_all
 from support.stores import points_of, rewrite_record, runs_in
-from support.trees import active, assert_whole, by_name, grow, imported, outcomes, summary, training
+from support.trees import active, assert_whole, by_name, grow, imported, outcomes, summary, training, write_unfinished
 
 MAPS = "- no\n- mapping\n"
 
@@ -58,14 +58,14 @@ def test_each_directory_has_an_outcome_of_its_own(tree: Path, empty_store: str) 
         "train": "imported", "train2": "imported", "train2-copy": "duplicate of", "train3": "refused",
         "train10": "imported", "dead": "no epochs", "running": "still training",
     }  # fmt: skip
-    assert by_name(answer)["dead"]["hint"] == "import it with --empty"
+    assert by_name(answer)["dead"]["hint"] == "--empty imports it"
     assert "--unfinished" in str(by_name(answer)["running"]["hint"])
     more = imported(tree / "dead", tree / "running", "--empty", "--unfinished", uri=empty_store)
     assert (more.status, outcomes(more)) == (0, {"dead": "imported", "running": "imported"})
 
 
 def test_of_two_directories_of_one_training_that_with_more_rows_is_it(tmp_path: Path, empty_store: str) -> None:
-    grow(tmp_path / "runs" / "early", 1, 2)
+    write_unfinished(tmp_path / "runs" / "early", 1, 5)
     grow(tmp_path / "runs" / "late", 1, 5)
     answer = imported(tmp_path / "runs", uri=empty_store)
     assert (answer.status, outcomes(answer)) == (0, {"early": "duplicate of", "late": "imported"})
@@ -175,7 +175,7 @@ def test_of_many_that_were_passed_over_five_are_named_and_share_one_hint(tree: P
     shutil.copytree(tree / "train2", tree / "train2-copy")
     told = ymlf("import", tree, "--tracking-uri", empty_store)
     assert told.out.count("no epochs: ") == 5
-    assert "... and 4 more (-v names them)\n  hint: import it with --empty\n" in told.out
+    assert "... and 4 more (-v names them)\n  hint: --empty imports it\n" in told.out
     assert told.out.count("more (-v names them)") == told.out.count("  hint: ") == 1
     every = ymlf("import", tree, "-v", "--tracking-uri", empty_store)
     assert every.out.count("no epochs: ") == 9 and "names them" not in every.out

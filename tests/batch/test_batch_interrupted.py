@@ -28,7 +28,7 @@ from support.trees import active, assert_whole, small_tree
 from importer.batch.executors import local_executor
 from importer.batch.scheduler import Batch, Job, Stop
 from importer.batch.summary import RunSummary
-from importer.model import Conduct, ImportOptions
+from importer.model import ImportContext, ImportOptions
 from importer.outcome import Kind, Outcome
 
 RUNS = 12
@@ -237,23 +237,23 @@ def test_a_signal_amid_a_tune_lets_its_iterations_in_hand_finish_and_leaves_the_
     assert (len(active(empty_store)), below) == (runs, {parent.info.run_id})
 
 
-def dies_of_poison(summary: RunSummary, uri: str, options: ImportOptions, conduct: Conduct) -> Outcome:
+def dies_of_poison(summary: RunSummary, uri: str, options: ImportOptions, context: ImportContext) -> Outcome:
     """A job whose worker dies of one run; to the batch the death of a process is this error."""
     if summary.save_dir == "poison":
         raise BrokenProcessPool
     return Outcome(Kind.IMPORTED, summary.save_dir)
 
 
-def exits_of_poison(summary: RunSummary, uri: str, options: ImportOptions, conduct: Conduct) -> Outcome:
+def exits_of_poison(summary: RunSummary, uri: str, options: ImportOptions, context: ImportContext) -> Outcome:
     """The same job, for workers that are processes: they do end."""
     if summary.save_dir == "poison":
         os._exit(9)
-    return dies_of_poison(summary, uri, options, conduct)
+    return dies_of_poison(summary, uri, options, context)
 
 
 def batch_of(job: Job, *names: str) -> Batch:
     """A batch of directories of these names, which are not there."""
-    return Batch([RunSummary(name, ".") for name in names], job, "", ImportOptions(), Conduct(), Stop())
+    return Batch([RunSummary(name, ".") for name in names], job, "", ImportOptions(), ImportContext(), Stop())
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_fail_fast_stops_at_a_run_that_kills_its_workers() -> None:
 
 
 def dies_once_then_finds_another_import_at_it(
-    summary: RunSummary, uri: str, options: ImportOptions, conduct: Conduct
+    summary: RunSummary, uri: str, options: ImportOptions, context: ImportContext
 ) -> Outcome:
     """A job whose deaths and looks are files beside the run."""
     done = Path(summary.save_dir)
@@ -288,7 +288,7 @@ def dies_once_then_finds_another_import_at_it(
             if kind is None:
                 raise BrokenProcessPool
             return Outcome(kind, summary.save_dir)
-    return Outcome(Kind.FINISHED, summary.save_dir)
+    return Outcome(Kind.RESUMED, summary.save_dir)
 
 
 def test_a_run_that_is_put_off_after_its_worker_died_is_gone_back_to(
@@ -297,4 +297,4 @@ def test_a_run_that_is_put_off_after_its_worker_died_is_gone_back_to(
     monkeypatch.setattr("importer.batch.scheduler.BUSY_SECONDS", 0.01)
     batch = batch_of(dies_once_then_finds_another_import_at_it, str(tmp_path))
     outcomes = list(batch.outcomes(lambda: local_executor(1, threads=True), 1))
-    assert [outcome.kind for outcome in outcomes] == [Kind.FINISHED]
+    assert [outcome.kind for outcome in outcomes] == [Kind.RESUMED]

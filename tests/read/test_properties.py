@@ -102,7 +102,7 @@ def test_any_table_is_planned_with_every_cell_at_its_step(
     name: str, data: st.DataObject, numbered: Iterator[Path]
 ) -> None:
     written = data.draw(FORMATS[name]())
-    plan = plan_import(read_run(written.write(next(numbered))), ImportOptions(unfinished=True))
+    plan = plan_import(read_run(written.write(next(numbered))), ImportOptions(unfinished=True, iterations="all"))
     assert_planned(plan, written.points)
     assert len(plan.children) == len(written.children)
     for child in plan.children:
@@ -124,7 +124,7 @@ def test_any_table_comes_back_from_a_database_with_every_cell_at_its_step(
     written: Written, store_uri: str, numbered: Iterator[Path]
 ) -> None:
     save_dir = written.write(next(numbered))
-    options = ImportOptions(experiment=str(save_dir), unfinished=True)
+    options = ImportOptions(experiment=str(save_dir), unfinished=True, iterations="all")
     outcome = import_run(save_dir, tracking_uri=store_uri, options=options)
     assert outcome.kind is Kind.IMPORTED
     client = MlflowClient(store_uri)

@@ -10,7 +10,7 @@ import pytest
 
 from importer.discover import find_runs
 from importer.errors import RunDirError
-from importer.model import TrainingRun
+from importer.model import ImportOptions, TrainingRun
 from importer.read.registry import read_run
 from importer.replay.identity import training_key
 from importer.replay.plan import plan_import

@@ -49,8 +49,9 @@ def test_mlflow_run_names_no_iteration_of_a_tune(
     tmp_path: Path, empty_store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_RUN", "best tune")
-    plan = plan_import(read_run(tune_table(tmp_path / "tune", (0.25, 0.5))))
-    assert imported(tmp_path / "tune", uri=empty_store).status == 0
+    run = read_run(tune_table(tmp_path / "tune", (0.25, 0.5)))
+    plan = plan_import(run, ImportOptions(iterations="all"))
+    assert imported(tmp_path / "tune", "--iterations", "all", uri=empty_store).status == 0
     names = {run.info.run_name for run in active(empty_store)}
     assert names == {"best tune", "tune iteration 1", "tune iteration 2"}
     assert {plan.run_name, *(child.run_name for child in plan.children)} == names

@@ -232,7 +232,7 @@ def test_best_pt_tells_the_best_epoch_before_any_rule(tmp_path: Path) -> None:
     training = Training(epochs=4)
     metrics = {name: training.value_of(name, 1) for name in COLUMNS if name.startswith(("metrics/", "val/"))}
     plan = plan_of(training.with_(best={"train_metrics": metrics}), tmp_path / "train", best_metrics=True)
-    assert (plan.best_epoch, plan.record["best_by"]) == (1, "best.pt")
+    assert (plan.best_epoch, plan.record.best_by) == (1, "best.pt")
     best = {point.key: (point.value, point.step) for point in plan.points if point.key.startswith("best/")}
     assert best["best/mAP50-95B"] == (training.value_of("metrics/mAP50-95(B)", 1), 1)
 

@@ -12,7 +12,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,10 +40,14 @@ class ForkServer:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
 
-    def begin(self, *words: object, cwd: Path, kill_at: int | None = None) -> int:
-        """The process id of `ymlf WORDS`, which runs; at the step of that number, from 1, it kills itself."""
+    def begin(self, *words: object, cwd: Path, kill_at: int | None = None, ids: str | None = None) -> int:
+        """The process id of `ymlf WORDS`, which runs; at the step of that number, from 1, it kills itself.
+
+        With `ids`, ascending or descending, each run gets a larger or a smaller id than those before it.
+        """
         stdin: IO[str] = self.process.stdin  # type: ignore[assignment]
-        stdin.write(json.dumps({"words": [str(word) for word in words], "cwd": str(cwd), "kill_at": kill_at}) + "\n")
+        order = {"words": [str(word) for word in words], "cwd": str(cwd), "kill_at": kill_at, "ids": ids}
+        stdin.write(json.dumps(order) + "\n")
         stdin.flush()
         return int(self._answer()["pid"])
 
@@ -49,9 +55,9 @@ class ForkServer:
         """How the command that was begun ended; it is reaped by then."""
         return Ended(**self._answer())
 
-    def run(self, *words: object, cwd: Path, kill_at: int | None = None) -> Ended:
+    def run(self, *words: object, cwd: Path, kill_at: int | None = None, ids: str | None = None) -> Ended:
         """How `ymlf WORDS` ended."""
-        self.begin(*words, cwd=cwd, kill_at=kill_at)
+        self.begin(*words, cwd=cwd, kill_at=kill_at, ids=ids)
         return self.wait()
 
     def _answer(self) -> dict:  # type: ignore[type-arg]
@@ -108,6 +114,8 @@ def _import(order: dict, steps: int) -> None:  # type: ignore[type-arg]
         os.dup2(words, stream)
     sys.argv = ["ymlf", *order["words"]]
     _count_steps(steps, order["kill_at"])
+    if order["ids"] is not None:
+        _order_ids(order["ids"])
     status = 70
     try:
         ymlf()
@@ -118,6 +126,16 @@ def _import(order: dict, steps: int) -> None:  # type: ignore[type-arg]
         traceback.print_exc()
     finally:
         os._exit(status)
+
+
+def _order_ids(order: str) -> None:
+    """MLflow takes the id of a run from uuid4."""
+
+    def uuid4() -> uuid.UUID:
+        now = time.time_ns()
+        return uuid.UUID(int=now if order == "ascending" else (1 << 127) - now)
+
+    uuid.uuid4 = uuid4
 
 
 def _count_steps(steps: int, kill_at: int | None) -> None:

@@ -69,6 +69,12 @@ def names(answer: Answer) -> list[str]:
     return list(by_name(answer))
 
 
+def write_unfinished(save_dir: Path, seed: int, planned: int) -> None:
+    """A training that ended before its time, or has not ended yet."""
+    training(seed, planned=planned, plots=False, last={"epoch": 2}).write(save_dir)
+    (save_dir / "results.png").unlink(missing_ok=True)
+
+
 def grow(save_dir: Path, seed: int, epochs: int) -> None:
     """The same training, seen when it had gone on for longer."""
     training(seed, epochs=epochs).write(save_dir)

@@ -42,7 +42,6 @@ def _no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
     monkeypatch.setattr("importer.store.failures.PAUSE_SECONDS", (0.0, 0.05))
-    monkeypatch.setattr("importer.store.patience.PAUSE_SECONDS", (0.0, 0.05))
 
 
 @pytest.fixture
@@ -53,8 +52,8 @@ def proxy(http_server: MlflowServer) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def save_dir(tmp_path: Path) -> Path:
-    """A directory whose name is used in no other test."""
-    return training(1, args={"name": tmp_path.name}).write(tmp_path / tmp_path.name)
+    """A directory whose name and experiment are used in no other test."""
+    return training(1, args={"name": tmp_path.name, "project": tmp_path.name}).write(tmp_path / tmp_path.name)
 
 
 def assert_one_whole_run(save_dir: Path, uri: str) -> None:

@@ -22,7 +22,7 @@ LATER_MS = 777  # live's clock is not the one that was read from the files
 
 
 def track_live(uri: str, plan: ImportPlan, *, epochs: int | None = None) -> str:
-    """The id of a run as the callback logs it: params at first, a batch an epoch, no tag of ymlf's."""
+    """The id of a run as the callback logs it: params at first, a batch an epoch, artifacts at the end."""
     client = MlflowClient(uri)
     found = client.get_experiment_by_name(plan.experiment_name)
     experiment_id = found.experiment_id if found else client.create_experiment(plan.experiment_name)
@@ -38,11 +38,18 @@ def track_live(uri: str, plan: ImportPlan, *, epochs: int | None = None) -> str:
         last = points[-1].step
         final = [p for p in points if p.step == last and not p.key.startswith(("train/", "lr/"))]
         client.log_batch(run_id, metrics=[Metric(p.key, p.value, p.timestamp + 5_000, last) for p in final])
+        if plan.status == "FINISHED":
+            log_files(client, run_id, Path(plan.source))
         client.set_terminated(run_id)
     return run_id
 
 
-def log_as_live_did(uri: str, live: Mapping[str, object]) -> str:
+def log_files(client: MlflowClient, run_id: str, save_dir: Path) -> None:
+    """Log weights/ and the files beside it, as on_train_end does."""
+    client.log_artifacts(run_id, str(save_dir))
+
+
+def log_as_live_did(uri: str, live: Mapping[str, object], save_dir: Path) -> str:
     """The id of a run with all that the callback logged of a training, in its order."""
     client = MlflowClient(uri)
     name = str(live["experiment"])
@@ -55,6 +62,8 @@ def log_as_live_did(uri: str, live: Mapping[str, object]) -> str:
     points = sorted((at, step, key, value) for key, told in series for step, value, at in told)
     for _, batch in groupby(points, key=lambda point: point[:2]):
         client.log_batch(run_id, metrics=[Metric(key, value, at, step) for at, step, key, value in batch])
+    if live["status"] == "FINISHED":
+        log_files(client, run_id, save_dir)
     client.set_terminated(run_id, live["status"], live["end_time"])
     return run_id
 
@@ -63,9 +72,8 @@ def log_as_live_did(uri: str, live: Mapping[str, object]) -> str:
 def test_what_the_callback_logged_itself_is_left_alone(more: tuple[str, ...], tmp_path: Path, empty_store: str) -> None:
     live = json.loads((FIXTURES / "tracked-live.json").read_text())
     assert sorted(live) == fixture_names()
-    tracked = sorted(log_as_live_did(empty_store, told) for told in live.values())
-    for name in live:
-        copy_fixture(name, tmp_path / "runs")
+    places = {name: copy_fixture(name, tmp_path / "runs") for name in live}
+    tracked = sorted(log_as_live_did(empty_store, live[name], places[name]) for name in live)
     answer = imported(tmp_path / "runs", empty_store, *more)
     assert (answer.status, answer.told[-1]["summary"]) == (0, {"tracked live": len(live)}), answer.out
     assert sorted(run_id for each in answer.told[:-1] for run_id in each["live_run_ids"]) == tracked  # type: ignore[attr-defined]

@@ -108,7 +108,7 @@ def test_an_option_that_a_run_was_imported_without_is_named(tmp_path: Path, empt
         again = ymlf("import", save_dir, "--tracking-uri", empty_store, *words)
         assert again.status == 0
         assert again.out.startswith(f"already there: {save_dir}: imported without {words[0]}\n")
-        assert "  hint: --on-change replace imports it anew" in again.out
+        assert "  hint: --on-change replace imports it again" in again.out
     assert len(runs_in(empty_store)) == 1
 
 
