@@ -12,6 +12,7 @@ from support.directories import tune_table
 from support.stores import untouched
 from support.trees import training
 
+ALL = ("--iterations", "all")  # the tune has no directories, only its table
 FORETOLD = ("summary", "runs", "points", "artifact_bytes", "exit_status")
 
 
@@ -34,39 +35,42 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_what_would_be_written_is_what_is_then_written(tree: Path, empty_store: str) -> None:
-    foreseen = ymlf("import", tree, "--dry-run", "--json", "--tracking-uri", empty_store)
+    foreseen = ymlf("import", tree, *ALL, "--dry-run", "--json", "--tracking-uri", empty_store)
     assert untouched(empty_store)
-    done = ymlf("import", tree, "--json", "--tracking-uri", empty_store, "-j", "1")
+    done = ymlf("import", tree, *ALL, "--json", "--tracking-uri", empty_store, "-j", "1")
     assert foreseen.status == done.status == 1
     plans = [child for plan in foreseen.told[:-1] for child in (plan, *plan.get("children", ()))]  # type: ignore[misc]
     written = [told for told in done.told if "run_id" in told]
     assert [names(plan) for plan in plans if "run_name" in plan] == [names(told) for told in written]
     assert [foreseen.told[-1][name] for name in FORETOLD] == [done.told[-1][name] for name in FORETOLD]
     assert foreseen.told[-1]["summary"] == {"imported": 6, "duplicate of": 1, "refused": 1}
-    again = ymlf("import", tree, "--dry-run", "--json", "--tracking-uri", empty_store)
+    again = ymlf("import", tree, *ALL, "--dry-run", "--json", "--tracking-uri", empty_store)
     assert again.told[-1]["summary"] == {"already there": 6, "duplicate of": 1, "refused": 1}
 
 
 def test_of_many_directories_it_counts_and_on_demand_names_each(tree: Path, empty_store: str) -> None:
-    few_words = ymlf("import", tree, "--dry-run", "--tracking-uri", empty_store)
+    few_words = ymlf("import", tree, *ALL, "--dry-run", "--tracking-uri", empty_store)
     assert few_words.out.splitlines()[-4:-1] == ["     1  duplicate", "     6  would be imported", "     1  refused"]
     assert few_words.out.splitlines()[-1].endswith(" of artifacts would be written")
     assert "train2" not in few_words.out and f"error: {tree}/broken/args.yaml" in few_words.err
-    named = ymlf("import", tree, "--dry-run", "-v", "--tracking-uri", empty_store)
+    named = ymlf("import", tree, *ALL, "--dry-run", "-v", "--tracking-uri", empty_store)
     told = [line.removeprefix(f"would be imported: {tree}/") for line in named.out.splitlines()]
     iterations = ["tune", "tune (tune iteration 1)", "tune (tune iteration 2)"]
     assert [name for name in told if name.startswith("t")] == ["train0", "train1", "train2", *iterations]
 
 
 def test_one_tune_is_told_by_one_plan(tree: Path, empty_store: str) -> None:
-    answer = ymlf("import", tree / "tune", "--dry-run", "--tracking-uri", empty_store)
+    words = ("import", tree / "tune", "--dry-run", "--tracking-uri", empty_store)
+    answer = ymlf(*words, *ALL)
     assert answer.out.count("experiment ") == 1 and "would be imported" in answer.out
-    plan, closing = ymlf("import", tree / "tune", "--dry-run", "--json", "--tracking-uri", empty_store).told
-    assert (len(plan["children"]), closing["summary"]) == (2, {"imported": 3})  # type: ignore[arg-type]
+    for more, runs in (((), 1), (ALL, 3)):
+        plan, closing = ymlf(*words, *more, "--json").told
+        assert (len(plan["children"]), closing["summary"]) == (runs - 1, {"imported": runs})  # type: ignore[arg-type]
 
 
 def test_what_an_import_would_not_take_a_dry_run_does_not_take(tree: Path, empty_store: str) -> None:
-    for words in (["--run-name", "one for all"], ["--import-id", "o'clock"], ["--dask", "local:none"]):
+    for words in (["--run-name", "one for all"], ["--import-id", "o'clock"], ["--dask", "local:none"],
+                  ["--start-time", "2024-03-01"]):  # fmt: skip
         foreseen = ymlf("import", tree, *words, "--tracking-uri", empty_store, "--dry-run")
         done = ymlf("import", tree, *words, "--tracking-uri", empty_store)
         assert (foreseen.status, foreseen.out, foreseen.err) == (done.status, done.out, done.err)
@@ -76,7 +80,7 @@ def test_what_an_import_would_not_take_a_dry_run_does_not_take(tree: Path, empty
 
 def test_the_report_says_what_would_be(tree: Path, tmp_path: Path, empty_store: str) -> None:
     report = tmp_path / "report.jsonl"
-    answer = ymlf("import", tree, "--dry-run", "--report", report, "--tracking-uri", empty_store)
+    answer = ymlf("import", tree, *ALL, "--dry-run", "--report", report, "--tracking-uri", empty_store)
     *lines, closing = map(json.loads, report.read_text().splitlines())
     assert Counter(line["would_be"] for line in lines) == closing["summary"]
     assert (closing["exit_status"], closing["runs"]) == (answer.status, len(lines)) == (1, 8)
@@ -85,8 +89,8 @@ def test_the_report_says_what_would_be(tree: Path, tmp_path: Path, empty_store: 
 
 
 def test_the_iterations_of_a_tune_are_named_as_they_will_be(tree: Path, empty_store: str) -> None:
-    words = ("import", tree / "tune", "--run-name", "best", "--experiment", "{name}", "--tracking-uri", empty_store)
-    plan, _ = ymlf(*words, "--dry-run", "--json").told
-    done = ymlf(*words, "--json").told[:-1]
+    words = ("import", tree / "tune", *ALL, "--run-name", "best", "--experiment", "{name}")
+    plan, _ = ymlf(*words, "--tracking-uri", empty_store, "--dry-run", "--json").told
+    done = ymlf(*words, "--tracking-uri", empty_store, "--json").told[:-1]
     assert [names(told) for told in (plan, *plan["children"])] == [names(told) for told in done]  # type: ignore[misc]
-    assert {told["experiment_name"] for told in done} == {"tune"}
+    assert [told["experiment_name"] for told in done] == ["tune"] * 3

@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from support.command import ymlf, ymlf_process
 from support.directories import Training, copy_fixture
 from support.stores import runs_in
+from support.trees import training
 
 from importer import __version__, open_store
 from importer.cli.commands import cli
@@ -284,7 +285,7 @@ NAMES = ["train [/bold]", "détection 実験", os.fsdecode(b"bad\xff")]  # marku
 )
 def test_any_name_is_listed_in_any_locale(tmp_path: Path, env: dict[str, str]) -> None:
     for seed, name in enumerate(NAMES):
-        DATED.with_(args={"seed": seed}).write(tmp_path / "runs" / name)
+        training(seed, epochs=1, plots=False).write(tmp_path / "runs" / name)
     command = [sys.executable, "-m", "importer", "scan", "runs"]
     env = {**os.environ, **env}
     words = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, check=False)
@@ -309,8 +310,8 @@ def test_no_color_takes_the_colours_away(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_list_fits_a_narrow_terminal_with_every_fact_and_name(
     tmp_path: Path, columns: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("train", "train2"):
-        DATED.with_(args={"name": name, "seed": len(name)}).write(tmp_path / "runs" / name)
+    for seed, name in enumerate(("train", "train2")):
+        training(seed, epochs=1, plots=False).write(tmp_path / "runs" / name)
     shutil.copytree(tmp_path / "runs" / "train", tmp_path / "runs" / "train3")
     monkeypatch.setenv("COLUMNS", columns)
     lines = ymlf("scan", "runs", cwd=tmp_path).out.splitlines()

@@ -201,7 +201,7 @@ def test_artifacts_that_may_not_be_created_leave_a_run_that_the_next_import_fini
     assert "Permission denied" in answer.err
     assert [run.data.tags["ymlf.state"] for run in runs_in(empty_store)] == ["writing"]
     (tmp_path / "locked").chmod(0o755)
-    assert ymlf(*words).out.startswith("finished: ")
+    assert ymlf(*words).out.startswith("resumed: ")
     assert ymlf("verify", "run", "--tracking-uri", empty_store).status == 0
     assert [run.data.tags["ymlf.state"] for run in runs_in(empty_store)] == ["complete"]
 
@@ -245,7 +245,7 @@ def test_a_disk_that_is_full_in_mid_artifact_leaves_a_run_that_the_next_import_f
     first, second, third, _ = done.stdout.split("\0")
     assert first.startswith("3||error: failed: run: artifact weights/epoch5.pt: No space left on device\n")
     assert "  hint: free some space" in first
-    assert second.startswith("0|finished|") and third.startswith("0|verified|")
+    assert second.startswith("0|resumed|") and third.startswith("0|verified|")
     (run,) = runs_in(empty_store)
     assert run.data.tags["ymlf.state"] == "complete"
 

@@ -126,7 +126,7 @@ def test_a_look_that_takes_long_is_told_on_a_terminal_and_leaves_nothing(
 
 @pytest.fixture
 def tune_and_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A training and a tune of three iterations; a log is told of them without a break."""
+    """A training and the table of a tune of three iterations; progress is a line every moment."""
     monkeypatch.setattr("importer.cli.progress.LINE_SECONDS", 0.001)
     training(1).write(tmp_path / "runs" / "train")
     tune_table(tmp_path / "runs" / "tune", (0.25, 0.75, 0.5))
@@ -134,7 +134,7 @@ def tune_and_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_iterations_of_a_tune_are_counted_from_the_start(tune_and_train: Path, empty_store: str) -> None:
-    answer = ymlf("import", tune_and_train, "--tracking-uri", empty_store, "-j", "1")
+    answer = ymlf("import", tune_and_train, "--iterations", "all", "--tracking-uri", empty_store, "-j", "1")
     lines = [line for line in answer.err.splitlines() if line[:1].isdigit()]
     assert list(dict.fromkeys(line.split()[0].rstrip(",") for line in lines))[:5] == [f"{done}/5" for done in range(5)]
     assert "5  imported" in answer.out

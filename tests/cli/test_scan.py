@@ -31,8 +31,8 @@ def test_scan_tells_what_a_store_has_already(grown: Path, empty_store: str) -> N
     template = ("--experiment", "/Shared/Ultralytics", "--run-name", "{relpath}")
     told = by_name(ymlf("scan", grown, "--json", "--tracking-uri", empty_store, *template))
     assert {name: facts["store"] for name, facts in told.items()} == {
-        "train": "already there", "train2": "there with other content", "train3": "already there",
-        "train10": "already there", "new": "not there",
+        "train": "already there", "train2": "would be updated", "train3": "already there",
+        "train10": "already there", "new": "would be imported",
     }  # fmt: skip
 
 
@@ -45,9 +45,10 @@ def test_scan_makes_no_store(tree: Path, tmp_path: Path) -> None:
 def test_scan_names_the_experiment_to_which_a_training_was_imported(tree: Path, empty_store: str) -> None:
     imported(tree / "train2", "--experiment", "archive", uri=empty_store)
     told = by_name(ymlf("scan", tree, "--json", "--tracking-uri", empty_store))
-    assert (told["train2"]["store"], told["train3"]["store"]) == ("not there, but in archive", "not there")
+    assert told["train2"]["store"] == "would be imported, is in archive"
+    assert told["train3"]["store"] == "would be imported"
     told = by_name(ymlf("scan", tree, "--json", "--tracking-uri", empty_store, "--experiment", "archive"))
-    assert (told["train2"]["store"], told["train3"]["store"]) == ("already there", "not there")
+    assert (told["train2"]["store"], told["train3"]["store"]) == ("already there", "would be imported")
 
 
 def test_scan_before_the_first_import_takes_a_store_of_the_environment_for_empty(
@@ -55,7 +56,7 @@ def test_scan_before_the_first_import_takes_a_store_of_the_environment_for_empty
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/new.db")
     answer = ymlf("scan", tree, "--json")
-    assert (answer.status, {told["store"] for told in answer.told}) == (0, {"not there"})
+    assert (answer.status, {told["store"] for told in answer.told}) == (0, {"would be imported"})
     assert not (tmp_path / "new.db").exists()
 
 
@@ -68,8 +69,9 @@ def test_scan_says_nothing_of_the_end_where_nothing_tells_how_many_epochs_were_p
 
 def test_scan_counts_the_iterations_of_a_tune_that_are_not_there(tmp_path: Path, empty_store: str) -> None:
     tune = tune_table(tmp_path / "tune", (0.25, 0.5, 0.75))
-    imported(tune, "--import-id", "job", uri=empty_store)
-    assert ymlf("scan", tune, "--json", "--tracking-uri", empty_store).told[0]["store"] == "already there"
+    imported(tune, "--iterations", "all", "--import-id", "job", uri=empty_store)
+    look = ("scan", tune, "--json", "--tracking-uri", empty_store)
+    assert ymlf(*look, "--iterations", "all").told[0]["store"] == "already there"
     ymlf("undo", "job", "--yes", "--include", "tune iteration [12]", "--tracking-uri", empty_store)
-    told = ymlf("scan", tune, "--json", "--tracking-uri", empty_store).told[0]
-    assert told["store"] == "already there, 2 of 3 iterations not"
+    assert ymlf(*look, "--iterations", "all").told[0]["store"] == "already there, 2 of 3 iterations not"
+    assert ymlf(*look).told[0]["store"] == "already there"

@@ -272,6 +272,29 @@ def test_a_secret_in_the_path_of_a_directory_is_in_no_tag_no_report_and_no_error
     assert_clean("".join(told) + caplog.text + everything_kept(empty_store))
 
 
+JSON_OF_A_LOOK = (("plan",), ("show",), ("scan",), ("import", "--dry-run"))
+
+
+@pytest.mark.parametrize("words", JSON_OF_A_LOOK, ids=" ".join)
+def test_a_secret_in_a_path_is_nowhere_in_a_line_of_json(
+    words: tuple[str, ...], tmp_path: Path, empty_store: str
+) -> None:
+    place = tmp_path / "pgpassword-value" / "train"
+    training(1, args={"save_dir": str(place), "model": f"http://user:{SECRET}@host/yolo.pt"}).write(place)
+    tags = ("--tag", "from=pgpassword-value") if words[0] != "scan" else ()
+    store = ("--tracking-uri", empty_store) if words[0] in ("scan", "import") else ()
+    answer = ymlf(*words, place, *tags, *store, "--json")
+    assert answer.status == 0 and answer.told[0]["source"] == f"{tmp_path}/***/train"
+    assert_clean(answer.out + answer.err)
+
+
+def test_a_secret_of_digits_breaks_no_number_of_the_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_dir = training(1).write(tmp_path / "train")
+    [plan] = ymlf("plan", save_dir, "--json").told
+    monkeypatch.setenv("PGPASSWORD", str(plan["start_time"]))
+    assert ymlf("plan", save_dir, "--json").told == [plan]
+
+
 def test_a_login_in_a_word_that_is_refused_is_not_said(runs: Path, empty_store: str) -> None:
     url = f"http://user:{SECRET}@host/runs.zip"
     training(2, plots=False).write(runs / "train2")

@@ -132,6 +132,9 @@ def test_a_tune_is_shown_with_its_iterations(tmp_path: Path) -> None:
     assert re.search(r"^tune iteration 2 +2 +FINISHED +0\.75 +0\.75$", answer.out, re.M)
     assert re.search(r"^ +1 +2$", answer.out, re.M), "the axis of the chart counts iterations as the table does"
     assert "step" not in answer.out and "epochs  " not in answer.out.splitlines()[2]
+    assert "below it" not in answer.out
+    all_of_them = ymlf("show", tmp_path / "tune", "--iterations", "all").out
+    assert re.search(r"^below it +2 runs$", all_of_them, re.M)
 
 
 def test_of_a_long_tune_the_fittest_are_shown(tmp_path: Path) -> None:

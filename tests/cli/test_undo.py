@@ -22,7 +22,8 @@ from importer.cli.listing import print_undo
 from importer.cli.reporter import Terminal
 from importer.errors import UsageError
 from importer.store.opening import open_store
-from importer.undo import ImportedRun, Undo
+from importer.undo import Undo
+from importer.write.lookup import StoredRun
 
 
 def test_imports_lists_each_import_and_retries_share_an_id(tree: Path, empty_store: str) -> None:
@@ -41,36 +42,47 @@ def test_imports_lists_each_import_and_retries_share_an_id(tree: Path, empty_sto
 
 
 @pytest.mark.usefixtures("wide")
-def test_imports_tells_what_is_new_what_is_under_way_and_what_was_undone(tree: Path, empty_store: str) -> None:
+def test_imports_lists_what_wrote_something_also_if_it_was_killed_or_undone(tree: Path, empty_store: str) -> None:
     imported(tree, "--import-id", "first", uri=empty_store)
     imported(tree, "--import-id", "second", uri=empty_store)
-    assert [told[2] for told in listed(empty_store).values()] == ["4 imported", "nothing new"]
+    assert {name: runs for name, (_, _, runs) in listed(empty_store).items()} == {"first": "4 imported"}
     ymlf("undo", "first", "--yes", "--include", "train1*", "--tracking-uri", empty_store)
     assert listed(empty_store)["first"][2] == "4 imported, 1 undone"
     ymlf("undo", "first", "--yes", "--tracking-uri", empty_store)
     assert listed(empty_store)["first"][2] == "4 imported, 4 undone"
+    ymlf("undo", "first", "--restore", "--yes", "--include", "train2", "--tracking-uri", empty_store)
     work = gather([tree])
     for _ in import_work(work, open_store(empty_store), import_id="third", workers=Workers(1)):
-        assert listed(empty_store)["third"][2] == "begun"
         break  # as if it had been killed
-    assert listed(empty_store)["third"][2] == "begun"
+    assert listed(empty_store)["third"][2].endswith(" imported")
+    [experiment] = MlflowClient(empty_store).search_experiments(filter_string="name = '/Shared/Ultralytics'")
+    entry = '{"started": "2024-01-01T00:00:00+00:00", "host": "gpu1", "counts": {}, "ended": false}'
+    MlflowClient(empty_store).set_experiment_tag(experiment.experiment_id, "ymlf.import.fourth.abc", entry)
+    assert listed(empty_store)["fourth"] == ("gpu1", "/Shared/Ultralytics", "begun")  # no run is complete yet
 
 
 @pytest.mark.usefixtures("wide")
-def test_an_import_of_one_run_is_listed_and_undone_like_any_other(tree: Path, empty_store: str) -> None:
-    imported(tree / "train", "--import-id", "one", uri=empty_store)
-    host = socket.gethostname()
-    assert listed(empty_store) == {"one": (host, "/Shared/Ultralytics", "1 imported")}
+@pytest.mark.parametrize("words", [("--import-id", "job"), ()], ids=["with an id", "without"])
+def test_an_import_of_one_run_is_listed_and_undone_like_any_other(
+    words: tuple[str, ...], tree: Path, empty_store: str
+) -> None:
+    imported(tree / "train", *words, uri=empty_store)
+    [experiment] = MlflowClient(empty_store).search_experiments(filter_string="name = '/Shared/Ultralytics'")
+    assert any(name.startswith("ymlf.import.") for name in experiment.tags) == bool(words)
     [told] = ymlf("imports", "--tracking-uri", empty_store, "--json").told
-    assert (told["import_id"], told["counts"]) == ("one", {"imported": 1})
-    answer = ymlf("undo", "one", "--yes", "--tracking-uri", empty_store)
+    import_id, host = str(told["import_id"]), socket.gethostname()
+    assert (import_id == "job" if words else "-one-" in import_id) and told["counts"] == {"imported": 1}
+    assert listed(empty_store) == {import_id: (host, "/Shared/Ultralytics", "1 imported")}
+    answer = ymlf("undo", import_id, "--yes", "--tracking-uri", empty_store)
     assert answer.status == 0 and "\n1 run soft-deleted;" in answer.out
     assert active(empty_store) == []
-    assert listed(empty_store) == {"one": (host, "/Shared/Ultralytics", "1 imported, 1 undone")}
+    assert listed(empty_store) == {import_id: (host, "/Shared/Ultralytics", "1 imported, 1 undone")}
+    assert ymlf("undo", import_id, "--restore", "--yes", "--tracking-uri", empty_store).status == 0
+    assert listed(empty_store) == {import_id: (host, "/Shared/Ultralytics", "1 imported")}
 
 
 def test_an_undo_of_many_names_twenty_and_counts_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
-    runs = tuple(ImportedRun(f"id{at}", f"train{at}", f"runs/train{at}", "1", f"key{at}") for at in range(23))
+    runs = tuple(StoredRun(f"id{at}", "1", f"train{at}", source=f"host:/runs/train{at}") for at in range(23))
     for verbose, lines in ((0, 21), (1, 23)):
         print_undo(Terminal(verbose=verbose), Undo("job", created=runs, updated=()))
         told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("delete ")]
@@ -109,10 +121,11 @@ def test_undo_keeps_what_was_only_updated_and_restore_brings_back_the_rest(grown
     imported(grown, "--import-id", "second", uri=empty_store)
     answer = ymlf("undo", "second", "--yes", "--tracking-uri", empty_store)
     assert answer.status == 0
+    host = socket.gethostname()
     told = [line.split(maxsplit=2) for line in answer.out.splitlines()[:2]]
     assert [(word, rest) for word, _, rest in told] == [
-        ("delete", f"new  {grown / 'new'}"),
-        ("keep", f"train2  {grown / 'train2'}  (only updated)"),
+        ("delete", f"new  {host}:{grown / 'new'}"),
+        ("keep", f"train2  {host}:{grown / 'train2'}  (only updated)"),
     ]
     [deleted] = [run for run in runs_in(empty_store) if run.info.lifecycle_stage == "deleted"]
     assert deleted.info.run_name == "new"
@@ -129,6 +142,7 @@ def test_a_part_of_an_import_is_undone_by_globs(tree: Path, empty_store: str) ->
         (["train1*"], [], ["train", "train2", "train3"]),
         (["*/train", "train2"], [], ["train3", "train10"]),
         ([], ["*/train10"], ["train10"]),
+        (["runs/train3", str(tree / "train2")], [], ["train", "train10"]),
         (["nothing"], [], ["train", "train2", "train3", "train10"]),
     ):
         undo = plan_undo(store, "job", Selection(include=tuple(include), exclude=tuple(exclude)))
@@ -154,24 +168,41 @@ def test_an_import_that_there_never_was_is_not_undone(empty_store: str) -> None:
     assert answer.err.startswith("error: nobody: ") and "\n  hint: `ymlf imports`" in answer.err
 
 
-def test_the_iterations_of_a_tune_go_below_the_run_that_stands_for_it(tmp_path: Path, empty_store: str) -> None:
-    tune = tune_table(tmp_path / "tune", (0.25, 0.5))
-    assert imported(tune, "--import-id", "first", uri=empty_store).status == 0
-    answer = ymlf("undo", "first", "--include", "tune", "--yes", "--tracking-uri", empty_store)
+@pytest.mark.parametrize("have_directories", [True, False], ids=["with directories", "of the table alone"])
+def test_the_iterations_of_a_tune_that_was_undone_alone_go_below_its_new_run(
+    have_directories: bool, tmp_path: Path, empty_store: str
+) -> None:
+    fitness = (0.25, 0.5)
+    tune, every = tune_table(tmp_path / "tune", fitness), ("--iterations", "all")
+    for number, name in enumerate(("train", "train2") if have_directories else (), start=1):
+        rows = ({"train/box_loss": number / 100, "metrics/mAP50-95(B)": fitness[number - 1]},)
+        training(number, epochs=1, rows=rows, args={"lr0": 0.01 * number}).write(tmp_path / name)
+    assert summary(imported(tune, *every, "--import-id", "first", uri=empty_store)) == {"imported": 3}
+    globs = ("--include", "tune", "--exclude", "tune iteration*")
+    answer = ymlf("undo", "first", *globs, "--yes", "--tracking-uri", empty_store)
     back = f"ymlf undo first --restore --tracking-uri {empty_store}"
     assert answer.status == 0 and answer.out.endswith(f"1 run soft-deleted; `{back}` brings it back\n")
-    again = imported(tune, uri=empty_store)
+    again = imported(tune, *every, uri=empty_store)
     assert summary(again) == {"imported": 1, "already there": 2}
     assert [told.get("reason") for told in again.told[1:-1]] == ["put below the run of its tune"] * 2
-    assert [told.get("reason") for told in imported(tune, uri=empty_store).told[:-1]] == [None] * 3
+    assert [told.get("reason") for told in imported(tune, *every, uri=empty_store).told[:-1]] == [None] * 3
     [parent] = [run for run in active(empty_store) if "mlflow.parentRunId" not in run.data.tags]
     below = [run for run in active(empty_store) if run.info.run_id != parent.info.run_id]
     assert {run.data.tags["mlflow.parentRunId"] for run in below} == {parent.info.run_id} and len(below) == 2
-    assert ymlf("verify", tune, "--tracking-uri", empty_store).status == 0
-    MlflowClient(empty_store).set_tag(below[0].info.run_id, "mlflow.parentRunId", "another")
+    assert ymlf("verify", tune, *every, "--tracking-uri", empty_store).status == 0
+
+
+def test_verify_names_an_iteration_that_is_not_below_the_run_of_its_tune(tmp_path: Path, empty_store: str) -> None:
+    rows = ({"metrics/mAP50-95(B)": 0.5},)
+    training(1, epochs=1, rows=rows, args={"lr0": 0.01}).write(tmp_path / "train")
+    tune = tune_table(tmp_path / "tune", (0.5,))
+    assert summary(imported(tune, uri=empty_store)) == {"imported": 2}
+    [below] = [run for run in active(empty_store) if "mlflow.parentRunId" in run.data.tags]
+    MlflowClient(empty_store).set_tag(below.info.run_id, "mlflow.parentRunId", "another")
     lost = ymlf("verify", tune, "--tracking-uri", empty_store)
-    told = f"mismatch: tag mlflow.parentRunId: expected '{parent.info.run_id}', found 'another'\n"
-    assert lost.status == 1 and told in lost.err
+    parent = below.data.tags["mlflow.parentRunId"]
+    assert lost.status == 1
+    assert f"mismatch: tag mlflow.parentRunId: expected '{parent}', found 'another'\n" in lost.err
 
 
 @pytest.mark.usefixtures("wide")
@@ -205,11 +236,21 @@ def test_what_was_undone_is_brought_back_as_it_was(tree: Path, empty_store: str)
     assert ymlf("undo", "job", "--restore", *place).out == "import job has no soft-deleted runs\n"
 
 
+def test_a_run_that_was_not_complete_is_undone_and_not_restored(tree: Path, empty_store: str) -> None:
+    imported(tree, "--import-id", "job", uri=empty_store)
+    [left] = [run for run in active(empty_store) if run.info.run_name == "train2"]
+    MlflowClient(empty_store).set_tag(left.info.run_id, "ymlf.state", "writing")
+    ymlf("undo", "job", "--yes", "--tracking-uri", empty_store)
+    assert active(empty_store) == []
+    ymlf("undo", "job", "--restore", "--yes", "--tracking-uri", empty_store)
+    assert sorted(run.info.run_name for run in active(empty_store)) == ["train", "train10", "train3"]
+
+
 def test_a_training_that_was_imported_again_is_not_restored_beside_it(tree: Path, empty_store: str) -> None:
     imported(tree, "--import-id", "job", uri=empty_store)
     ymlf("undo", "job", "--yes", "--tracking-uri", empty_store)
     imported(tree / "train", tree / "train2", uri=empty_store)
     answer = ymlf("undo", "job", "--restore", "--yes", "--tracking-uri", empty_store)
-    left = "2 runs restored; 2 left, for another run stands for the training by now\n"
+    left = "2 runs restored; 2 left, for another run of the training is there by now\n"
     assert answer.status == 0 and answer.out.endswith(left)
     assert_whole(empty_store, tree, 4)
