@@ -180,7 +180,7 @@ def test_a_run_whose_artifacts_are_refused_stays_as_writing_and_the_next_start_c
     assert (run.data.tags["ymlf.state"], run.info.status) == ("writing", "RUNNING")
     proxy.script = None
     again = ymlf("import", save_dir, "--tracking-uri", proxy.url)
-    assert (again.status, again.out.split(":")[0]) == (0, "finished"), again
+    assert (again.status, again.out.split(":")[0]) == (0, "resumed"), again
     assert_one_whole_run(save_dir, proxy.url)
 
 
