@@ -153,7 +153,7 @@ class Terminal:
     def tell(self, outcome: Outcome, total: int, store: Store | None, *, would: bool = False) -> None:
         """One outcome in words: whole for a few, for many only what went wrong or was asked for."""
         from importer.cli.facts import print_mismatches, print_notes
-        from importer.outcome import SOURCE_FAULTS, Kind
+        from importer.outcome import SOURCE_FAULTS, WROTE, Kind
         from importer.report import outcome_line
 
         bad = outcome.kind in SOURCE_FAULTS | {Kind.FAILED}
@@ -169,7 +169,8 @@ class Terminal:
             self.say(outcome_line(outcome, would=would))
         if self.quiet or self.as_json or (total > FEW and not self.verbose) or bad:
             return
-        print_notes(self.err, outcome.notes, outcome.source if total > 1 else None)
+        if outcome.kind in WROTE | {Kind.VERIFIED}:  # of a run that is left alone, nothing was done about an oddity
+            print_notes(self.err, outcome.notes, outcome.source if total > 1 else None)
         if outcome.run_id and store is not None:
             self.say(f"  run {outcome.run_id} ({outcome.run_name}) in experiment {outcome.experiment_name}")
             if total == 1 and not store.is_new:  # that of a new store is told below

@@ -92,7 +92,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str
     for name in (*DEMO, "event-file", "crashed", "classify"):
         copy_fixture(name, folder / "runs")
     tune_table(folder / "runs" / "tune", (0.25, 0.75))
-    imported = ymlf("import", "runs", "--tracking-uri", database, cwd=folder)
+    imported = ymlf("import", "runs", "--iterations", "all", "--tracking-uri", database, cwd=folder)
     assert imported.status == 0, imported.err
     with mlflow_server(database, str(folder / "mlartifacts")) as server:
         yield server.url, {run.info.run_name: run for run in runs_in(database)}

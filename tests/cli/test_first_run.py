@@ -297,6 +297,13 @@ def test_any_name_is_listed_in_any_locale(tmp_path: Path, env: dict[str, str]) -
         assert sorted(line["source"] for line in told) == sorted(f"runs/{name}" for name in NAMES)
 
 
+def test_of_a_run_that_is_left_alone_no_note_says_what_was_done(tmp_path: Path, empty_store: str) -> None:
+    save_dir = Training(epochs=0, planned=3, last=None, args={"name": "another"}).write(tmp_path / "train")
+    assert "note: renamed: " in ymlf("plan", save_dir).out
+    answer = ymlf("import", save_dir, "--tracking-uri", empty_store)
+    assert answer.out.startswith("no epochs: ") and answer.err == ""
+
+
 def test_no_color_takes_the_colours_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_dir = copy_fixture("crashed", tmp_path)
     monkeypatch.setenv("FORCE_COLOR", "1")

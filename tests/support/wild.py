@@ -67,7 +67,7 @@ def crashes(**answers: Answer) -> Iterator[tuple[str, str]]:
 def unwelcome(second: Answer, folder: Path) -> Iterator[tuple[str, str]]:
     """Directories that a second import would write."""
     for told in second.told:
-        if told.get("outcome") in ("imported", "updated", "replaced", "finished", "changed", "failed"):
+        if told.get("outcome") in ("imported", "updated", "replaced", "resumed", "changed", "failed"):
             yield place_of(told, folder), f"{told['outcome']} by the second import"
 
 
