@@ -40,13 +40,15 @@ def _import(summary: RunSummary, uri: str, options: ImportOptions, context: Impo
     store = worker_store(uri, context.import_id)
     if summary.child is not None:
         return import_training(_iteration(summary, store, options, context))
+    looked_up = None
     if not needs_date(options.experiment):  # else the summary could not tell the experiment
         experiment_id = store.experiment_id(summary.experiment, create=False)
         runs = find_runs_of(store, experiment_id, summary.key, has_epochs=bool(summary.epochs))
+        looked_up = summary.key, runs
         there = outcome_if_unchanged(summary, runs, options)
         if there is not None:
             return replace(there, seconds=time.monotonic() - began)
-    return import_training(Job(read_summarized(summary, options), store, options, context))
+    return import_training(Job(read_summarized(summary, options), store, options, context, looked_up=looked_up))
 
 
 def verify_one(summary: RunSummary, uri: str, options: ImportOptions, context: ImportContext) -> Outcome:

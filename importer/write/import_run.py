@@ -61,6 +61,7 @@ class Job:
     options: ImportOptions
     context: ImportContext
     parent: StoredRun | None = None  # the run of the tune that it is an iteration of
+    looked_up: tuple[str, tuple[StoredRun, ...]] | None = None  # a key and the runs that carry it, just now
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -86,7 +87,10 @@ def iteration_jobs(job: Job, outcome: Outcome) -> list[Job]:
         with failures("reading the run of the tune"):
             parent = stored_run(job.store.client.get_run(outcome.run_id))
     options = job.options.of_children(outcome.experiment_name)
-    return [replace(job, run=child, options=options, parent=parent) for child in iteration_runs(job.run, job.options)]
+    return [
+        replace(job, run=child, options=options, parent=parent, looked_up=None)
+        for child in iteration_runs(job.run, job.options)
+    ]
 
 
 def import_training(job: Job) -> Outcome:
@@ -101,7 +105,7 @@ def import_training(job: Job) -> Outcome:
         try:
             return replace(_carry_out(job, plan, decision), seconds=time.monotonic() - began)
         except LostRaceError:
-            continue
+            job = replace(job, looked_up=None)
     return of_plan(Kind.BUSY, plan, reason="another import is writing it")
 
 
@@ -117,7 +121,9 @@ def decide_in_store(job: Job) -> tuple[ImportPlan, Decision]:
         kind, reason, hint = left_alone
         return plan, Decision(Kind(kind), None, reason, hint)
     experiment_id = store.experiment_id(plan.experiment_name, create=False)
-    runs = find_runs_of(store, experiment_id, plan.key, has_epochs=bool(plan.epochs))
+    key, runs = job.looked_up or ("", ())
+    if key != plan.key:
+        runs = find_runs_of(store, experiment_id, plan.key, has_epochs=bool(plan.epochs))
     matched = match_run(Facts.of(plan, parents=job.parents), runs)
     twins = matched.twins if matched is not None else ()
     recorded = plan
@@ -284,15 +290,17 @@ def _log(store: Store, points: Iterable[MetricPoint], params: Mapping[str, str],
 
 
 def _end(store: Store, plan: ImportPlan, run_id: str, tags: Mapping[str, str]) -> None:
-    """Give the run its status and its end, and say at the very last that it is complete."""
+    """Give the run its status and its end, and say at the very last what it holds and that it is complete."""
     from mlflow.entities import RunTag
 
     with failures("ending the run"):
-        if tags:
-            store.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
         if not plan.keep_active:
             store.client.set_terminated(run_id, plan.status, plan.timeline.ended_ms)
-        store.client.set_tag(run_id, STATE, COMPLETE)
+        if tags:
+            last = [RunTag(key, value) for key, value in {**tags, STATE: COMPLETE}.items()]
+            store.client.log_batch(run_id, tags=last)
+        else:
+            store.client.set_tag(run_id, STATE, COMPLETE)
 
 
 def _put_below(job: Job, run_id: str, before: StoredRun | None) -> bool:
