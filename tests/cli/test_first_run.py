@@ -298,8 +298,8 @@ def test_any_name_is_listed_in_any_locale(tmp_path: Path, env: dict[str, str]) -
 
 
 def test_of_a_run_that_is_left_alone_no_note_says_what_was_done(tmp_path: Path, empty_store: str) -> None:
-    save_dir = Training(epochs=0, planned=3, last=None, args={"name": "another"}).write(tmp_path / "train")
-    assert "note: renamed: " in ymlf("plan", save_dir).out
+    save_dir = Training(epochs=0, planned=3, last=None).write(tmp_path / "train")
+    assert "note: time-unknown: " in ymlf("plan", save_dir).out
     answer = ymlf("import", save_dir, "--tracking-uri", empty_store)
     assert answer.out.startswith("no epochs: ") and answer.err == ""
 
