@@ -97,7 +97,7 @@ def match_run(facts: Facts, runs: Collection[StoredRun]) -> Matched | None:
 def decide_unchanged(facts: Facts, runs: Collection[StoredRun], options: ImportOptions) -> Decision | None:
     """Return `already there` where the fingerprint alone shows it; None where the directory has to be read."""
     matched = match_run(facts, runs)
-    if matched is None or matched.run.state != COMPLETE or any(run.state == WRITING for run in runs):
+    if matched is None or matched.run.fingerprint != facts.fingerprint or any(run.state == WRITING for run in runs):
         return None
     if matched.run.replaces in {run.run_id for run in runs}:  # what it replaces is still to be deleted
         return None
