@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from importer._version import __version__
 
 _HOMES = {
     "find_runs": "importer.discover",
@@ -35,8 +35,8 @@ _HOMES = {
     "Selection": "importer.batch.selection",
     "Looking": "importer.batch.summary",
     "Workers": "importer.batch.run",
-    "Outcome": "importer.outcome",
-    "Kind": "importer.outcome",
+    "Outcome": "importer.report",
+    "Kind": "importer.report",
     "YmlfError": "importer.errors",
     "RunDirError": "importer.errors",
     "PlanError": "importer.errors",
@@ -88,8 +88,8 @@ if TYPE_CHECKING:
     from importer.discover import find_runs
     from importer.errors import PlanError, RunDirError, StoreError, UsageError, YmlfError
     from importer.model import ImportOptions, ImportPlan, MetricPoint, Note, TrainingRun
-    from importer.outcome import Kind, Outcome
     from importer.replay.plan import plan_import
+    from importer.report import Kind, Outcome
     from importer.store.opening import open_existing_store, open_store
     from importer.undo import carry_out_undo, plan_undo, restore_undone
     from importer.write.ledger import list_imports

@@ -11,11 +11,11 @@ from importer.batch.selection import Selection
 from importer.discover import find_runs
 from importer.errors import RunDirError
 from importer.model import ImportContext, ImportOptions, TrainingRun
-from importer.outcome import WROTE, Kind, Outcome
 from importer.read import registry
 from importer.replay.callbacks import keep_run_active
 from importer.replay.names import check_templates
 from importer.replay.plan import iteration_runs
+from importer.report import WROTE, Kind, Outcome
 from importer.sources.opening import PathLike, open_source
 from importer.store.opening import open_store
 from importer.undo import Undo, carry_out_undo, plan_undo

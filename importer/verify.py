@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from importer.model import Artifact, ImportContext, ImportOptions, ImportPlan, TrainingRun
 from importer.naming import MAX_TAG_VALUE
-from importer.outcome import Kind, Outcome, of_plan
 from importer.read.fitness import of_former_best
+from importer.record import ImportRecord
 from importer.replay.plan import plan_import
-from importer.replay.record import ImportRecord
 from importer.replay.status import NO_EPOCHS
+from importer.report import Kind, Outcome, of_plan
 from importer.store.failures import failures
 from importer.store.store import Store
 from importer.write.artifacts import is_local, list_artifacts, spooled

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from importer import __version__
+from importer._version import __version__
 from importer.batch.executors import ignore_signals
 from importer.batch.own_process import begin_own
 from importer.errors import UsageError

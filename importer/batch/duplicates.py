@@ -9,8 +9,9 @@ from functools import partial
 from importer.batch.summary import RunSummary, read_summarized, resolved
 from importer.errors import YmlfError
 from importer.model import ImportOptions
-from importer.outcome import Kind, Outcome
-from importer.replay.identity import Evidence, compare_trainings, evidence_of
+from importer.record import Evidence
+from importer.replay.identity import compare_trainings, evidence_of
+from importer.report import Kind, Outcome
 from importer.write.decision import ONE_TRAINING
 
 

@@ -13,11 +13,11 @@ from importer.batch.summary import Looking, RunSummary, summarize_all
 from importer.discover import FoundRun, find_runs
 from importer.errors import RunDirError, UsageError
 from importer.model import ImportOptions
-from importer.outcome import Kind, Outcome
 from importer.read.registry import why_not
 from importer.redaction import redact
 from importer.replay.names import check_templates
 from importer.replay.record import check_options
+from importer.report import Kind, Outcome
 from importer.sources.opening import PathLike, as_paths, identity_of, open_source
 
 FEW_DIRECTORIES = 64  # up to this many are summarized before a process has started

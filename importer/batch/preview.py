@@ -9,8 +9,8 @@ from importer.batch.gather import Work
 from importer.batch.summary import RunSummary, outcome_if_unchanged, read_summarized
 from importer.errors import StoreError, YmlfError
 from importer.model import ImportContext, ImportOptions, ImportPlan
-from importer.outcome import WROTE, Kind, Outcome, of_plan
 from importer.replay.names import needs_date
+from importer.report import WROTE, Kind, Outcome, of_plan
 from importer.store.store import Store
 from importer.write.decision import Decision
 from importer.write.import_run import Job, decide_in_store, iteration_jobs

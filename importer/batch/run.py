@@ -16,9 +16,9 @@ from importer.batch.summary import RunSummary, with_absolute_paths
 from importer.batch.worker import import_one, share_store, verify_one
 from importer.errors import StoreError, UsageError
 from importer.model import ImportContext, ImportOptions
-from importer.outcome import SOURCE_FAULTS, WROTE, Outcome
 from importer.replay.callbacks import keep_run_active
 from importer.replay.names import is_template
+from importer.report import SOURCE_FAULTS, WROTE, Outcome
 from importer.store.store import Store
 from importer.write.ledger import Ledger, check_import_id, new_import_id
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from importer.batch.summary import RunSummary, iterations_of
 from importer.errors import StoreError, UsageError
 from importer.model import ImportContext, ImportOptions
-from importer.outcome import SOURCE_FAULTS, Kind, Outcome
+from importer.report import SOURCE_FAULTS, Kind, Outcome
 from importer.store.opening import open_store
 
 log = logging.getLogger(__name__)

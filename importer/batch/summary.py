@@ -12,13 +12,13 @@ from pathlib import Path
 from importer.discover import FoundRun
 from importer.errors import RunDirError, StoreError, YmlfError
 from importer.model import ImportOptions, TrainingRun
-from importer.outcome import Outcome
 from importer.read.registry import read_run
 from importer.replay.callbacks import on_train_end
 from importer.replay.file_times import file_times_believed
 from importer.replay.fingerprint import content_fingerprint
 from importer.replay.identity import training_key
 from importer.replay.plan import check_names, experiment_name, is_imported
+from importer.report import Outcome
 from importer.sources.opening import absolute, fresh, place_of
 from importer.write.decision import Facts, decide_unchanged
 from importer.write.lookup import StoredRun

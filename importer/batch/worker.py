@@ -11,8 +11,8 @@ from importer.batch.own_process import is_own, settle_in
 from importer.batch.summary import RunSummary, outcome_if_unchanged, read_summarized
 from importer.errors import RunDirError, StoreError, YmlfError
 from importer.model import ImportContext, ImportOptions
-from importer.outcome import Kind, Outcome
 from importer.replay.names import needs_date
+from importer.report import Kind, Outcome
 from importer.store.failures import twice
 from importer.store.opening import open_store
 from importer.store.store import Store

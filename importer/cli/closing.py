@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from importer.cli.console import print_table
-from importer.outcome import SOURCE_FAULTS, Kind, Outcome
-from importer.report import kind_words, outcome_line, size
+from importer.report import SOURCE_FAULTS, Kind, Outcome, kind_words, outcome_line, size
 
 if TYPE_CHECKING:
     from importer.cli.reporter import Terminal

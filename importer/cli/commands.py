@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from importer import __version__
+from importer._version import __version__
 from importer.cli.command_group import EPILOG, SuggestingGroup
 from importer.cli.early_end import always_closed
 from importer.cli.given_paths import all_paths, one_path, path_argument, paths_argument

@@ -11,8 +11,7 @@ from importer.cli.facts import print_plan
 from importer.cli.progress import show_words
 from importer.cli.reporter import FEW, Terminal, json_line, open_report
 from importer.cli.totals import Tally
-from importer.outcome import exit_status
-from importer.report import facts_of, kind_words, plan_as_json
+from importer.report import exit_status, facts_of, kind_words, plan_as_json
 from importer.store.opening import open_existing_store
 
 

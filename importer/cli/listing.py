@@ -11,9 +11,8 @@ from importer.batch.preview import preview_summary
 from importer.batch.summary import RunSummary
 from importer.cli.console import print_rows
 from importer.cli.progress import show_words
-from importer.outcome import WROTE, Kind, exit_status
 from importer.redaction import redact
-from importer.report import facts_of, kind_words, local_time, outcome_line, size
+from importer.report import WROTE, Kind, exit_status, facts_of, kind_words, local_time, outcome_line, size
 from importer.store.failures import failures
 from importer.store.store import EmptyStore, Store
 from importer.undo import Undo

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from importer.batch.gather import Work
     from importer.batch.scheduler import Stop
     from importer.cli.totals import Tally
-    from importer.outcome import Outcome
+    from importer.report import Outcome
     from importer.store.store import Store
 
 PIPE_WIDTH = 1000  # a table that goes to a file or a pipe is not cut to a screen
@@ -103,7 +103,7 @@ class Terminal:
         from importer.cli.closing import close
         from importer.cli.progress import show_progress
         from importer.cli.totals import Tally
-        from importer.outcome import exit_status
+        from importer.report import exit_status
 
         tally = self.tally = Tally.of(work, stop)
         total = tally.total
@@ -153,8 +153,7 @@ class Terminal:
     def tell(self, outcome: Outcome, total: int, store: Store | None, *, would: bool = False) -> None:
         """One outcome in words: whole for a few, for many only what went wrong or was asked for."""
         from importer.cli.facts import print_mismatches, print_notes
-        from importer.outcome import SOURCE_FAULTS, WROTE, Kind
-        from importer.report import outcome_line
+        from importer.report import SOURCE_FAULTS, WROTE, Kind, outcome_line
 
         bad = outcome.kind in SOURCE_FAULTS | {Kind.FAILED}
         if bad:

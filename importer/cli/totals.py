@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from importer.outcome import WROTE, Kind, Outcome
-from importer.report import duration, size
+from importer.report import WROTE, Kind, Outcome, duration, size
 
 if TYPE_CHECKING:
     from importer.batch.gather import Work

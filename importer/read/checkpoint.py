@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from importer.errors import CheckpointError
 from importer.formats.stub_unpickler import Inert, PickleError, PickleHostileError
 from importer.formats.stub_values import Plain, number
 from importer.formats.torch_file import hostile, read_torch_file
+from importer.model import CheckpointFacts
 
 MAX_COLUMNS = 2_000  # of train_results, as of a results.csv
 MAX_CELLS = 500_000
 _MAX_EPOCH = 2**31
-
-
-@dataclass(frozen=True)
-class CheckpointFacts:
-    """What a trainer wrote into a checkpoint beside the weights, in builtin types only.
-
-    Units:  epoch from 0, and -1 once the optimizer was stripped, which is when the training finished; best_fitness as
-            the task has it, mostly from 0 to 1.
-    Source: ultralytics/engine/trainer.py, BaseTrainer.save_model, 8.0.0 to 8.4.190; yolov5/train.py, v5.0 to v7.0.
-    """
-
-    version: str | None = None
-    date: str | None = None  # ISO as written, naive before 8.4.120
-    epoch: int | None = None
-    train_args: Mapping[str, object] = field(default_factory=dict)
-    opt: Mapping[str, object] = field(default_factory=dict)  # YOLOv5's train_args
-    train_metrics: Mapping[str, float] = field(default_factory=dict)
-    train_results: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # results.csv, a column by its name
-    best_fitness: float | None = None
-    git: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_checkpoint(path: Path) -> CheckpointFacts:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from importer.errors import CheckpointError, RunDirError
 from importer.formats.csv_table import Table
 from importer.formats.event_file import Scalar, read_event_file
-from importer.model import Epochs, EventSession, EventTimes, FinalValidation, RunFile
+from importer.model import CheckpointFacts, Epochs, EventSession, EventTimes, FinalValidation, RunFile
 from importer.naming import last_part
-from importer.read.checkpoint import CheckpointFacts, read_checkpoint
+from importer.read.checkpoint import read_checkpoint
 from importer.read.directory import RunDirectory
 
 CSV_REL = 1e-4  # results.csv keeps five digits, so a rounded value is off by 5e-5 at most

@@ -5,20 +5,19 @@ The rule never looks at where a directory lies, except where the caller says tha
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
 from importer.model import TrainingRun, WrittenRow
+from importer.record import RECORD_BYTES, Evidence
 from importer.replay.callbacks import on_train_end
 from importer.replay.status import came_to_its_end
 
 MAX_MARKS = 300  # digests of rows that fit into the record; longer trainings have one for 2, 4, 8.. rows together
-MARK_BYTES, KEY_BYTES, VALUE_BYTES, RECORD_BYTES = 2, 3, 3, 4
+MARK_BYTES, KEY_BYTES, VALUE_BYTES = 2, 3, 3
 
 # What a resume or a release writes anew into args.yaml: compared, they would make one training two.
 # Source: ultralytics/engine/trainer.py, check_resume and _setup_train, 8.0.0 to 8.4.190; train.py of YOLOv5.
@@ -28,66 +27,6 @@ REWRITTEN = frozenset({
     "half", "int8", "quantize", "mode", "weights", "cfg", "batch_size", "img_size", "local_rank", "world_size",
     "global_rank", "total_batch_size", "upload_dataset", "cache", "hyp",
 })  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What tells one training from another.
-
-    Shape:  `time_marks` and `row_marks` have one digest for each `block` rows; of a tune, `records` has one for each
-            record, sorted, the smallest of many.
-    """
-
-    is_tune: bool = False
-    rows: int = 0
-    finished: bool = False
-    event_files: tuple[str, ...] = ()
-    times: tuple[float, ...] = ()  # seconds, of the first two rows
-    first: str = ""  # digest of the first row, without its time
-    block: int = 1
-    time_marks: bytes = b""
-    row_marks: bytes = b""
-    records: tuple[bytes, ...] = ()
-    args: bytes = b""  # digests of the keys and values that no resume rewrites
-    files: int = 0  # that live would have logged
-
-    def to_json(self) -> dict[str, object]:
-        """Return the evidence as plain values, without what is empty."""
-        facts: dict[str, object] = {
-            "tune": self.is_tune,
-            "rows": self.rows,
-            "finished": self.finished,
-            "event_files": list(self.event_files),
-            "times": list(self.times),
-            "first": self.first,
-            "block": self.block,
-            "time_marks": _text(self.time_marks),
-            "row_marks": _text(self.row_marks),
-            "records": _text(b"".join(self.records)),
-            "args": _text(self.args),
-            "files": self.files,
-        }
-        return {name: value for name, value in facts.items() if value}
-
-    @classmethod
-    def from_json(cls, facts: Mapping[str, object]) -> Evidence:
-        """Return what to_json made. Errors: ValueError, TypeError or AttributeError for anything else."""
-        found: Mapping[str, object] = facts
-        records = _bytes(found.get("records"))
-        return cls(
-            is_tune=bool(found.get("tune")),
-            rows=_whole(found.get("rows", 0)),
-            finished=bool(found.get("finished")),
-            event_files=tuple(map(str, _listed(found.get("event_files")))),
-            times=tuple(float(value) for value in _listed(found.get("times"))),  # type: ignore[arg-type]
-            first=str(found.get("first", "")),
-            block=max(1, _whole(found.get("block", 1))),
-            time_marks=_bytes(found.get("time_marks")),
-            row_marks=_bytes(found.get("row_marks")),
-            records=tuple(records[at : at + RECORD_BYTES] for at in range(0, len(records), RECORD_BYTES)),
-            args=_bytes(found.get("args")),
-            files=_whole(found.get("files", 0)),
-        )
 
 
 class Match(Enum):
@@ -269,23 +208,3 @@ def empty_key(run: TrainingRun, *, place: str) -> str:
 
 def _digest(fact: object, size: int) -> bytes:
     return hashlib.blake2b(repr(fact).encode(errors="backslashreplace"), digest_size=size).digest()
-
-
-def _text(digests: bytes) -> str:
-    return base64.b64encode(digests).decode()
-
-
-def _bytes(text: object) -> bytes:
-    return base64.b64decode(str(text or ""), validate=True)
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"{value!r} is no whole number")
-    return value
-
-
-def _listed(values: object) -> Iterable[object]:
-    if not isinstance(values, (list, type(None))):
-        raise TypeError(f"{values!r} is no list")
-    return values or ()

@@ -20,6 +20,7 @@ from importer.model import (
 )
 from importer.naming import MAX_EXPERIMENT_NAME, MAX_RUN_NAME, accepted_key, last_part, storable
 from importer.read.fitness import best_key, best_row
+from importer.record import ImportRecord
 from importer.replay.artifacts import choose_files
 from importer.replay.callbacks import (
     on_fit_epoch_end,
@@ -32,7 +33,7 @@ from importer.replay.fingerprint import content_fingerprint
 from importer.replay.identity import empty_key, training_key
 from importer.replay.names import render
 from importer.replay.params import accepted_params, live_args
-from importer.replay.record import ImportRecord, build_record, check_options, describe, recorded_options
+from importer.replay.record import build_record, check_options, describe, recorded_options
 from importer.replay.status import status
 from importer.replay.timeline import build_timeline, dated_iterations
 from importer.sources.opening import place_of

@@ -1,20 +1,16 @@
-"""What an import remembers of a run: one JSON tag, read and written through ImportRecord, and the note in the UI."""
+"""What an import remembers of a run: its record, the options that shaped it, and the note in the UI."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from importer import __version__
 from importer.errors import UsageError
 from importer.model import ImportOptions, Note, Timeline, TrainingRun
 from importer.naming import MAX_TAG_VALUE
-from importer.replay.identity import Evidence, evidence_of
+from importer.record import ImportRecord, RecordedTimes, to_json
+from importer.replay.identity import evidence_of
 
-FORMAT = 1  # of the tag; until the first release it may change
 MAX_OPTIONS = 3_000  # characters; the evidence of a long training takes up to 3,000, times and versions the rest
 
 # Options that shape the plan: a second import, verify and update take them from the record.
@@ -24,98 +20,6 @@ SHAPING = (
 )  # fmt: skip
 READING = {"follow_symlinks", "keep_active"}  # those that say how to read, or are the environment's
 OPTION_WORDS = {"tags": "tag", "start_time_ms": "start-time"}
-
-
-@dataclass(frozen=True)
-class RecordedTimes:
-    """The clock that dated a run, as it was then; ms since the Unix epoch."""
-
-    clock: str
-    anchors: tuple[tuple[int, int], ...]  # (row, ms at which the seconds of the rows from there on are 0)
-    started_ms: int
-    ended_ms: int
-    final_ms: int | None = None
-    zone: str | None = None
-    spacing_ms: float | None = None
-    shifted_ms: int = 0
-
-
-@dataclass(frozen=True)
-class ImportRecord:
-    """The facts that resume, update and verify need to make the same plan again, and where they came from."""
-
-    times: RecordedTimes
-    evidence: Evidence
-    fingerprint: str
-    epochs: int
-    run_name: str
-    options: Mapping[str, object] = field(default_factory=dict)  # that differ from the defaults
-    notes: tuple[str, ...] = ()  # codes
-    params_kept: tuple[str, ...] = ()  # params that MLflow could not change
-    generator: str = ""
-    best_epoch: int | None = None
-    best_by: str | None = None
-    results_from: str | None = None
-    params_from: tuple[str, ...] = ()
-    final_from: str | None = None
-    git: Mapping[str, object] = field(default_factory=dict)
-    importer: str = f"ymlf {__version__}"
-    writer: str = ""  # host:pid:random of a create_run call; a call that was sent twice has it twice
-    imported_at: str = ""  # ISO 8601, UTC
-    replaces: str = ""  # the id of the run in whose place this one is written
-
-    def to_tag(self) -> str:
-        """Return the record as JSON that fits into a tag."""
-        facts: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(self), "evidence": self.evidence.to_json()}
-        plain = {name: value for name, value in facts.items() if value not in (None, "", (), {})}
-        text = _json(plain)
-        return text if len(text) <= MAX_TAG_VALUE else _json({**plain, "git": {}, "notes": []})
-
-    @classmethod
-    def from_tag(cls, text: str | None) -> ImportRecord | None:
-        """Return the record that to_tag wrote, or None where there is none, or a person wrote into the tag."""
-        try:
-            facts = json.loads(text or "")
-            times = facts["times"]
-            record = cls(
-                times=RecordedTimes(
-                    clock=str(times["clock"]),
-                    anchors=tuple((int(row), int(ms)) for row, ms in times["anchors"]),
-                    started_ms=int(times["started_ms"]),
-                    ended_ms=int(times["ended_ms"]),
-                    final_ms=_optional(int, times.get("final_ms")),
-                    zone=_optional(str, times.get("zone")),
-                    spacing_ms=_optional(float, times.get("spacing_ms")),
-                    shifted_ms=int(times.get("shifted_ms", 0)),
-                ),
-                evidence=Evidence.from_json(facts["evidence"]),
-                fingerprint=str(facts["fingerprint"]),
-                epochs=int(facts.get("epochs", 0)),
-                run_name=str(facts["run_name"]),
-                options=dict(facts.get("options", {})),
-                notes=tuple(map(str, facts.get("notes", ()))),
-                params_kept=tuple(map(str, facts.get("params_kept", ()))),
-                generator=str(facts.get("generator", "")),
-                best_epoch=_optional(int, facts.get("best_epoch")),
-                best_by=_optional(str, facts.get("best_by")),
-                results_from=_optional(str, facts.get("results_from")),
-                params_from=tuple(map(str, facts.get("params_from", ()))),
-                final_from=_optional(str, facts.get("final_from")),
-                git=dict(facts.get("git", {})),
-                importer=str(facts.get("importer", "")),
-                writer=str(facts.get("writer", "")),
-                imported_at=str(facts.get("imported_at", "")),
-                replaces=str(facts.get("replaces", "")),
-            )
-            recorded_options(ImportOptions(), record)
-            readable = facts.get("format") == FORMAT and record.times.anchors[0][0] == 0
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError):
-            return None
-        return record if readable else None
-
-
-def _optional(kind: type, value: object) -> Any:
-    return None if value is None else kind(value)
 
 
 def build_record(
@@ -160,7 +64,7 @@ def build_record(
 
 def check_options(options: ImportOptions) -> None:
     """Errors: UsageError when the options that a run keeps leave its record no room for the rest."""
-    length = len(_json(_chosen(options)))
+    length = len(to_json(_chosen(options)))
     if length > MAX_OPTIONS:
         raise UsageError(
             f"--tag and other options that a run keeps have {length:,} characters, {MAX_OPTIONS:,} fit",
@@ -171,10 +75,6 @@ def check_options(options: ImportOptions) -> None:
 def _chosen(options: ImportOptions) -> dict[str, object]:
     defaults = ImportOptions()
     return {name: getattr(options, name) for name in SHAPING if getattr(options, name) != getattr(defaults, name)}
-
-
-def _json(facts: Mapping[str, object]) -> str:
-    return json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
 
 
 def recorded_options(options: ImportOptions, record: ImportRecord | None) -> ImportOptions:

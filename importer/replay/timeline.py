@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from importer.errors import UsageError
 from importer.model import Timeline, TrainingRun
+from importer.record import ImportRecord
 from importer.replay.clocks import (
     AGREE_MS,
     TIME_NOTES,
@@ -22,7 +23,6 @@ from importer.replay.clocks import (
     time_note,
 )
 from importer.replay.file_times import results_mtime
-from importer.replay.record import ImportRecord
 
 MAX_ANCHORS = 100  # iterations whose ends fit into the record one by one
 FINAL_LIMIT_MS = 3_600_000  # a results.png later than this was drawn again

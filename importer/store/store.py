@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from importer.errors import StoreError
 from importer.redaction import redact
-from importer.replay.callbacks import FORMER_EXPERIMENT
 from importer.store.failures import failures
 
 if TYPE_CHECKING:
@@ -80,14 +79,14 @@ class Store:
                 hint="give --artifact-location, such as s3://bucket/path; MLflow's default is ./mlruns of this host",
             )
 
-    def former_experiment_id(self) -> str | None:
-        """The id of the experiment that live logged to by default in older releases, if there is one; asked once."""
+    def active_experiment_id(self, name: str) -> str | None:
+        """Return the id of an experiment that is not deleted, if there is one; asked once."""
         with self._lock:
-            if FORMER_EXPERIMENT not in self._former:
-                found = self.client.get_experiment_by_name(FORMER_EXPERIMENT)
-                here = found is not None and found.lifecycle_stage == "active"
-                self._former[FORMER_EXPERIMENT] = str(found.experiment_id) if here else None
-            return self._former[FORMER_EXPERIMENT]
+            if name not in self._former:
+                found = self.client.get_experiment_by_name(name)
+                is_active = found is not None and found.lifecycle_stage == "active"
+                self._former[name] = str(found.experiment_id) if is_active else None
+            return self._former[name]
 
     def may_hold_live_runs(self, experiment_id: str) -> bool:
         """Whether an experiment had runs that ymlf did not write when this was first asked."""
@@ -140,6 +139,6 @@ class EmptyStore(Store):
         """None: there is no experiment."""
         return None
 
-    def former_experiment_id(self) -> str | None:
+    def active_experiment_id(self, name: str) -> str | None:
         """None: there is no experiment."""
         return None

@@ -10,10 +10,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from importer.model import ImportOptions, ImportPlan, MetricPoint
-from importer.outcome import Kind
 from importer.read.fitness import of_former_best
-from importer.replay.identity import Comparison, Evidence, Match, compare_trainings
+from importer.record import Evidence
+from importer.replay.identity import Comparison, Match, compare_trainings
 from importer.replay.record import not_applied
+from importer.report import Kind
 from importer.write.live_runs import LiveCoverage, judge_live_runs
 from importer.write.lookup import COMPLETE, WRITING, Stored, StoredRun
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from importer.model import ImportContext, ImportOptions, ImportPlan, MetricPoint, TrainingRun
 from importer.naming import MAX_TAG_VALUE, storable
-from importer.outcome import WROTE, Kind, Outcome, of_plan
 from importer.redaction import redact
 from importer.replay.plan import iteration_runs, plan_import
 from importer.replay.status import why_left_alone
+from importer.report import WROTE, Kind, Outcome, of_plan
 from importer.store.failures import collided, failures
 from importer.store.store import Store
 from importer.write.artifacts import log_artifacts

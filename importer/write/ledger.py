@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from importer.errors import UsageError
-from importer.outcome import Kind
+from importer.report import Kind
 from importer.store.failures import failures, twice
 from importer.store.store import Store
 from importer.write.lookup import COMPLETE, IMPORT_ID, PAGE, STATE, UPDATE_ID, stored_run

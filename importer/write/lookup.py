@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from importer.model import ImportPlan, MetricPoint
 from importer.naming import MAX_RUN_NAME
-from importer.replay.callbacks import DEFAULT_EXPERIMENT
-from importer.replay.record import ImportRecord
+from importer.record import ImportRecord
+from importer.replay.callbacks import DEFAULT_EXPERIMENT, FORMER_EXPERIMENT
 from importer.store.failures import failures
 from importer.store.store import Store
 from importer.write.artifacts import list_artifacts
@@ -203,7 +203,10 @@ def _live_runs(store: Store, plan: ImportPlan, experiment_id: str) -> tuple[Live
     For an import to the default experiment, that of older releases is looked through, too.
     """
     places = [experiment_id]
-    if plan.experiment_name == DEFAULT_EXPERIMENT and (former := store.former_experiment_id()) is not None:
+    if (
+        plan.experiment_name == DEFAULT_EXPERIMENT
+        and (former := store.active_experiment_id(FORMER_EXPERIMENT)) is not None
+    ):
         places.append(former)
     found: dict[str, Run] = {}
     with failures("looking for runs that were logged live"):

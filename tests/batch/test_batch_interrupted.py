@@ -29,7 +29,7 @@ from importer.batch.executors import local_executor
 from importer.batch.scheduler import Batch, Job, Stop
 from importer.batch.summary import RunSummary
 from importer.model import ImportContext, ImportOptions
-from importer.outcome import Kind, Outcome
+from importer.report import Kind, Outcome
 
 RUNS = 12
 MANY_RUNS = 60

@@ -25,7 +25,7 @@ from support.stores import rewrite_record, runs_in
 from support.trees import active, assert_whole, small_tree, summary, training
 
 from importer import Workers, import_many
-from importer.outcome import Kind
+from importer.report import Kind
 from importer.store.opening import open_store
 
 RUNS = 40

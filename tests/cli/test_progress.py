@@ -25,7 +25,7 @@ from importer.batch.summary import Looking
 from importer.cli.main import main
 from importer.cli.progress import looked, show_progress, show_words
 from importer.cli.totals import Tally
-from importer.outcome import Kind, Outcome
+from importer.report import Kind, Outcome
 
 
 def on_a_terminal(*words: object, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -20,8 +20,8 @@ from support.documents import PAGES, ROOT, Block, answer, blocks, code, commands
 import importer
 from importer.cli.commands import cli
 from importer.cli.totals import Tally
-from importer.outcome import Kind, Outcome
 from importer.replay.record import CLOCKS, SHAPING
+from importer.report import Kind, Outcome
 
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 PACKAGE = sorted((ROOT / "importer").rglob("*.py"))

@@ -20,8 +20,8 @@ from importer.errors import CheckpointError, YmlfError
 from importer.model import ImportOptions
 from importer.read.checkpoint import CheckpointFacts, read_checkpoint
 from importer.read.registry import read_run
+from importer.record import ImportRecord
 from importer.replay.plan import plan_import
-from importer.replay.record import ImportRecord
 
 
 class FiredError(Exception):

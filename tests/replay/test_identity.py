@@ -11,7 +11,8 @@ import pytest
 from support.directories import Training, touch_all
 
 from importer.read.registry import read_run
-from importer.replay.identity import Evidence, Match, compare_trainings, evidence_of, training_key
+from importer.record import Evidence
+from importer.replay.identity import Match, compare_trainings, evidence_of, training_key
 
 TIMED = Training(epochs=6, planned=10, last=None, plots=False)  # killed after six of ten epochs
 UNTIMED = TIMED.with_(has_time=False, padded=True)

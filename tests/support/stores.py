@@ -7,7 +7,7 @@ from dataclasses import replace
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
-from importer.replay.record import ImportRecord
+from importer.record import ImportRecord
 
 
 def runs_in(uri: str) -> list[Run]:

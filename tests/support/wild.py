@@ -1,6 +1,6 @@
 """Import every directory below a folder into a fresh database, and hold what is there against the files themselves.
 
-    python tests/wild.py FOLDER
+    PYTHONPATH=tests python -m support.wild FOLDER
 
 FOLDER/MANIFEST.tsv, where there is one, says by slug and path what each directory is. results.csv is read here by other
 code than the importer's. Exit status: 1 on any fault.

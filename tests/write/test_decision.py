@@ -10,9 +10,9 @@ import pytest
 from support.directories import Training
 
 from importer.model import ImportOptions, ImportPlan, MetricPoint
-from importer.outcome import Kind
 from importer.read.registry import read_run
 from importer.replay.plan import plan_import
+from importer.report import Kind
 from importer.write.decision import Decision, Facts, decide, decide_unchanged, match_run
 from importer.write.live_runs import judge_live_runs
 from importer.write.lookup import COMPLETE, WRITING, LiveRun, Stored, StoredRun
