@@ -35,6 +35,7 @@ from importer.write.lookup import (
     UPDATE_ID,
     WRITING,
     StoredRun,
+    deleted_runs_of,
     find_runs_of,
     key_tag,
     look_up,
@@ -61,12 +62,13 @@ class Job:
     options: ImportOptions
     context: ImportContext
     parent: StoredRun | None = None  # the run of the tune that it is an iteration of
+    former_parents: tuple[str, ...] = ()  # of the same tune, deleted by now
     looked_up: tuple[str, tuple[StoredRun, ...]] | None = None  # a key and the runs that carry it, just now
 
     @property
     def parents(self) -> tuple[str, ...]:
-        """The ids of the runs of the tune: the one that stands, and the one that it replaces."""
-        return (self.parent.run_id, self.parent.replaces) if self.parent is not None else ()
+        """The ids of the runs of the tune: the one that stands, and those in whose place it stands."""
+        return (self.parent.run_id, self.parent.replaces, *self.former_parents) if self.parent is not None else ()
 
 
 def import_with_iterations(job: Job) -> list[Outcome]:
@@ -83,14 +85,19 @@ def iteration_jobs(job: Job, outcome: Outcome) -> list[Job]:
     if not job.run.children:
         return []
     parent = StoredRun("")  # a preview has none yet
+    former: tuple[str, ...] = ()
     if outcome.run_id is not None:
         with failures("reading the run of the tune"):
             parent = stored_run(job.store.client.get_run(outcome.run_id))
-    options = job.options.of_children(outcome.experiment_name)
-    return [
-        replace(job, run=child, options=options, parent=parent, looked_up=None)
-        for child in iteration_runs(job.run, job.options)
-    ]
+            former = deleted_runs_of(job.store, parent)
+    below = replace(
+        job,
+        options=job.options.of_children(outcome.experiment_name),
+        parent=parent,
+        former_parents=former,
+        looked_up=None,
+    )
+    return [replace(below, run=child) for child in iteration_runs(job.run, job.options)]
 
 
 def import_training(job: Job) -> Outcome:

@@ -28,6 +28,7 @@ WRITING, COMPLETE = "writing", "complete"
 EMPTY_DIGIT = "empty"  # in place of a key's first digit: a directory without epochs
 LEFT_AFTER_SECONDS = 120  # a run begun longer ago and not complete was left; weights may take a while, though
 PAGE = 1000
+DELETED = 2  # mlflow.entities.ViewType.DELETED_ONLY, without the import
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,13 @@ def find_runs_of(
         return ()
     with failures("looking the run up"):
         return tuple(map(stored_run, search_key(store, [experiment_id], key, has_epochs=has_epochs)))
+
+
+def deleted_runs_of(store: Store, run: StoredRun) -> tuple[str, ...]:
+    """Return the ids of deleted runs with the key and the directory of a run. One search."""
+    condition = f"tags.`{key_tag(run.key)}` = '{run.key}'"
+    found = store.client.search_runs([run.experiment_id], condition, DELETED, PAGE)
+    return tuple(str(other.info.run_id) for other in found if other.data.tags.get(SOURCE) == run.source)
 
 
 def look_up(

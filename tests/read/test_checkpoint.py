@@ -20,7 +20,8 @@ import pytest
 from support.torch_saves import MAGIC, Memory, fake_modules, finished, legacy, module_tree, pickled, zipped
 
 from importer.errors import CheckpointError
-from importer.read.checkpoint import CheckpointFacts, read_checkpoint
+from importer.model import CheckpointFacts
+from importer.read.checkpoint import read_checkpoint
 
 
 def read(raw: bytes) -> CheckpointFacts:
@@ -100,7 +101,7 @@ def test_facts_can_be_sent_to_another_process_and_hold_builtin_types_only() -> N
     assert facts.train_args == {"where": "/a/b", "blur": "<albumentations.Blur>", "kept": (1, [2.0])}
     blob = pickle.dumps(facts)
     assert pickle.loads(blob) == facts
-    assert re.findall(rb"importer[.\w]+", blob) == [b"importer.read.checkpoint"]
+    assert re.findall(rb"importer[.\w]+", blob) == [b"importer.model"]
     with pytest.raises(AttributeError):
         facts.epoch = 3  # type: ignore[misc]
 
