@@ -11,15 +11,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from pydoc import locate
 
 import click
 import pytest
 from support.directories import copy_all_fixtures, touch_all
 from support.documents import PAGES, ROOT, Block, answer, blocks, code, commands, examples, rows, set_up, shows
+from support.stores import runs_in
 
 import importer
 from importer.cli.commands import cli
 from importer.cli.totals import Tally
+from importer.record import ImportRecord
+from importer.replay.identity import REWRITTEN
 from importer.replay.record import CLOCKS, SHAPING
 from importer.report import Kind, Outcome
 
@@ -114,7 +118,9 @@ def test_options_that_shape_a_run_are_said_to_be_kept_in_the_record() -> None:
 
 def test_the_library_reference_has_every_public_name() -> None:
     page = (ROOT / "docs/library.md").read_text()
-    named = set(re.findall(r"^::: importer\.[\w.]+\.(\w+)$", page, re.MULTILINE))
+    paths = re.findall(r"^::: (importer\.[\w.]+)$", page, re.MULTILINE)
+    assert [path for path in paths if locate(path) is None] == []
+    named = {path.rpartition(".")[2] for path in paths}
     assert named - {"Work", "Undo"} == set(importer.__all__) - {"__version__"}
 
 
@@ -165,6 +171,25 @@ def test_every_clock_has_a_row() -> None:
     assert [code(row[0]) for row in rows("docs/mapping.md", "Times")] == [
         name for name in CLOCKS if name != "start-time"
     ]
+
+
+def test_every_arg_that_is_not_compared_has_a_row() -> None:
+    told = [name for row in rows("docs/formats.md", "Args that are not compared") for name in _codes(row[0])]
+    assert sorted(told) == sorted(REWRITTEN)
+
+
+def test_every_tag_and_every_field_of_the_record_has_a_row(folder: Path, empty_database: Path) -> None:
+    shutil.copyfile(empty_database, folder / "mlflow.db")
+    assert answer(("import", "fixtures/runs/detect/train-2"))[0] == 0
+    told = {name for row in rows("docs/mapping.md", "Tags") for name in _codes(row[0])}
+    [run] = runs_in(f"sqlite:///{folder / 'mlflow.db'}")
+    tags = {re.sub(r"^ymlf\.key\..*", "ymlf.key.<digit>", name) for name in run.data.tags}
+    record = {"format", *(field.name for field in fields(ImportRecord))}
+    assert told == record | {"ymlf.update_id"} | tags - {"mlflow.runName"}
+
+
+def _codes(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
 
 
 @EVERY_PAGE

@@ -121,5 +121,5 @@ def test_a_run_says_who_imported_it_from_what_and_which_dataset_it_trained_on(tm
     [run] = runs_in(empty_store)
     assert run.data.tags["mlflow.source.name"] == "ymlf"
     assert run.data.tags["mlflow.note.content"].startswith("Imported by ymlf")
-    assert {"ymlf.key", "ymlf.fingerprint", "ymlf.state", "ymlf.record"} <= set(run.data.tags)
+    assert {"ymlf.state", "ymlf.record", "ymlf.source", "ymlf.import_id"} <= set(run.data.tags)
     assert [found.dataset.name for found in run.inputs.dataset_inputs] == ["coco8"]
