@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from importer.batch.selection import Selection, is_named
 from importer.errors import StoreError, UsageError
-from importer.store.failures import failures
+from importer.store.failures import store_errors
 from importer.store.store import Store
 from importer.write.decision import Facts, match_run
 from importer.write.import_run import delete_run
@@ -44,7 +44,7 @@ def plan_undo(store: Store, import_id: str, selection: Selection | None = None) 
     created: list[StoredRun] = []
     deleted: list[StoredRun] = []
     updated: list[StoredRun] = []
-    with failures("looking for the import's runs"):
+    with store_errors("looking for the import's runs"):
         for experiment in all_experiments(store):
             experiment_id = str(experiment.experiment_id)
             by_id = f"tags.`{IMPORT_ID}` = '{import_id}'"
@@ -96,7 +96,7 @@ def restore_undone(store: Store, undo: Undo) -> list[StoredRun]:
     done: Counter[str] = Counter()
     try:
         for run in undo.deleted:
-            with failures(f"restoring run {run.run_id}"):
+            with store_errors(f"restoring run {run.run_id}"):
                 if _is_there_again(store, run):
                     continue
                 store.client.restore_run(run.run_id)

@@ -18,7 +18,7 @@ from importer.record import ImportRecord
 from importer.replay.plan import plan_import
 from importer.replay.status import NO_EPOCHS
 from importer.report import Kind, Outcome, of_plan
-from importer.store.failures import failures
+from importer.store.failures import store_errors
 from importer.store.store import Store
 from importer.write.artifacts import is_local, list_artifacts, spooled
 from importer.write.decision import Decision, by_key_and_step, same_value
@@ -120,7 +120,7 @@ def _compare_metrics(store: Store, plan: ImportPlan, run: Run) -> Iterator[Misma
 def _compare_artifacts(store: Store, plan: ImportPlan, run: Run, deep: bool) -> Iterator[Mismatch]:
     if not plan.artifacts:
         return
-    with failures("opening the artifact store"):
+    with store_errors("opening the artifact store"):
         repository = store.artifact_repository(run.info.artifact_uri)
     there = list_artifacts(repository)
     for artifact in plan.artifacts:
@@ -136,7 +136,7 @@ def _compare_bytes(repository: Any, artifact: Artifact) -> Mismatch | None:
     with spooled(artifact) as local, local.open("rb") as handle:
         expected = _sha256(handle)
     name = f"artifact {artifact.artifact_path}"
-    with tempfile.TemporaryDirectory(prefix="ymlf-") as folder, failures(name, any_class=True):
+    with tempfile.TemporaryDirectory(prefix="ymlf-") as folder, store_errors(name, any_class=True):
         local = Path(repository.download_artifacts(artifact.artifact_path, _target(repository, folder)))
         with local.open("rb") as handle:
             found = _sha256(handle)

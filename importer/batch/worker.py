@@ -13,7 +13,7 @@ from importer.errors import RunDirError, StoreError, YmlfError
 from importer.model import ImportContext, ImportOptions
 from importer.replay.names import needs_date
 from importer.report import Kind, Outcome
-from importer.store.failures import twice
+from importer.store.failures import retry_once
 from importer.store.opening import open_store
 from importer.store.store import Store
 from importer.verify import verify_training
@@ -66,7 +66,7 @@ def _verify(summary: RunSummary, uri: str, options: ImportOptions, context: Impo
 
 def _settled(summary: RunSummary, work: Callable[[], Outcome]) -> Outcome:
     try:
-        return twice(work)  # identity finds what the first try left
+        return retry_once(work)  # identity finds what the first try left
     except StoreError as error:
         return Outcome(Kind.FAILED, summary.save_dir, error.message, error.hint, key=summary.key)
     except YmlfError as error:

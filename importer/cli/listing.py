@@ -13,7 +13,7 @@ from importer.cli.console import print_rows
 from importer.cli.progress import show_words
 from importer.redaction import redact
 from importer.report import WROTE, Kind, exit_status, facts_of, kind_words, local_time, outcome_line, size
-from importer.store.failures import failures
+from importer.store.failures import store_errors
 from importer.store.store import EmptyStore, Store
 from importer.undo import Undo
 from importer.write.decision import match_run
@@ -79,7 +79,7 @@ def _experiments(store: Store | None) -> dict[str, str]:
     """The names of a store's experiments by their ids."""
     if store is None or isinstance(store, EmptyStore):
         return {}
-    with failures("looking for experiments"):
+    with store_errors("looking for experiments"):
         return {str(found.experiment_id): str(found.name) for found in all_experiments(store)}
 
 
@@ -97,7 +97,7 @@ def _presence(summary: RunSummary, work: Work, store: Store | None, experiments:
         return f"{words}, {missing} of {len(below)} iterations not" if missing else words
     if outcome.kind is not Kind.IMPORTED:
         return kind_words(outcome.kind, would=True)
-    with failures("looking the run up"):
+    with store_errors("looking the run up"):
         elsewhere = search_key(store, list(experiments), summary.key) if experiments else []
     found = match_run(summary.facts, [stored_run(run) for run in elsewhere])
     if found is None:

@@ -30,7 +30,7 @@ COLLISIONS = ("IntegrityError", "UniqueViolation")  # what the drivers of SQLite
 
 
 @contextmanager
-def failures(what: str, *, any_class: bool = False) -> Iterator[None]:
+def store_errors(what: str, *, any_class: bool = False) -> Iterator[None]:
     """Turn what MLflow and its transports raise into a StoreError that says what was being done.
 
     With `any_class`, whatever is raised: the clients of object stores have no class in common.
@@ -54,7 +54,7 @@ def _told(what: str, error: Exception) -> StoreError:
     return StoreError(f"{what}: {_first_words(error)}", hint=_hint(str(error)), passing=_passes(error))
 
 
-def twice(call: Callable[[], Result]) -> Result:
+def retry_once(call: Callable[[], Result]) -> Result:
     """What a call comes to; it is made once more where the store failed in a way that may pass."""
     try:
         return call()

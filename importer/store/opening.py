@@ -12,7 +12,7 @@ from functools import cache
 from importer.errors import StoreError
 from importer.redaction import redact, remember_login
 from importer.store.creation import alone_at_opening
-from importer.store.failures import failures
+from importer.store.failures import store_errors
 from importer.store.file_store import how_to_migrate, local_file_store
 from importer.store.sqlite_file import database_file
 from importer.store.store import EmptyStore, Store
@@ -44,7 +44,7 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
     file = database_file(uri)
     is_new = file is not None and not file.exists()
     patience = _impatient() if probe else nullcontext()
-    with _refusal_of_a_file_store(uri), failures("opening the tracking store"), patience, alone_at_opening(uri):
+    with _refusal_of_a_file_store(uri), store_errors("opening the tracking store"), patience, alone_at_opening(uri):
         store = Store(MlflowClient(uri), uri)
         store.client.search_experiments(max_results=1)
     store.is_new = is_new
@@ -98,7 +98,7 @@ def open_existing_store(tracking_uri: str | None = None, *, required: bool = Fal
     load_mlflow()
     import mlflow
 
-    with failures("opening the tracking store"):
+    with store_errors("opening the tracking store"):
         uri = tracking_uri or mlflow.get_tracking_uri()
     remember_login(uri)
     check_uri(uri)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from importer.errors import StoreError
 from importer.redaction import redact
-from importer.store.failures import failures
+from importer.store.failures import store_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -18,7 +18,7 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # mlflow/store/db/db_typ
 
 
 class Store:
-    """A tracking store that answers. Errors of every call made under `failures` are StoreErrors."""
+    """A tracking store that answers. Errors of every call made under `store_errors` are StoreErrors."""
 
     def __init__(self, client: MlflowClient, uri: str) -> None:
         self.uri = uri
@@ -50,7 +50,7 @@ class Store:
         with self._lock:
             if name in self._experiments:
                 return self._experiments[name]
-            with failures(f"experiment {name!r}"):
+            with store_errors(f"experiment {name!r}"):
                 found = self.client.get_experiment_by_name(name)
                 if found is None and create:
                     self._require_location(name, artifact_location)

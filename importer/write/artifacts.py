@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from importer.errors import RunDirError, StoreError
 from importer.model import Artifact, ImportPlan
 from importer.sources.opening import fetch, local_file
-from importer.store.failures import failures
+from importer.store.failures import store_errors
 from importer.store.store import Store
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def log_artifacts(store: Store, plan: ImportPlan, run: Run, *, is_new: bool, has
     """
     if not plan.artifacts:
         return
-    with failures("opening the artifact store"):
+    with store_errors("opening the artifact store"):
         repository = store.artifact_repository(run.info.artifact_uri)
     # Content of the same size may have changed since: weights that were trained on, an args.yaml of 4 epochs for 3.
     there = {} if is_new or has_changed else list_artifacts(repository)
@@ -68,7 +68,7 @@ def log_artifact(repository: Any, artifact: Artifact) -> None:
                 raise RunDirError(
                     f"{artifact.location}: gone while it was read", hint="run the import again"
                 ) from error
-            with failures(f"artifact {artifact.artifact_path}", any_class=True):
+            with store_errors(f"artifact {artifact.artifact_path}", any_class=True):
                 raise
 
 
@@ -96,7 +96,7 @@ def list_artifacts(repository: Any) -> dict[str, int]:
     """Every file of a run's artifacts and its size in bytes. Errors: StoreError."""
     found: dict[str, int] = {}
     folders: list[str | None] = [None]
-    with failures("listing artifacts", any_class=True):
+    with store_errors("listing artifacts", any_class=True):
         while folders:
             for entry in repository.list_artifacts(folders.pop()):
                 if entry.is_dir:

@@ -19,7 +19,7 @@ from importer.redaction import redact
 from importer.replay.plan import iteration_runs, plan_import
 from importer.replay.status import why_left_alone
 from importer.report import WROTE, Kind, Outcome, of_plan
-from importer.store.failures import collided, failures
+from importer.store.failures import collided, store_errors
 from importer.store.store import Store
 from importer.write.artifacts import log_artifacts
 from importer.write.decision import ONE_TRAINING, Decision, Facts, canonical, decide, match_run
@@ -87,7 +87,7 @@ def iteration_jobs(job: Job, outcome: Outcome) -> list[Job]:
     parent = StoredRun("")  # a preview has none yet
     former: tuple[str, ...] = ()
     if outcome.run_id is not None:
-        with failures("reading the run of the tune"):
+        with store_errors("reading the run of the tune"):
             parent = stored_run(job.store.client.get_run(outcome.run_id))
             former = deleted_runs_of(job.store, parent)
     below = replace(
@@ -183,7 +183,7 @@ def _create(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
     replaced = decision.run.run_id if decision.run is not None else ""
     ignored = {replaced, *decision.surplus}
     plan = replace(plan, record=_signed(plan, replaced))
-    with failures("creating the run"):
+    with store_errors("creating the run"):
         run = store.client.create_run(experiment_id, plan.timeline.started_ms, _first_tags(job, plan), plan.run_name)
     run_id = str(run.info.run_id)
     _settle(job, plan, stored_run(run), ignored)
@@ -202,7 +202,7 @@ def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]
     store, before = job.store, decision.run
     assert before is not None  # noqa: S101  such a decision has a run
     _begin_entry(job, before.experiment_id)
-    with failures("reading the run"):
+    with store_errors("reading the run"):
         run = store.client.get_run(before.run_id)
     points, params, kept = _missing(store, plan, run)
     _log(store, points, params, before.run_id)
@@ -291,7 +291,7 @@ def _is_rival(facts: Facts, run: StoredRun) -> bool:
 
 
 def _log(store: Store, points: Iterable[MetricPoint], params: Mapping[str, str], run_id: str) -> None:
-    with failures("logging params and metrics"):
+    with store_errors("logging params and metrics"):
         for batch in _chunks(points, params):
             store.client.log_batch(run_id, **batch)
 
@@ -300,7 +300,7 @@ def _end(store: Store, plan: ImportPlan, run_id: str, tags: Mapping[str, str]) -
     """Give the run its status and its end, and say at the very last what it holds and that it is complete."""
     from mlflow.entities import RunTag
 
-    with failures("ending the run"):
+    with store_errors("ending the run"):
         if not plan.keep_active:
             store.client.set_terminated(run_id, plan.status, plan.timeline.ended_ms)
         if tags:
@@ -315,19 +315,19 @@ def _put_below(job: Job, run_id: str, before: StoredRun | None) -> bool:
     assert job.parent is not None  # noqa: S101  checked by the caller
     if before is None or before.parent_run_id == job.parent.run_id or before.run_id != run_id:
         return False
-    with failures("putting the run below that of its tune"):
+    with store_errors("putting the run below that of its tune"):
         job.store.client.set_tag(run_id, PARENT, job.parent.run_id)
     return True
 
 
 def delete_run(store: Store, run_id: str) -> None:
     """Soft-delete a run; `mlflow runs restore` brings it back. Errors: StoreError."""
-    with failures(f"deleting run {run_id}"):
+    with store_errors(f"deleting run {run_id}"):
         store.client.delete_run(run_id)
 
 
 def _delete_if_active(store: Store, run_id: str) -> None:
-    with failures(f"deleting run {run_id}"):
+    with store_errors(f"deleting run {run_id}"):
         if store.client.get_run(run_id).info.lifecycle_stage == "active":
             store.client.delete_run(run_id)
 
@@ -365,7 +365,7 @@ def _log_dataset(store: Store, plan: ImportPlan, run: Run, *, new: bool) -> None
     dataset = Dataset(plan.dataset.name, plan.dataset.digest, "ultralytics", plan.dataset.source)
     tag = InputTag("mlflow.data.context", "training")
     inputs = [DatasetInput(dataset, [tag])]
-    with failures("logging the dataset"):
+    with store_errors("logging the dataset"):
         try:
             store.client.log_inputs(run.info.run_id, datasets=inputs)
         except MlflowException as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from importer.errors import UsageError
 from importer.report import Kind
-from importer.store.failures import failures, twice
+from importer.store.failures import retry_once, store_errors
 from importer.store.store import Store
 from importer.write.lookup import COMPLETE, IMPORT_ID, PAGE, STATE, UPDATE_ID, stored_run
 
@@ -97,7 +97,7 @@ class Ledger:
         """Write the counts. Errors: StoreError."""
         for experiment_id, counts in self._counts.items():
             entry = LedgerEntry(self.started, socket.gethostname(), counts, ended=True)
-            twice(partial(_set, self.store, experiment_id, self.tag, entry))
+            retry_once(partial(_set, self.store, experiment_id, self.tag, entry))
 
 
 def begin_entry(store: Store, experiment_id: str, tag: str) -> None:
@@ -109,7 +109,7 @@ def begin_entry(store: Store, experiment_id: str, tag: str) -> None:
 
 
 def _set(store: Store, experiment_id: str, tag: str, entry: LedgerEntry) -> None:
-    with failures("writing the ledger"):
+    with store_errors("writing the ledger"):
         store.client.set_experiment_tag(experiment_id, tag, entry.to_tag())
 
 
@@ -132,7 +132,7 @@ def check_import_id(import_id: str) -> str:
 def list_imports(store: Store) -> list[Import]:
     """Return every import that a store remembers, oldest first. Errors: StoreError."""
     found: dict[str, Import] = {}
-    with failures("reading the ledger"):
+    with store_errors("reading the ledger"):
         for experiment in all_experiments(store):
             experiment_id, name = str(experiment.experiment_id), str(experiment.name)
             for import_id, entries in _entries(experiment).items():

@@ -13,7 +13,7 @@ from importer.model import ImportPlan, MetricPoint
 from importer.naming import MAX_RUN_NAME
 from importer.record import ImportRecord
 from importer.replay.callbacks import DEFAULT_EXPERIMENT, FORMER_EXPERIMENT
-from importer.store.failures import failures
+from importer.store.failures import store_errors
 from importer.store.store import Store
 from importer.write.artifacts import list_artifacts
 
@@ -95,7 +95,7 @@ def find_runs_of(
     """Return the active runs of an experiment that carry a key. One search. Errors: StoreError."""
     if experiment_id is None:
         return ()
-    with failures("looking the run up"):
+    with store_errors("looking the run up"):
         return tuple(map(stored_run, search_key(store, [experiment_id], key, has_epochs=has_epochs)))
 
 
@@ -197,7 +197,7 @@ def search_key(
 def stored_points(store: Store, run: Run, keys: Iterable[str]) -> dict[str, tuple[MetricPoint, ...]]:
     """Return the whole history of the given metrics of a run, by key. Errors: StoreError."""
     history: dict[str, tuple[MetricPoint, ...]] = {}
-    with failures("reading the run's metrics"):
+    with store_errors("reading the run's metrics"):
         for key in keys:
             if key in run.data.metrics:
                 found = store.client.get_metric_history(run.info.run_id, key)
@@ -217,7 +217,7 @@ def _live_runs(store: Store, plan: ImportPlan, experiment_id: str) -> tuple[Live
     ):
         places.append(former)
     found: dict[str, Run] = {}
-    with failures("looking for runs that were logged live"):
+    with store_errors("looking for runs that were logged live"):
         for place in places:
             if store.may_hold_live_runs(place):
                 for condition in _live_conditions(plan):
@@ -243,7 +243,7 @@ def _live_run(store: Store, run: Run, plan: ImportPlan) -> LiveRun:
         for point in series:
             by_step = points.setdefault(key, {})
             by_step[point.step] = (*by_step.get(point.step, ()), point.value)
-    with failures("listing the artifacts of a run that was logged live", any_class=True):
+    with store_errors("listing the artifacts of a run that was logged live", any_class=True):
         artifacts = list_artifacts(store.artifact_repository(run.info.artifact_uri))
     return LiveRun(
         run_id=str(run.info.run_id),

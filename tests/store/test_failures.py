@@ -7,7 +7,7 @@ from mlflow.exceptions import MlflowException, RestException
 from requests.exceptions import ConnectionError, HTTPError
 
 from importer.errors import StoreError
-from importer.store.failures import NO_LOGIN, NOT_KNOWN, WRONG_LOGIN, failures
+from importer.store.failures import NO_LOGIN, NOT_KNOWN, WRONG_LOGIN, store_errors
 
 ADDRESS = "http://127.0.0.1:14401/api/2.0/mlflow/runs/get?run_id=4034010d"
 
@@ -28,7 +28,7 @@ ADDRESS = "http://127.0.0.1:14401/api/2.0/mlflow/runs/get?run_id=4034010d"
     ],
 )  # fmt: skip
 def test_the_hint_is_of_what_went_wrong(error: Exception, hint: str) -> None:
-    with pytest.raises(StoreError) as caught, failures("asking"):
+    with pytest.raises(StoreError) as caught, store_errors("asking"):
         raise error
     assert caught.value.message.startswith("asking: ")
     assert caught.value.hint is not None and caught.value.hint.startswith(hint), caught.value.hint
@@ -48,6 +48,6 @@ def test_a_401_tells_a_login_that_is_missing_from_one_that_is_wrong(
 ) -> None:
     for name in names:
         monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", "secret")
-    with pytest.raises(StoreError) as caught, failures("asking"):
+    with pytest.raises(StoreError) as caught, store_errors("asking"):
         raise MlflowException("failed with error code 401 != 200. Response body: ''")
     assert caught.value.hint == hint
