@@ -190,11 +190,6 @@ def facts_of(outcome: Outcome) -> dict[str, object]:
     return {name: value for name, value in outcome.as_json().items() if name not in ("outcome", "seconds")}
 
 
-def outcome_json(outcome: Outcome) -> str:
-    """One outcome as a line of JSON, without secrets."""
-    return redact(dumps(outcome.as_json()))
-
-
 def dumps(told: Mapping[str, object]) -> str:
     """A line of JSON."""
     return json.dumps(told, ensure_ascii=False, allow_nan=False)

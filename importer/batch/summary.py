@@ -16,10 +16,10 @@ from importer.read.registry import read_run
 from importer.replay.callbacks import on_train_end
 from importer.replay.file_times import file_times_believed
 from importer.replay.fingerprint import content_fingerprint
-from importer.replay.identity import training_key
+from importer.replay.identity import place_of_training, training_key
 from importer.replay.plan import check_names, experiment_name, is_imported
 from importer.report import Outcome
-from importer.sources.opening import absolute, fresh, place_of
+from importer.sources.opening import absolute, fresh
 from importer.write.decision import Facts, decide_unchanged
 from importer.write.lookup import StoredRun
 
@@ -32,6 +32,7 @@ class RunSummary:
 
     save_dir: str
     root: str
+    place: str = ""  # absolute, with its host
     key: str = ""
     fingerprint: str = ""
     family: str = ""
@@ -57,7 +58,7 @@ class RunSummary:
     @property
     def facts(self) -> Facts:
         """What finds the run of this directory in a store, and tells whether it has changed."""
-        return Facts(self.save_dir, place_of(self.save_dir), self.key, self.fingerprint)
+        return Facts(self.save_dir, self.place, self.key, self.fingerprint)
 
 
 @dataclass
@@ -145,7 +146,8 @@ def _describe(run: TrainingRun, found: FoundRun, options: ImportOptions) -> RunS
     return RunSummary(
         save_dir=run.save_dir,
         root=str(found.root),
-        key=training_key(run, place=place_of(run.save_dir)),
+        place=place_of_training(run),
+        key=training_key(run, place=place_of_training(run)),
         fingerprint=content_fingerprint(run),
         family=run.family,
         generator=run.generator,

@@ -15,6 +15,7 @@ from importer.model import TrainingRun, WrittenRow
 from importer.record import RECORD_BYTES, Evidence
 from importer.replay.callbacks import on_train_end
 from importer.replay.status import came_to_its_end
+from importer.sources.opening import place_of
 
 MAX_MARKS = 300  # digests of rows that fit into the record; longer trainings have one for 2, 4, 8.. rows together
 MARK_BYTES, KEY_BYTES, VALUE_BYTES = 2, 3, 3
@@ -182,6 +183,13 @@ def _pairs(digests: bytes) -> dict[bytes, bytes]:
     size = KEY_BYTES + VALUE_BYTES
     whole = [digests[at : at + size] for at in range(0, len(digests), size)]
     return {pair[:KEY_BYTES]: pair[KEY_BYTES:] for pair in whole}
+
+
+def place_of_training(run: TrainingRun) -> str:
+    """Return where a training lies, with its host; a later one of an appended results file has its number behind it."""
+    part = run.trainings - 1 if run.segment is None else run.segment
+    place = place_of(run.save_dir)
+    return f"{place}#{part + 1}" if part else place
 
 
 def training_key(run: TrainingRun, *, place: str) -> str:

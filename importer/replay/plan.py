@@ -30,13 +30,12 @@ from importer.replay.callbacks import (
     sanitize_key,
 )
 from importer.replay.fingerprint import content_fingerprint
-from importer.replay.identity import empty_key, training_key
+from importer.replay.identity import empty_key, place_of_training, training_key
 from importer.replay.names import render
 from importer.replay.params import accepted_params, live_args
 from importer.replay.record import build_record, check_options, describe, recorded_options
 from importer.replay.status import status
 from importer.replay.timeline import build_timeline, dated_iterations
-from importer.sources.opening import place_of
 
 LR_PREFIXES = ("lr/", "x/lr")
 TRAIN_PREFIXES = ("train/", *LR_PREFIXES)
@@ -74,7 +73,7 @@ def plan_import(
     experiment = experiment_name(run, options, timeline)
     children = iteration_runs(run, options, timeline) if recorded is None else ()  # an import has them plan themselves
     fingerprint = content_fingerprint(run)
-    place = place_of(run.save_dir)
+    place = place_of_training(run)
     record = build_record(run, timeline, options, best, fingerprint=fingerprint, run_name=name, notes=tuple(notes))
     return ImportPlan(
         source=run.save_dir,

@@ -168,7 +168,8 @@ def _decide_new(plan: ImportPlan, stored: Stored, options: ImportOptions) -> Dec
         return Decision(Kind.PARTLY_TRACKED, None, reason, hint, live=coverage)
     note = None
     if others := edited_copies(plan, stored.runs):
-        note = f"the run {', '.join(others)} is of an edited copy of this directory; both are kept"
+        runs = f"run {others[0]} begins" if len(others) == 1 else f"runs {', '.join(others)} begin"
+        note = f"{runs} as this training does and differs later; both are kept"
     return Decision(Kind.IMPORTED, None, note, surplus=tuple(run.run_id for run in stored.empty))
 
 

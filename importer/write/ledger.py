@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
@@ -137,10 +138,11 @@ def list_imports(store: Store) -> list[Import]:
             experiment_id, name = str(experiment.experiment_id), str(experiment.name)
             for import_id, entries in _entries(experiment).items():
                 _add(found, import_id, name, _counted(store, experiment_id, import_id, entries))
-            for run in search_all(store, experiment_id, f"tags.`{IMPORT_ID}` LIKE '%{SINGLE}%'", ALL):
-                import_id = run.data.tags.get(IMPORT_ID, "")
-                if run.info.lifecycle_stage == "active" or found.get(import_id):  # not one that was replaced
-                    _add(found, import_id, name, _entry_of(run))
+            for tag, outcome in ((IMPORT_ID, Kind.IMPORTED), (UPDATE_ID, Kind.UPDATED)):
+                for run in search_all(store, experiment_id, f"tags.`{tag}` LIKE '%{SINGLE}%'", ALL):
+                    import_id = run.data.tags[tag]
+                    if run.info.lifecycle_stage == "active" or found.get(import_id):  # not one that was replaced
+                        _add(found, import_id, name, _entry_of(run, outcome, import_id))
     return sorted(found.values(), key=lambda entry: (entry.started, entry.import_id))
 
 
@@ -173,12 +175,14 @@ def _counted(store: Store, experiment_id: str, import_id: str, entries: list[Led
     return LedgerEntry(started, host, {name: count for name, count in counts.items() if count}, ended)
 
 
-def _entry_of(run: Run) -> LedgerEntry:
-    """Return the entry of the import of one directory, which only its run tells of."""
+def _entry_of(run: Run, outcome: Kind, import_id: str) -> LedgerEntry:
+    """Return the entry of the import of one directory, which has no other than its run."""
+    stamp = import_id.partition("Z")[0]
+    with suppress(ValueError):
+        stamp = datetime.strptime(stamp, "%Y%m%dT%H%M%S").replace(tzinfo=timezone.utc).isoformat()
     record = stored_run(run).record
-    started = record.imported_at if record is not None else ""
     host = record.writer.partition(":")[0] if record is not None else ""
-    return LedgerEntry(started, host, {Kind.IMPORTED.value: 1}, ended=True)
+    return LedgerEntry(stamp, host, {outcome.value: 1}, ended=True)
 
 
 def _add(found: dict[str, Import], import_id: str, experiment_name: str, entry: LedgerEntry) -> None:

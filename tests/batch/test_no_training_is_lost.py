@@ -289,3 +289,21 @@ def test_a_failed_upload_stops_the_others_of_its_run(tmp_path: Path, empty_store
     with pytest.raises((StoreError, RunDirError)):
         log_artifacts(store, plan, run, is_new=True)
     assert store.client.list_artifacts(run.info.run_id) == []
+
+
+@pytest.mark.parametrize("segments", ["last", "all"])
+def test_a_training_that_was_appended_to_the_file_of_another_is_imported_too(
+    segments: str, tmp_path: Path, empty_store: str
+) -> None:
+    first = Training(epochs=4, has_time=False, padded=True, last=None, plots=False)
+    save_dir = first.write(tmp_path / "train")
+    assert summary(imported(save_dir, uri=empty_store)) == {"imported": 1}
+    rows = tuple({"train/box_loss": 5.0 + row} if row else {} for row in range(3))
+    lines = first.with_(epochs=3, rows=rows).csv().splitlines(keepends=True)[1:]
+    (save_dir / "results.csv").write_text(first.csv() + "".join(lines))
+    words = (save_dir, "--segments", segments, "--unfinished")
+    answer = imported(*words, uri=empty_store)
+    assert answer.status == 0
+    assert summary(answer) == ({"imported": 1, "already there": 1} if segments == "all" else {"imported": 1})
+    assert len(active(empty_store)) == 2
+    assert ymlf("verify", *words[:3], "--tracking-uri", empty_store).status == 0

@@ -254,3 +254,13 @@ def test_a_training_that_was_imported_again_is_not_restored_beside_it(tree: Path
     left = "2 runs restored; 2 left, for another run of the training is there by now\n"
     assert answer.status == 0 and answer.out.endswith(left)
     assert_whole(empty_store, tree, 4)
+
+
+def test_imports_lists_an_import_of_one_directory_that_only_updated(tmp_path: Path, empty_store: str) -> None:
+    from support.trees import grow, write_unfinished
+
+    write_unfinished(tmp_path / "train", 1, 5)
+    assert ymlf("import", tmp_path / "train", "--tracking-uri", empty_store).status == 0
+    grow(tmp_path / "train", 1, 5)
+    assert ymlf("import", tmp_path / "train", "--tracking-uri", empty_store).status == 0
+    assert sorted(counts for _, _, counts in listed(empty_store).values()) == ["1 imported", "1 updated"]

@@ -115,7 +115,7 @@ def test_an_edited_copy_is_imported_too_and_says_of_what(plan_of: PlanOf) -> Non
     before = stored(plan_of(WHOLE))
     decision = decided(plan_of(EDITED, "copy"), [before])
     assert decision.kind is Kind.IMPORTED
-    assert decision.reason == "the run b is of an edited copy of this directory; both are kept"
+    assert decision.reason == "run b begins as this training does and differs later; both are kept"
 
 
 def test_another_training_with_the_same_first_epoch_is_imported_too_also_in_the_same_directory(plan_of: PlanOf) -> None:
