@@ -117,15 +117,22 @@ def finished(modules: dict[str, types.ModuleType]) -> dict[str, object]:
     }
 
 
+def _entry(name: str, method: int) -> zipfile.ZipInfo:
+    """An entry with the date that torch gives to all of them."""
+    entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+    entry.compress_type = method
+    return entry
+
+
 def zipped(pickle_bytes: bytes, top: str = "last", method: int = zipfile.ZIP_STORED, tensors: int = 3) -> bytes:
     """The zip that torch.save writes around the pickle."""
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", method) as archive:
-        archive.writestr(f"{top}/data.pkl", pickle_bytes)
-        archive.writestr(f"{top}/byteorder", "little")
+        archive.writestr(_entry(f"{top}/data.pkl", method), pickle_bytes)
+        archive.writestr(_entry(f"{top}/byteorder", method), "little")
         for number in range(tensors):
-            archive.writestr(f"{top}/data/{number}", struct.pack("<8f", *[float(number)] * 8))
-        archive.writestr(f"{top}/version", "3\n")
+            archive.writestr(_entry(f"{top}/data/{number}", method), struct.pack("<8f", *[float(number)] * 8))
+        archive.writestr(_entry(f"{top}/version", method), "3\n")
     return written.getvalue()
 
 
