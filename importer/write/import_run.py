@@ -152,7 +152,7 @@ def _carry_out(job: Job, plan: ImportPlan, decision: Decision) -> Outcome:
     }.get(decision.kind, _leave)
     run_id, experiment_id = handler(job, plan, decision)
     for run in decision.surplus:
-        _delete_if_active(job.store, run)
+        delete_run(job.store, run)
     wrote = decision.kind in WROTE
     reason = decision.reason
     if job.parent is not None and run_id is not None and _put_below(job, run_id, decision.run) and not wrote:
@@ -220,7 +220,7 @@ def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]
         tags[UPDATE_ID] = job.context.import_id
     _end(store, plan, before.run_id, tags)
     if before.replaces and before.state == WRITING:
-        _delete_if_active(store, before.replaces)
+        delete_run(store, before.replaces)
     return before.run_id, before.experiment_id
 
 
@@ -321,15 +321,18 @@ def _put_below(job: Job, run_id: str, before: StoredRun | None) -> bool:
 
 
 def delete_run(store: Store, run_id: str) -> None:
-    """Soft-delete a run; `mlflow runs restore` brings it back. Errors: StoreError."""
-    with store_errors(f"deleting run {run_id}"):
-        store.client.delete_run(run_id)
+    """Soft-delete a run, which may be deleted or gone already; `mlflow runs restore` brings it back.
 
+    Errors: StoreError.
+    """
+    from mlflow.exceptions import MlflowException
 
-def _delete_if_active(store: Store, run_id: str) -> None:
     with store_errors(f"deleting run {run_id}"):
-        if store.client.get_run(run_id).info.lifecycle_stage == "active":
+        try:
             store.client.delete_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
 
 
 def _missing(store: Store, plan: ImportPlan, run: Run) -> tuple[list[MetricPoint], dict[str, str], dict[str, str]]:

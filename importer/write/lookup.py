@@ -76,7 +76,6 @@ class LiveRun:
     params: Mapping[str, str]
     points: Mapping[str, Mapping[int, tuple[float, ...]]]
     artifacts: tuple[str, ...] = ()
-    entity: Run | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -252,7 +251,6 @@ def _live_run(store: Store, run: Run, plan: ImportPlan) -> LiveRun:
         params=dict(run.data.params),
         points=points,
         artifacts=tuple(sorted(artifacts)),
-        entity=run,
     )
 
 
