@@ -237,3 +237,12 @@ def test_how_to_write_a_reader_names_all_that_one_offers() -> None:
         text = (ROOT / page).read_text()
         for name in ("PRIORITY", "LOOKS_FOR", "recognise(save_dir, names)", "read(directory)"):
             assert f"`{name}`" in text, page
+
+
+def test_the_map_of_how_it_works_names_files_that_hold_the_named_functions() -> None:
+    page = (ROOT / "docs" / "how-it-works.md").read_text()
+    rows = re.findall(r"^\| (.+?) \| `(importer/[\w/]+\.py)` \| `(\w+)` \|$", page, re.MULTILINE)
+    assert len(rows) == 8
+    for _, path, name in rows:
+        defined = {node.name for node in ast.walk(ast.parse((ROOT / path).read_text())) if hasattr(node, "name")}
+        assert name in defined, f"{path} has no {name}"
