@@ -12,7 +12,6 @@ CPU is that of the importing processes; a server's and a database's own are not 
 from __future__ import annotations
 
 import argparse
-import gc
 import getpass
 import os
 import resource
@@ -35,9 +34,9 @@ from services.mlflow_server import mlflow_server
 from services.postgres import postgres
 
 from importer import plan_import, read_run
+from importer.batch.executors import Workers
 from importer.batch.gather import gather
-from importer.batch.own_process import LOOKED_FOR, settle_in
-from importer.batch.run import Workers, import_work
+from importer.batch.run import import_work
 from importer.model import Artifact, ImportOptions, ImportPlan
 from importer.store.opening import open_store
 
@@ -117,13 +116,10 @@ def client(plans: list[ImportPlan], uri: str) -> int:
 
 def ymlf(tree: Path, uri: str, jobs: int | None, artifacts: str = "all") -> int:
     """From directories to a complete batch, as `ymlf import` does it once it has started."""
-    settle_in()
-    work = gather([tree], ImportOptions(experiment=EXPERIMENT, artifacts=artifacts), jobs=jobs or 2, store_follows=True)
-    outcomes = list(import_work(work, open_store(uri), workers=Workers(jobs)))
-    gc.unfreeze()  # and the other shapes are to find the process as it was
-    for name in LOOKED_FOR:
-        if sys.modules.get(name, name) is None:
-            del sys.modules[name]
+    workers = Workers(jobs, processes=True)
+    batch = gather([tree], ImportOptions(experiment=EXPERIMENT, artifacts=artifacts), workers=workers)
+    outcomes = list(import_work(batch, open_store(uri), workers=workers))
+    workers.close()
     wrong = [outcome for outcome in outcomes if outcome.kind.value != "imported"]
     assert not wrong, wrong[:3]
     return sum(outcome.points for outcome in outcomes)
@@ -195,7 +191,7 @@ class Stores:
 
 def compare(name: str, stores: Stores, tree: Path, folder: Path, few: int) -> list[tuple[str, Measured]]:
     """Every shape on one kind of store, each on an empty one."""
-    runs = [Path(told.save_dir) for told in gather([tree]).surveys]
+    runs = [Path(told.save_dir) for told in gather([tree]).summaries]
     options = ImportOptions(experiment=EXPERIMENT)
     plans = [plan_import(read_run(save_dir), replace(options, root=str(tree))) for save_dir in runs]
     shapes: list[tuple[str, int, Callable[[str, str], int]]] = [

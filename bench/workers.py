@@ -26,8 +26,9 @@ from make_tree import make_tree
 from services.mlflow_server import mlflow_server
 from services.postgres import postgres
 
+from importer.batch.executors import Workers
 from importer.batch.gather import gather
-from importer.batch.run import Workers, import_work
+from importer.batch.run import import_work
 from importer.model import ImportOptions
 from importer.store.opening import open_store
 
@@ -38,7 +39,7 @@ PROCESSES = 2
 def seconds(tree: Path, uri: str, experiment: str, workers: Workers) -> float:
     """How long an import of the tree takes, all of which must come through."""
     began = time.perf_counter()
-    work = gather([tree], ImportOptions(experiment=experiment), store_follows=True)
+    work = gather([tree], ImportOptions(experiment=experiment), workers=workers)
     wrong = [told for told in import_work(work, open_store(uri), workers=workers) if told.kind.value != "imported"]
     assert not wrong, wrong[:3]
     return time.perf_counter() - began
@@ -58,7 +59,7 @@ def shapes(tree: Path, server: str, database: str, artifacts: Path) -> dict[str,
         return work
 
     rows = {f"http, {threads} thread{'s' * (threads > 1)}": over_http(threads) for threads in THREADS}
-    rows[f"local, {PROCESSES} processes"] = direct(Workers(PROCESSES))
+    rows[f"local, {PROCESSES} processes"] = direct(Workers(PROCESSES, processes=True))
     rows[f"dask, {PROCESSES} processes"] = direct(Workers(dask=f"local:{PROCESSES}"))
     return rows
 

@@ -33,8 +33,8 @@ _HOMES = {
     "Note": "importer.model",
     "TrainingRun": "importer.model",
     "Selection": "importer.batch.selection",
-    "Looking": "importer.batch.summary",
-    "Workers": "importer.batch.run",
+    "Progress": "importer.batch.summary",
+    "Workers": "importer.batch.executors",
     "Outcome": "importer.report",
     "Kind": "importer.report",
     "YmlfError": "importer.errors",
@@ -47,11 +47,11 @@ __all__ = [
     "ImportOptions",
     "ImportPlan",
     "Kind",
-    "Looking",
     "MetricPoint",
     "Note",
     "Outcome",
     "PlanError",
+    "Progress",
     "RunDirError",
     "Selection",
     "StoreError",
@@ -81,10 +81,11 @@ __all__ = [
 
 if TYPE_CHECKING:
     from importer.api import import_many, import_run, read_run, undo_import, verify_run
+    from importer.batch.executors import Workers
     from importer.batch.gather import gather
-    from importer.batch.run import Workers, check_import, import_work, verify_work
+    from importer.batch.run import check_import, import_work, verify_work
     from importer.batch.selection import Selection
-    from importer.batch.summary import Looking
+    from importer.batch.summary import Progress
     from importer.discover import find_runs
     from importer.errors import PlanError, RunDirError, StoreError, UsageError, YmlfError
     from importer.model import ImportOptions, ImportPlan, MetricPoint, Note, TrainingRun

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from importer.batch.executors import Workers
 from importer.batch.gather import check_start_time, gather
-from importer.batch.run import Workers, import_work
+from importer.batch.run import import_work
 from importer.batch.selection import Selection
 from importer.discover import find_runs
 from importer.errors import RunDirError
@@ -84,9 +85,10 @@ def import_many(
 
     Errors: StoreError when the store cannot be opened; UsageError. A path that does not exist is an outcome.
     """
-    work = gather(paths, options, selection, store_follows=True)
+    options = options or ImportOptions()
+    batch = gather(paths, replace(options, import_id=import_id or options.import_id), selection, workers=workers)
     store = open_store(tracking_uri, probe=True)
-    yield from import_work(work, store, import_id=import_id, workers=workers, fail_fast=fail_fast)
+    yield from import_work(batch, store, workers=workers, fail_fast=fail_fast)
 
 
 def verify_run(

@@ -1,1 +1,1 @@
-"""Many directories in one command: what is found, what is meant, and the workers that import it."""
+"""Many directories in one command: find them, select from them, and import them by workers."""

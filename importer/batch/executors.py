@@ -1,87 +1,137 @@
-"""Where a batch runs on this host: threads or processes. dask_cluster.py has many hosts."""
+"""The workers of this host: threads, or for the command line processes. dask_executor.py has those of other hosts."""
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
 
-from importer.batch.own_process import begin_own
-from importer.store.sqlite_file import PREFIX, database_file
-from importer.store.variables import set_variables
+from importer.store.opening import load_mlflow
 
 SERVER_THREADS = 4  # a server is the limit: eight threads gain a fifth, and leave others less of it
-LOADED = ("importer.batch.worker",)  # once, before processes are made
-LOADED_WITH_MLFLOW = (*LOADED, "importer.batch.loaded")
 FEW_RUNS = 8  # below this, starting processes costs more than they save
+PRELOADED = "importer.batch.worker"
+PRELOADED_OF_MLFLOW = "mlflow.store.tracking.sqlalchemy_store"
 
 
-def default_jobs(*, is_server: bool, runs: int) -> int:
-    """Threads for a server, one process a core for a database, one worker for few runs."""
-    if runs < 2:
-        return 1
-    if is_server:
-        return SERVER_THREADS
-    if runs < FEW_RUNS:
-        return 1
+class Workers:
+    """Choose who does a batch: `jobs` threads (None: as many as suit the store), or the Dask cluster at an address.
+
+    The command line asks for `processes` in place of threads where they are faster. They start when first needed, and
+    stay for the next step until `close`.
+    """
+
+    def __init__(
+        self, jobs: int | None = None, dask: str | None = None, *, processes: bool = False, with_mlflow: bool = True
+    ) -> None:
+        self.jobs, self.dask, self.processes = jobs, dask, processes
+        self.with_mlflow = with_mlflow  # processes load it before they are needed for a store
+        self._pool: Executor | None = None
+        self._resources = ExitStack()
+
+    def jobs_for(self, runs: int, *, is_server: bool) -> int:
+        """Return the number of workers: by default threads for a server, a process a core for many runs, else one."""
+        if self.jobs is not None:
+            return self.jobs
+        if is_server:
+            return SERVER_THREADS if runs > 1 else 1
+        return available_cores() if self.processes and runs >= FEW_RUNS else 1
+
+    @contextmanager
+    def executor(self, jobs: int, *, threads: bool) -> Iterator[Executor]:
+        """Yield processes, which stay open for the next use until one of them dies; or threads, which do not."""
+        if threads or jobs == 1 or not self.processes:
+            self.close()
+            with local_executor(jobs, threads=True) as executor:
+                yield executor
+            return
+        if self._pool is None or _is_broken(self._pool):
+            self.close()
+            pool = local_executor(self.jobs or available_cores(), threads=False, with_mlflow=self.with_mlflow)
+            self._pool = self._resources.enter_context(pool)
+        yield self._pool
+
+    def close(self) -> None:
+        """End the processes, once each has finished what it has in hand."""
+        self._pool = None
+        self._resources.close()
+
+
+def available_cores() -> int:
+    """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _is_broken(pool: Executor) -> bool:
+    try:
+        pool.submit(int)
+    except BrokenProcessPool:
+        return True
+    return False
 
 
 @contextmanager
 def local_executor(jobs: int, *, threads: bool, with_mlflow: bool = True) -> Iterator[Executor]:
-    """Workers of this host. They leave Ctrl-C to the parent, which lets them finish the run in hand."""
+    """Yield new workers of this host. Errors: UsageError for a variable that MLflow cannot read."""
+    pool: Executor
     if threads or jobs == 1:
-        pool: Executor = ThreadPoolExecutor(jobs, thread_name_prefix="ymlf")
+        pool = ThreadPoolExecutor(jobs, thread_name_prefix="ymlf")
     else:
-        set_variables()  # which processes get as they start
-        methods = multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        if "forkserver" in methods:
-            context.set_forkserver_preload(list(LOADED_WITH_MLFLOW if with_mlflow else LOADED))
-        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=begin_worker)
+        pool = _new_processes(jobs, with_mlflow)
     try:
-        if isinstance(pool, ProcessPoolExecutor):
-            with _deaf():
-                pool.submit(int)  # for which the processes start
+        if not isinstance(pool, ThreadPoolExecutor):
+            with _signals_held():
+                pool.submit(int)  # the first task starts the processes
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _new_processes(jobs: int, with_mlflow: bool) -> Executor:
+    if with_mlflow:
+        load_mlflow()  # sets the variables that processes inherit, and refuses those at which they would die
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([PRELOADED, *([PRELOADED_OF_MLFLOW] if with_mlflow else [])])
+    return ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker)
+
+
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """Signals wait meanwhile, and processes that start are deaf to them: one that ends while it loads shows how."""
+def _signals_held() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back while workers start: an interrupted start prints a traceback."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    came: list[int] = []
+    held: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
-    kept = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in numbers}
-    heard = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)  # of this thread; processes begin with what it blocks
+    handlers = {number: signal.signal(number, lambda number, frame: held.append(number)) for number in numbers}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)  # processes begin with what this thread blocks
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
-        for number, handler in kept.items():
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, handler in handlers.items():
             signal.signal(number, handler)
-        for each in came:
-            signal.raise_signal(each)
+        for received in held:
+            signal.raise_signal(received)
 
 
-def begin_worker() -> None:
+def _begin_worker() -> None:
     """Leave signals to the parent process, and do not outlive it."""
-    begin_own()
+    gc.freeze()  # SQLAlchemy's many objects set off a collection at every turn
     ignore_signals()
     threading.Thread(target=_end_with_parent, name="ymlf-parent", daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for the next run for ever."""
+    """End when the parent was killed: this worker would wait for its next run for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -89,14 +139,6 @@ def _end_with_parent() -> None:
 
 
 def ignore_signals() -> None:
-    """Leave Ctrl-C and SIGTERM to the parent process."""
+    """Leave Ctrl-C and SIGTERM to the parent process, which lets its workers finish the run in hand."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def absolute_uri(uri: str) -> str:
-    """The URI of a store as a process with another working directory finds it."""
-    if (file := database_file(uri)) is not None:
-        _, mark, query = uri.partition("?")
-        return f"{PREFIX}{file.absolute()}{mark}{query}"
-    return uri if ":" in uri or uri.startswith("databricks") else str(Path(uri).absolute())

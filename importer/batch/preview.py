@@ -1,20 +1,18 @@
-"""What an import would do, directory by directory, decided by the import's own functions; nothing is written."""
+"""Preview an import, directory by directory, by the import's own decision; nothing is written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from importer.batch.gather import Work
-from importer.batch.summary import RunSummary, outcome_if_unchanged, read_summarized
+from importer.batch.gather import Batch
+from importer.batch.summary import RunSummary, find_unchanged, read_summarized
 from importer.errors import StoreError, YmlfError
 from importer.model import ImportContext, ImportOptions, ImportPlan
-from importer.replay.names import needs_date
 from importer.report import WROTE, Kind, Outcome, of_plan
 from importer.store.store import Store
 from importer.write.decision import Decision
 from importer.write.import_run import Job, decide_in_store, iteration_jobs
-from importer.write.lookup import find_runs_of
 
 
 @dataclass(frozen=True)
@@ -26,14 +24,14 @@ class Preview:
     is_iteration: bool = False  # of a tune, whose preview comes before
 
 
-def preview_work(work: Work, store: Store, *, with_plans: bool) -> Iterator[Preview]:
-    """Yield what an import would do with each training of the work, and with each iteration of its tunes.
+def preview_work(batch: Batch, store: Store, *, with_plans: bool) -> Iterator[Preview]:
+    """Yield what an import would do with each training of a batch, and with each iteration of its tunes.
 
     Without `with_plans`, what is there already is not read again. Errors: StoreError.
     """
-    yield from (Preview(outcome) for outcome in work.settled)
-    for summary in work.summaries:
-        yield from preview_summary(summary, store, work.options, with_plans=with_plans)
+    yield from (Preview(outcome) for outcome in batch.settled)
+    for summary in batch.summaries:
+        yield from preview_summary(summary, store, batch.options, with_plans=with_plans)
 
 
 def preview_summary(
@@ -42,9 +40,11 @@ def preview_summary(
     """Yield what an import would do with one directory, and with the iterations of a tune. Errors: StoreError."""
     options = replace(options, root=summary.root)
     try:
-        if not with_plans and summary.runs == 1 and (there := _unchanged(summary, store, options)) is not None:
-            yield Preview(there)
-            return
+        if not with_plans and summary.runs == 1:
+            unchanged, _ = find_unchanged(summary, store, options)
+            if unchanged is not None:
+                yield Preview(unchanged)
+                return
         job = Job(read_summarized(summary, options), store, options, ImportContext(wait_for_others=True))
         plan, decision = decide_in_store(job)
         outcome = _outcome(plan, decision)
@@ -57,14 +57,6 @@ def preview_summary(
         raise
     except YmlfError as error:
         yield Preview(Outcome(Kind.REFUSED, summary.save_dir, error.message, error.hint, key=summary.key))
-
-
-def _unchanged(summary: RunSummary, store: Store, options: ImportOptions) -> Outcome | None:
-    if needs_date(options.experiment):
-        return None
-    experiment_id = store.experiment_id(summary.experiment, create=False)
-    runs = find_runs_of(store, experiment_id, summary.key, has_epochs=bool(summary.epochs))
-    return outcome_if_unchanged(summary, runs, options)
 
 
 def _outcome(plan: ImportPlan, decision: Decision) -> Outcome:

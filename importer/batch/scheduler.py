@@ -1,4 +1,4 @@
-"""Many runs in the hands of workers: each outcome as it comes, whoever dies, stops or fails meanwhile."""
+"""Many runs in the hands of workers: each has an outcome, also where a worker dies, a store fails or a signal comes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import NamedTuple
 
 from importer.batch.summary import RunSummary, iterations_of
 from importer.errors import StoreError, UsageError
@@ -29,88 +30,82 @@ Engine = Callable[[], AbstractContextManager[Executor]]
 
 
 class Stop:
-    """Set by a signal: workers finish the run in hand, nothing new begins."""
+    """When a batch ends early: `asked` for by a signal, or with `fail_fast` at the first fault.
 
-    def __init__(self) -> None:
-        self.asked = False
+    Workers finish the run in hand, nothing new begins.
+    """
+
+    def __init__(self, *, fail_fast: bool = False) -> None:
+        self.asked, self.fail_fast = False, fail_fast
 
 
-class Batch:
-    """One job over many summaries: what waits, what runs, and why it stopped before its end, if it did."""
+class Task(NamedTuple):
+    """What is done with each run, and in which store."""
 
-    def __init__(
-        self,
-        summaries: Iterable[RunSummary],
-        job: Job,
-        uri: str,
-        options: ImportOptions,
-        context: ImportContext,
-        stop: Stop,
-    ) -> None:
-        self.waiting = deque(summaries)
-        self.lost: list[RunSummary] = []  # in the hands of a worker that died
-        self.job, self.uri, self.options, self.context, self.stop = job, uri, options, context, stop
+    job: Job
+    uri: str
+    options: ImportOptions
+    context: ImportContext
+
+
+class Scheduler:
+    """Do one task with many runs: what waits, what another import is at, and why it ended early, if it did."""
+
+    def __init__(self, task: Task, engine: Engine, jobs: int, stop: Stop) -> None:
+        self.task, self.engine, self.jobs, self.stop = task, engine, jobs, stop
+        self.waiting: deque[RunSummary] = deque()
         self.busy: list[RunSummary] = []  # being written by another import when they were looked at
-        self.parted = False  # from the order in which another import goes through the same tree
-        self.ended: str | None = None
+        self.suspects: deque[RunSummary] = deque()  # in the hands of a worker that died
+        self.looks_left = PATIENCE
         self.failed_in_a_row = 0
+        self.ended: str | None = None
 
-    def outcomes(self, engine: Engine, jobs: int, *, fail_fast: bool = False) -> Iterator[Outcome]:
-        """Every outcome as it comes. What a dead worker held is tried once more.
+    def outcomes(self, summaries: Iterable[RunSummary]) -> Iterator[Outcome]:
+        """Yield every outcome as it comes; what remains when the batch ends early is `not tried`.
 
-        After three store failures in a row one probe decides whether to go on; what then remains is `not tried`.
+        Errors: UsageError when there are no workers to begin with.
         """
-        retried = False
-        patience = PATIENCE
-        while (self.waiting or self.busy) and not self._ending():
-            with ExitStack() as stack:
-                try:
-                    executor = stack.enter_context(engine())
-                except UsageError as error:
-                    if not retried:
-                        raise
-                    self.ended = error.message  # a cluster that was there and is gone
-                    break
-                yield from self._drain(executor, jobs, fail_fast)
-                while self.busy and not self.waiting and not self._ending():
-                    patience -= 1
-                    self._come_back(patience)
-                    yield from self._drain(executor, jobs, fail_fast)
-            lost, self.lost = self.lost, []
-            retried = retried or bool(lost)
-            for summary in lost:
-                yield from self._once_more(summary, engine, fail_fast)
-        yield from not_tried((*self.waiting, *self.busy), self.ended or "interrupted")
-
-    def _once_more(self, summary: RunSummary, engine: Engine, fail_fast: bool) -> Iterator[Outcome]:
-        """The outcomes of a run whose worker died, by itself: if the run is what kills workers, no other dies of it."""
-        rest, self.waiting = self.waiting, deque([summary])
-        if not self._ending():
+        self.waiting.extend(summaries)
+        has_lost = False
+        while (self.suspects or self.waiting or self.busy) and not self._is_ending():
             try:
-                with engine() as executor:
-                    yield from self._drain(executor, 1, fail_fast)
+                with self.engine() as executor:
+                    yield from self._try_alone(executor) if self.suspects else self._drain(executor)
             except UsageError as error:
-                self.ended = error.message
-        if self.lost:
-            self.lost.clear()
-            yield _outcome(Kind.FAILED, summary, "its worker died twice", "is there enough memory?")
-            self._judge(Kind.FAILED, fail_fast)
-        self.waiting.extend(rest)
+                if not has_lost:
+                    raise
+                self.ended = error.message  # a cluster that was there and is gone
+            has_lost = has_lost or bool(self.suspects)
+        yield from not_tried((*self.suspects, *self.waiting, *self.busy), self.ended or "interrupted")
 
-    def _put_off(self, summary: RunSummary) -> None:
-        """Another import is at the same tree: keep this run for later, and part ways by taking the rest at random."""
-        if not self.parted:
-            self.parted = True
-            random.shuffle(self.waiting)
-        self.busy.append(summary)
+    def _try_alone(self, executor: Executor) -> Iterator[Outcome]:
+        """Try one run whose worker died by itself: if the run is what kills workers, no other dies of it."""
+        summary = self.suspects.popleft()
+        yield from self._conclude(self._submit(executor, summary), summary, is_alone=True)
 
-    def _come_back(self, patience: int) -> None:
-        """Look again at what another import was writing; when patience ends, finish it ourselves, which is safe."""
-        if patience > 0:
-            time.sleep(BUSY_SECONDS)
-        self.context = replace(self.context, wait_for_others=patience > 0)
-        self.waiting.extend(self.busy)
-        self.busy.clear()
+    def _drain(self, executor: Executor) -> Iterator[Outcome]:
+        """Keep the workers busy until nothing waits, or until nothing new may begin and the last run is done."""
+        running: dict[Future[Outcome], RunSummary] = {}
+        while True:
+            self._fill(running, executor)
+            if self._is_ending():
+                self.waiting.extendleft(running.pop(future) for future in list(running) if future.cancel())
+            if running:
+                done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield from self._conclude(future, running.pop(future))
+            elif self.busy and not (self.suspects or self._is_ending()):
+                self._look_again()
+            else:
+                return
+
+    def _fill(self, running: dict[Future[Outcome], RunSummary], executor: Executor) -> None:
+        jobs = getattr(executor, "jobs", self.jobs)  # a cluster grows and shrinks
+        while len(running) < 2 * jobs and not self.suspects and not self._is_ending():
+            summary = self._next({other.key for other in running.values() if other.child is None})
+            if summary is None:
+                return
+            running[self._submit(executor, summary)] = summary
 
     def _next(self, running_keys: set[str]) -> RunSummary | None:
         """Return what to begin next: trainings that begin alike go one at a time, for each looks at what is stored."""
@@ -121,74 +116,72 @@ class Batch:
             self.waiting.append(summary)
         return None
 
-    def _ending(self) -> bool:
-        return self.stop.asked or self.ended is not None
-
-    def _drain(self, executor: Executor, jobs: int, fail_fast: bool) -> Iterator[Outcome]:
-        """Keep the workers busy until nothing waits, or until nothing new may begin and the last run is done."""
-        running: dict[Future[Outcome], RunSummary] = {}
-        while True:
-            jobs = getattr(executor, "jobs", jobs)  # a cluster grows and shrinks
-            while len(running) < 2 * jobs and not self._ending() and not self.lost:
-                summary = self._next({each.key for each in running.values() if each.child is None})
-                if summary is None:
-                    break
-                try:
-                    running[executor.submit(self.job, summary, self.uri, self.options, self.context)] = summary
-                except BrokenProcessPool:
-                    self.lost.append(summary)
-            if self._ending():
-                self.waiting.extendleft(running.pop(future) for future in list(running) if future.cancel())
-            if not running:
-                return
-            done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-            for future in done:
-                summary = running.pop(future)
-                outcome = self._result(future, summary)
-                if outcome is None:
-                    continue
-                if outcome.kind is Kind.BUSY:
-                    self._put_off(summary)
-                    continue
-                yield outcome
-                self._judge(outcome.kind, fail_fast)
-                if summary.runs > 1 and outcome.run_id is not None:
-                    below = iterations_of(summary, outcome.run_id, outcome.experiment_name or summary.experiment)
-                    self.waiting.extendleft(reversed(below))
-
-    def _result(self, future: Future[Outcome], summary: RunSummary) -> Outcome | None:
-        """The outcome; None where the worker died."""
+    def _submit(self, executor: Executor, summary: RunSummary) -> Future[Outcome]:
         try:
-            return future.result()
+            return executor.submit(self.task.job, summary, self.task.uri, self.task.options, self.task.context)
+        except BrokenProcessPool as error:
+            broken: Future[Outcome] = Future()
+            broken.set_exception(error)
+            return broken
+
+    def _conclude(self, future: Future[Outcome], summary: RunSummary, *, is_alone: bool = False) -> Iterator[Outcome]:
+        """Yield the outcome of a run, unless its worker died with others in hand or another import is writing it."""
+        try:
+            outcome = future.result()
         except BrokenProcessPool:
-            self.lost.append(summary)
-            return None
+            if not is_alone:
+                self.suspects.append(summary)
+                return
+            outcome = _outcome(Kind.FAILED, summary, "its worker died twice", "is there enough memory?")
         except Exception as error:
             log.exception("%s: unexpected error", summary.save_dir)
-            return _outcome(Kind.FAILED, summary, f"a bug in ymlf: {type(error).__name__}: {error}", "please report it")
+            reason = f"a bug in ymlf: {type(error).__name__}: {error}"
+            outcome = _outcome(Kind.FAILED, summary, reason, "please report it")
+        if outcome.kind is Kind.BUSY:
+            self._put_off(summary)
+            return
+        yield outcome
+        self._judge(outcome.kind)
+        if summary.runs > 1 and outcome.run_id is not None:
+            below = iterations_of(summary, outcome.run_id, outcome.experiment_name or summary.experiment)
+            self.waiting.extendleft(reversed(below))
 
-    def _judge(self, kind: Kind, fail_fast: bool) -> None:
+    def _put_off(self, summary: RunSummary) -> None:
+        """Keep for later what another import is writing, and part ways with it by taking the rest at random."""
+        if not self.busy:
+            random.shuffle(self.waiting)
+        self.busy.append(summary)
+
+    def _look_again(self) -> None:
+        """Look again at what another import was writing; when patience ends, finish it ourselves, which is safe."""
+        self.looks_left -= 1
+        if self.looks_left > 0:
+            time.sleep(BUSY_SECONDS)
+        context = replace(self.task.context, wait_for_others=self.looks_left > 0)
+        self.task = self.task._replace(context=context)
+        self.waiting.extend(self.busy)
+        self.busy.clear()
+
+    def _judge(self, kind: Kind) -> None:
+        """End the batch after a fault with --fail-fast, or when the store does not answer after failures in a row."""
         self.failed_in_a_row = self.failed_in_a_row + 1 if kind is Kind.FAILED else 0
         if self.failed_in_a_row >= STORE_FAILURES:
             self.failed_in_a_row = 0
-            if not _answers(self.uri):
+            try:
+                open_store(self.task.uri, probe=True)
+            except StoreError:
                 self.ended = "the store does not answer"
-        if fail_fast and kind in SOURCE_FAULTS | {Kind.FAILED}:
+        if self.stop.fail_fast and kind in SOURCE_FAULTS | {Kind.FAILED}:
             self.ended = "--fail-fast"
+
+    def _is_ending(self) -> bool:
+        return self.stop.asked or self.ended is not None
 
 
 def not_tried(summaries: Iterable[RunSummary], reason: str) -> Iterator[Outcome]:
-    """The outcomes of what a batch that was ended early leaves."""
+    """Yield the outcomes of what a batch that ended early leaves."""
     return (_outcome(Kind.NOT_TRIED, summary, reason, "run the same command again") for summary in summaries)
 
 
 def _outcome(kind: Kind, summary: RunSummary, reason: str, hint: str) -> Outcome:
     return Outcome(kind, summary.save_dir, reason, hint, key=summary.key)
-
-
-def _answers(uri: str) -> bool:
-    try:
-        open_store(uri, probe=True)
-    except StoreError:
-        return False
-    return True

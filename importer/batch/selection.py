@@ -1,4 +1,4 @@
-"""Which of the directories that were found are meant: globs, dates, tasks, shards."""
+"""Select from the directories that were found: by globs, dates, tasks and shards."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from difflib import get_close_matches
 from fnmatch import fnmatch
 
 from importer.batch.summary import RunSummary
@@ -21,7 +20,7 @@ from importer.sources.opening import below
 
 @dataclass(frozen=True)
 class Selection:
-    """What is wanted; an empty field wants all."""
+    """What to import; an empty field selects all."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -32,17 +31,17 @@ class Selection:
 
 
 def by_path(found: Iterable[FoundRun], selection: Selection) -> list[FoundRun]:
-    """Those whose path, as given or below its root, matches an include glob and no exclude glob."""
-    return [run for run in found if _wanted(run, selection)]
+    """Return those whose path, as given or below its root, or name matches an include glob and no exclude glob."""
 
+    def names(run: FoundRun) -> tuple[str, str, str]:
+        path = run.save_dir.as_posix()
+        return path, below(path, run.root.as_posix()) or path, run.save_dir.name
 
-def _wanted(run: FoundRun, selection: Selection) -> bool:
-    path = run.save_dir.as_posix()
-    return is_named((path, below(path, run.root.as_posix()) or path, run.save_dir.name), selection)
+    return [run for run in found if is_named(names(run), selection)]
 
 
 def is_named(names: Sequence[str], selection: Selection) -> bool:
-    """Whether one of the names of a run matches an include glob, if there is any, and none an exclude glob."""
+    """Return whether one of a run's names matches an include glob, if there is any, and no name an exclude glob."""
 
     def matches(globs: Sequence[str]) -> bool:
         return any(fnmatch(name, glob) for glob in globs for name in names)
@@ -51,14 +50,14 @@ def is_named(names: Sequence[str], selection: Selection) -> bool:
 
 
 def by_content(summaries: Iterable[RunSummary], selection: Selection) -> list[RunSummary]:
-    """Those of the task, the dates (newest file time) and the shard that are wanted.
+    """Return those of the task, the dates (newest file time) and the shard that are selected.
 
-    What cannot be read stays in, in the shard that its place below the root gives it.
+    A directory that cannot be read stays in, in the shard that its place below the root gives it.
     """
-    return [summary for summary in summaries if _meant(summary, selection)]
+    return [summary for summary in summaries if _is_selected(summary, selection)]
 
 
-def _meant(summary: RunSummary, selection: Selection) -> bool:
+def _is_selected(summary: RunSummary, selection: Selection) -> bool:
     if selection.shard is not None:
         index, count = selection.shard
         if int((summary.key[:12] if summary.epochs else "") or _place(summary), 16) % count != index - 1:
@@ -73,57 +72,33 @@ def _meant(summary: RunSummary, selection: Selection) -> bool:
 
 
 def _place(summary: RunSummary) -> str:
-    """What the shard of a directory without a key is chosen by, in hex: the same wherever the tree is mounted."""
+    """Return a digest that chooses the shard of a directory without epochs: the same wherever the tree is mounted."""
     path = below(summary.save_dir, summary.root) or summary.save_dir
     return hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
-def why_none(
+def why_nothing(
     found: Sequence[FoundRun], summaries: Sequence[RunSummary], selection: Selection
 ) -> tuple[str, str | None]:
-    """What is asked for that no run is, and a hint: of the runs that were found, and those of them that globs left."""
+    """Return which options leave no run, with a count by task of what there is, and a hint where globs leave none."""
+    times = {"--since": selection.since_ms, "--until": selection.until_ms}
+    options = [f"--include {glob!r}" for glob in selection.include]
+    options += [f"--exclude {glob!r}" for glob in selection.exclude]
+    options += [f"--task {task}" for task in selection.tasks]
+    options += [f"{name} {local_time(ms)}" for name, ms in times.items() if ms is not None]
+    options += [f"--shard {index}/{count}" for index, count in filter(None, [selection.shard])]
+    words = f"{' '.join(options)} leaves none of {len(found)} run director{'y' if len(found) == 1 else 'ies'}"
     if not summaries:
-        number = f"{len(found)} run {'directory' if len(found) == 1 else 'directories'}"
-        if not by_path(found, replace(selection, exclude=())):
-            globs = " ".join(f"--include {glob!r}" for glob in selection.include)
-            return f"{globs} matches none of {number}", f"such as {found[0].save_dir}, whose path or name is to match"
-        return f"{' '.join(f'--exclude {glob!r}' for glob in selection.exclude)} leaves none of {number}", None
-    given = {
-        "--task": (_other_tasks, Selection(tasks=selection.tasks)),
-        "--since": (_other_dates, Selection(since_ms=selection.since_ms)),
-        "--until": (_other_dates, Selection(until_ms=selection.until_ms)),
-        "--shard": (_other_parts, Selection(shard=selection.shard)),
-    }
-    asked = {name: (tell, alone) for name, (tell, alone) in given.items() if alone != Selection()}
+        return words, f"such as {found[0].save_dir}, whose path or name is to match"
     readable = [summary for summary in summaries if summary.refused is None]
-    for tell, alone in asked.values():
-        if not by_content(readable, alone):
-            return tell(readable, alone)
-    return f"no run is all that {', '.join(asked)} ask for", None
-
-
-def _other_tasks(summaries: Sequence[RunSummary], selection: Selection) -> tuple[str, str | None]:
-    there = Counter(summary.task or "unknown" for summary in summaries)
-    counted = ", ".join(f"{task} {count}" for task, count in there.most_common())
-    close = [near for task in selection.tasks for near in get_close_matches(task, there, n=1)]
-    hint = f"did you mean --task {' --task '.join(close)}?" if close else None
-    return f"no run of task {' or '.join(selection.tasks)}; there are {counted}", hint
-
-
-def _other_dates(summaries: Sequence[RunSummary], selection: Selection) -> tuple[str, str | None]:
-    times = [summary.modified_ms for summary in summaries]
-    if selection.since_ms is not None:
-        return f"no run is as young as --since asks for; the newest file is of {local_time(max(times))}", None
-    return f"no run is as old as --until asks for; the oldest is of {local_time(min(times))}", None
-
-
-def _other_parts(summaries: Sequence[RunSummary], selection: Selection) -> tuple[str, str | None]:
-    whose = "the one run is" if len(summaries) == 1 else f"the {len(summaries)} runs are"
-    return f"{whose} in other parts than that which --shard asks for", None
+    tasks = Counter(summary.task or "unknown" for summary in readable).most_common()
+    dates = sorted(local_time(summary.modified_ms) for summary in readable)
+    counts = ", ".join(f"{task} {count}" for task, count in tasks)
+    return f"{words}: {counts}, last changed {dates[0]} to {dates[-1]}" if readable else words, None
 
 
 def parse_shard(text: str | None) -> tuple[int, int] | None:
-    """`2/8` as (2, 8). Errors: UsageError."""
+    """Return `2/8` as (2, 8). Errors: UsageError."""
     if text is None:
         return None
     match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
@@ -133,10 +108,7 @@ def parse_shard(text: str | None) -> tuple[int, int] | None:
 
 
 def parse_time(text: str | None, option: str) -> int | None:
-    """A date, a date and time, or ms since the Unix epoch, in ms; local time where no zone is given.
-
-    Errors: UsageError.
-    """
+    """Return a date, a date and time, or ms since 1970, in ms; local time without a zone. Errors: UsageError."""
     if text is None:
         return None
     try:
@@ -153,7 +125,7 @@ def parse_time(text: str | None, option: str) -> int | None:
 
 
 def parse_size(text: str | None) -> int | None:
-    """`200MB`, `1.5 GB` or `4096` in bytes. Errors: UsageError."""
+    """Return `200MB`, `1.5 GB` or `4096` in bytes. Errors: UsageError."""
     if text is None:
         return None
     match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]+)?)\s*([kKMGT]?)i?[bB]?", text.strip())
@@ -163,7 +135,7 @@ def parse_size(text: str | None) -> int | None:
 
 
 def parse_tags(texts: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """`k=v` pairs. Errors: UsageError when there is no `=`, or the name is ymlf's or MLflow's own."""
+    """Return `k=v` pairs. Errors: UsageError when there is no `=`, or the name is ymlf's or MLflow's own."""
     pairs = []
     for text in texts:
         key, equals, value = text.partition("=")

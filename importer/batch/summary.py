@@ -1,9 +1,8 @@
-"""A short look at a directory: which training it is, what shape it is in, and what finds its run in a store."""
+"""A summary of a directory: which training it is, what shape it is in, and what finds its run in a store."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,18 +16,22 @@ from importer.replay.callbacks import on_train_end
 from importer.replay.file_times import file_times_believed
 from importer.replay.fingerprint import content_fingerprint
 from importer.replay.identity import place_of_training, training_key
+from importer.replay.names import needs_date
 from importer.replay.plan import check_names, experiment_name, is_imported
 from importer.report import Outcome
 from importer.sources.opening import absolute, fresh
+from importer.store.store import Store
 from importer.write.decision import Facts, decide_unchanged
-from importer.write.lookup import StoredRun
+from importer.write.lookup import StoredRun, find_runs_of
 
-CHUNK = 16  # directories that one job looks at
+CHUNK = 16  # directories that one task summarizes
+
+LookedUp = tuple[str, tuple[StoredRun, ...]]  # a key and the runs that carry it
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run directory is, mostly without opening its checkpoints; `refused` says why it cannot be read."""
+    """What a run directory holds, mostly without opening its checkpoints; `refused` says why it cannot be read."""
 
     save_dir: str
     root: str
@@ -50,20 +53,19 @@ class RunSummary:
     runs: int = 1  # that an import makes of it: a tune's iterations are runs of their own
     child: int | None = None  # of a tune: which of its iterations is meant
     parent_run_id: str | None = None
-    reading: str = ""  # names what the iterations of a tune share: it is read once by each worker
     segment: int | None = None
     refused: str | None = None
     hint: str | None = None
 
     @property
     def facts(self) -> Facts:
-        """What finds the run of this directory in a store, and tells whether it has changed."""
+        """What finds the run of this directory in a store, and shows whether it has changed."""
         return Facts(self.save_dir, self.place, self.key, self.fingerprint)
 
 
 @dataclass
-class Looking:
-    """How far the look at a tree is, for whoever shows it meanwhile."""
+class Progress:
+    """How far the look at a tree is, kept up to date for another thread that shows it."""
 
     found: int = 0
     surveyed: int = 0
@@ -100,12 +102,20 @@ def read_summarized(summary: RunSummary, options: ImportOptions) -> TrainingRun:
     return read_run(location, follow_symlinks=options.follow_symlinks, segment=summary.segment)
 
 
-def outcome_if_unchanged(summary: RunSummary, runs: Collection[StoredRun], options: ImportOptions) -> Outcome | None:
-    """Return the outcome where the fingerprint shows that a training is there already; None where it has to be read."""
+def find_unchanged(summary: RunSummary, store: Store, options: ImportOptions) -> tuple[Outcome | None, LookedUp | None]:
+    """Return the outcome of a training that the fingerprint shows to be there already, and the look-up behind it.
+
+    The outcome is None where the training has to be read, the look-up where the summary cannot name the experiment.
+    Errors: StoreError.
+    """
+    if needs_date(options.experiment):
+        return None, None
+    experiment_id = store.experiment_id(summary.experiment, create=False)
+    runs = find_runs_of(store, experiment_id, summary.key, has_epochs=bool(summary.epochs))
     decision = decide_unchanged(summary.facts, runs, options)
     if decision is None or decision.run is None:
-        return None
-    return Outcome(
+        return None, (summary.key, runs)
+    outcome = Outcome(
         decision.kind,
         summary.save_dir,
         decision.reason,
@@ -116,18 +126,12 @@ def outcome_if_unchanged(summary: RunSummary, runs: Collection[StoredRun], optio
         experiment_name=summary.experiment,
         key=summary.key,
     )
+    return outcome, (summary.key, runs)
 
 
 def iterations_of(tune: RunSummary, parent_run_id: str, experiment: str) -> list[RunSummary]:
-    """Return each iteration of a tune that was imported, to be gone on with by itself."""
-    below = replace(
-        tune,
-        parent_run_id=parent_run_id,
-        experiment=experiment,
-        runs=1,
-        children=(),
-        reading=secrets.token_hex(8),
-    )
+    """Return a summary for each iteration of a tune that was imported: each is a run of its own."""
+    below = replace(tune, parent_run_id=parent_run_id, experiment=experiment, runs=1, children=())
     return [replace(below, child=index) for index in range(tune.runs - 1)]
 
 
@@ -167,18 +171,12 @@ def _describe(run: TrainingRun, found: FoundRun, options: ImportOptions) -> RunS
 
 
 def summarize_all(
-    found: Sequence[FoundRun], options: ImportOptions, executor: Executor, looking: Looking | None = None
+    found: Sequence[FoundRun], options: ImportOptions, executor: Executor, progress: Progress
 ) -> list[RunSummary]:
     """Return the summaries of all directories in their order."""
-    looking = looking or Looking()
-    looking.found, looking.is_searching = len(found), False
+    progress.found, progress.is_searching = len(found), False
     summaries: list[RunSummary] = []
-    for several in executor.map(partial(summarize, options=options), found, chunksize=CHUNK):
-        looking.surveyed += 1
-        summaries += several
+    for trainings in executor.map(partial(summarize, options=options), found, chunksize=CHUNK):
+        progress.surveyed += 1
+        summaries += trainings
     return summaries
-
-
-def resolved(paths: Iterable[str]) -> set[str]:
-    """Return the real paths of directories."""
-    return {str(Path(path).resolve()) for path in paths}

@@ -31,7 +31,8 @@ from importer.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from importer.batch.gather import Work
+    from importer.batch.executors import Workers
+    from importer.batch.gather import Batch
     from importer.cli.reporter import Terminal
     from importer.model import ImportOptions, ImportPlan, TrainingRun
 
@@ -90,24 +91,20 @@ def show(path: str | None, as_json: bool, **given: Any) -> None:
 @always_closed
 def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given: Any) -> None:
     """Import the run directories at or below each PATH. Safe to stop at any moment and to start again."""
-    from importer import Workers, check_import, import_work, open_store
-    from importer.batch.own_process import settle_in
+    from importer import check_import, import_work, open_store
     from importer.cli.dry_run import dry_run_all
 
     terminal = _terminal(given, as_json)
-    work = _gather(terminal, paths, given, given["jobs"], store_follows=True)
-    workers = Workers(given["jobs"], given["dask"])
-    check_import(work, import_id=given["import_id"], workers=workers)
+    workers = _workers(given)
+    work = _gather(terminal, paths, given, workers)
+    check_import(work, workers)
     if dry_run:
         sys.exit(dry_run_all(terminal, work, given["tracking_uri"], given["report"]))
     if not work.summaries:
         sys.exit(terminal.conclude(work.settled, work, None, given["report"]))
     store = open_store(given["tracking_uri"], probe=True)
-    settle_in()
     stop = terminal.catch_signals()
-    outcomes = import_work(
-        work, store, import_id=given["import_id"], workers=workers, stop=stop, fail_fast=given["fail_fast"]
-    )
+    outcomes = import_work(work, store, workers=workers, stop=stop, fail_fast=given["fail_fast"])
     status = terminal.conclude(outcomes, work, store, given["report"], stop)
     terminal.explain_new_store(store, is_default=not (given["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")))
     sys.exit(status)
@@ -126,15 +123,16 @@ def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given
 @always_closed
 def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: Any) -> None:
     """Compare the run directories at or below each PATH with what the store holds, point by point."""
-    from importer import Workers, open_existing_store, verify_work
+    from importer import open_existing_store, verify_work
 
     terminal = _terminal(given, as_json)
-    work = _gather(terminal, paths, given, given["jobs"], store_follows=True)
+    workers = _workers(given)
+    work = _gather(terminal, paths, given, workers)
     if not work.summaries:
         sys.exit(terminal.conclude(work.settled, work, None, given["report"]))
     store = open_existing_store(given["tracking_uri"], required=True)
     stop = terminal.catch_signals()
-    outcomes = verify_work(work, store, deep=deep, workers=Workers(given["jobs"], given["dask"]), stop=stop)
+    outcomes = verify_work(work, store, deep=deep, workers=workers, stop=stop)
     sys.exit(terminal.conclude(outcomes, work, store, given["report"], stop))
 
 
@@ -150,7 +148,7 @@ def scan(paths: tuple[str, ...], as_json: bool, **given: Any) -> None:
     from importer.cli.listing import list_runs
 
     terminal = _terminal(given, as_json)
-    work = _gather(terminal, paths, given)
+    work = _gather(terminal, paths, given, _workers(given, with_mlflow=False))
     asked = given["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
     store = open_existing_store(asked, required=given["tracking_uri"] is not None) if asked else None
     sys.exit(list_runs(terminal, work, store))
@@ -206,22 +204,29 @@ def completion(shell: str) -> None:
     click.echo(complete(cli, {}, "ymlf", "_YMLF_COMPLETE").source())
 
 
+def _workers(given: dict[str, Any], *, with_mlflow: bool = True) -> Workers:
+    """Return the workers of this command, which end with it."""
+    from importer import Workers
+
+    workers = Workers(given.get("jobs"), given.get("dask"), processes=True, with_mlflow=with_mlflow)
+    click.get_current_context().call_on_close(workers.close)
+    return workers
+
+
 def _gather(
     terminal: Terminal,
     paths: tuple[str, ...],
     given: dict[str, Any],
-    jobs: int | None = None,
-    *,
-    store_follows: bool = False,
-) -> Work:
+    workers: Workers,
+) -> Batch:
     """What is at or below the paths; the terminal tells how far the look at it is."""
-    from importer import Looking, gather
+    from importer import Progress, gather
     from importer.cli.progress import looked, show_words
 
-    looking = Looking()
+    progress = Progress()
     chosen = all_paths(paths, given["lists"]), build_options(given), build_selection(given)
-    with show_words(terminal.err, lambda: looked(looking), quiet=terminal.quiet, beside_json=terminal.mixes_json):
-        return gather(*chosen, jobs=jobs or 2, looking=looking, store_follows=store_follows)
+    with show_words(terminal.err, lambda: looked(progress), quiet=terminal.quiet, beside_json=terminal.mixes_json):
+        return gather(*chosen, workers=workers, progress=progress)
 
 
 def _plan_one(path: str | None, options: ImportOptions) -> tuple[TrainingRun, ImportPlan]:

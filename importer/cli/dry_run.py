@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from importer.batch.gather import Work
+from importer.batch.gather import Batch
 from importer.batch.preview import preview_work
 from importer.cli.closing import close
 from importer.cli.facts import print_plan
@@ -15,7 +15,7 @@ from importer.report import exit_status, facts_of, kind_words, plan_as_json
 from importer.store.opening import open_existing_store
 
 
-def dry_run_all(terminal: Terminal, work: Work, tracking_uri: str | None, report: str | None) -> int:
+def dry_run_all(terminal: Terminal, work: Batch, tracking_uri: str | None, report: str | None) -> int:
     """Plan and look up each run, and say what an import would do; the exit status that it would have now."""
     store = open_existing_store(tracking_uri)
     tally = terminal.tally = Tally(work.total, len(work.settled))

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from importer.batch.gather import Work
+from importer.batch.gather import Batch
 from importer.batch.preview import preview_summary
 from importer.batch.summary import RunSummary
 from importer.cli.console import print_rows
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MANY = 20  # runs of an undo that are named
 
 
-def list_runs(terminal: Terminal, work: Work, store: Store | None) -> int:
+def list_runs(terminal: Terminal, work: Batch, store: Store | None) -> int:
     """One line per run directory; the exit status: 1 when one cannot be read."""
     header = ["generator", "task", "epochs", "size", "newest file", "state", *(["store"] if store else []), "directory"]
     rows = []
@@ -83,7 +83,7 @@ def _experiments(store: Store | None) -> dict[str, str]:
         return {str(found.experiment_id): str(found.name) for found in all_experiments(store)}
 
 
-def _presence(summary: RunSummary, work: Work, store: Store | None, experiments: Mapping[str, str]) -> str:
+def _presence(summary: RunSummary, work: Batch, store: Store | None, experiments: Mapping[str, str]) -> str:
     """Return what an import would do with a directory, and in which other experiments of the store it is."""
     if store is None:
         return ""

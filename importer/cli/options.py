@@ -115,7 +115,7 @@ def build_options(given: Mapping[str, Any]) -> ImportOptions:
     if given.get("timezone"):
         parse_zone(given["timezone"])
     plain = ("experiment", "run_name", "timezone", "artifacts", "artifact_location", "follow_symlinks", "best_metrics",
-             "live", "on_change", "empty", "unfinished", "segments", "iterations")  # fmt: skip
+             "live", "on_change", "empty", "unfinished", "segments", "iterations", "import_id")  # fmt: skip
     return ImportOptions(
         tags=parse_tags(given.get("tags") or ()),
         start_time_ms=parse_time(given.get("start_time"), "--start-time"),

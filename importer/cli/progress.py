@@ -12,7 +12,7 @@ from importer.cli.totals import Tally
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from importer.batch.summary import Looking
+    from importer.batch.summary import Progress
 
 LINE_SECONDS = 5.0
 SHORT_SECONDS = 1.0  # a look that takes no longer is not worth a word
@@ -48,7 +48,7 @@ def show_words(console: Console, words: Callable[[], str], *, quiet: bool, besid
             bar.stop()
 
 
-def looked(looking: Looking) -> str:
+def looked(looking: Progress) -> str:
     """How many run directories are found and read."""
     if looking.is_searching:
         return f"searching: {looking.found:,} run directories found"

@@ -19,7 +19,7 @@ from importer.errors import UsageError
 from importer.redaction import RedactingFormatter, redact
 
 if TYPE_CHECKING:
-    from importer.batch.gather import Work
+    from importer.batch.gather import Batch
     from importer.batch.scheduler import Stop
     from importer.cli.totals import Tally
     from importer.report import Outcome
@@ -97,7 +97,12 @@ class Terminal:
         return stop
 
     def conclude(
-        self, outcomes: Iterable[Outcome], work: Work, store: Store | None, report: str | None, stop: Stop | None = None
+        self,
+        outcomes: Iterable[Outcome],
+        work: Batch,
+        store: Store | None,
+        report: str | None,
+        stop: Stop | None = None,
     ) -> int:
         """Tell each outcome as it comes and all of them at the end; the exit status."""
         from importer.cli.closing import close
@@ -132,7 +137,7 @@ class Terminal:
         self.tell_left_out(work)
         return status
 
-    def tell_left_out(self, work: Work) -> None:
+    def tell_left_out(self, work: Batch) -> None:
         """Say how many folders only look like a run, and what was asked for that no run is."""
         if self.quiet:
             return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from importer.report import WROTE, Kind, Outcome, duration, size
 
 if TYPE_CHECKING:
-    from importer.batch.gather import Work
+    from importer.batch.gather import Batch
     from importer.batch.scheduler import Stop
 
 
@@ -33,7 +33,7 @@ class Tally:
         self.undated = 0  # runs that were written and that nothing dates
 
     @classmethod
-    def of(cls, work: Work, stop: Stop | None = None) -> Tally:
+    def of(cls, work: Batch, stop: Stop | None = None) -> Tally:
         """The tally of work that is yet to be done."""
         tunes = [told for told in work.summaries if told.runs > 1]
         below = {name: told.runs - 1 for told in tunes for name in (told.key, told.save_dir)}

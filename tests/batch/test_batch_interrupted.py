@@ -26,7 +26,7 @@ from support.services.process import wait_until
 from support.trees import active, assert_whole, small_tree
 
 from importer.batch.executors import local_executor
-from importer.batch.scheduler import Batch, Job, Stop
+from importer.batch.scheduler import Job, Scheduler, Stop, Task
 from importer.batch.summary import RunSummary
 from importer.model import ImportContext, ImportOptions
 from importer.report import Kind, Outcome
@@ -251,9 +251,11 @@ def exits_of_poison(summary: RunSummary, uri: str, options: ImportOptions, conte
     return dies_of_poison(summary, uri, options, context)
 
 
-def batch_of(job: Job, *names: str) -> Batch:
-    """A batch of directories of these names, which are not there."""
-    return Batch([RunSummary(name, ".") for name in names], job, "", ImportOptions(), ImportContext(), Stop())
+def outcomes_of(job: Job, *names: str, jobs: int = 1, threads: bool = True, fail_fast: bool = False) -> list[Outcome]:
+    """The outcomes of a batch of directories of these names, which are not there."""
+    task = Task(job, "", ImportOptions(), ImportContext())
+    scheduler = Scheduler(task, lambda: local_executor(jobs, threads=threads), jobs, Stop(fail_fast=fail_fast))
+    return list(scheduler.outcomes([RunSummary(name, ".") for name in names]))
 
 
 @pytest.mark.parametrize(
@@ -262,16 +264,15 @@ def batch_of(job: Job, *names: str) -> Batch:
     ids=["threads", "processes"],
 )
 def test_a_run_that_kills_its_workers_fails_alone(job: Job, threads: bool) -> None:
-    batch = batch_of(job, "a", "poison", "b", "c", "d", "e")
-    outcomes = {outcome.source: outcome for outcome in batch.outcomes(lambda: local_executor(2, threads=threads), 2)}
+    every = outcomes_of(job, "a", "poison", "b", "c", "d", "e", jobs=2, threads=threads)
+    outcomes = {outcome.source: outcome for outcome in every}
     failed = outcomes.pop("poison")
     assert (failed.kind, failed.reason) == (Kind.FAILED, "its worker died twice")
     assert {name: outcome.kind for name, outcome in outcomes.items()} == dict.fromkeys("abcde", Kind.IMPORTED)
 
 
 def test_fail_fast_stops_at_a_run_that_kills_its_workers() -> None:
-    batch = batch_of(dies_of_poison, "a", "poison", "b", "c")
-    outcomes = list(batch.outcomes(lambda: local_executor(1, threads=True), 1, fail_fast=True))
+    outcomes = outcomes_of(dies_of_poison, "a", "poison", "b", "c", fail_fast=True)
     kinds = {outcome.source: outcome.kind for outcome in outcomes}
     assert kinds["poison"] is Kind.FAILED and kinds["c"] is Kind.NOT_TRIED
     assert {outcome.reason for outcome in outcomes if outcome.kind is Kind.NOT_TRIED} == {"--fail-fast"}
@@ -295,6 +296,5 @@ def test_a_run_that_is_put_off_after_its_worker_died_is_gone_back_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importer.batch.scheduler.BUSY_SECONDS", 0.01)
-    batch = batch_of(dies_once_then_finds_another_import_at_it, str(tmp_path))
-    outcomes = list(batch.outcomes(lambda: local_executor(1, threads=True), 1))
+    outcomes = outcomes_of(dies_once_then_finds_another_import_at_it, str(tmp_path))
     assert [outcome.kind for outcome in outcomes] == [Kind.RESUMED]

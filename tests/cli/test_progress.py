@@ -21,7 +21,7 @@ from support.trees import training
 
 from importer.batch.gather import gather
 from importer.batch.scheduler import Stop
-from importer.batch.summary import Looking
+from importer.batch.summary import Progress
 from importer.cli.main import main
 from importer.cli.progress import looked, show_progress, show_words
 from importer.cli.totals import Tally
@@ -91,7 +91,7 @@ def test_a_log_is_told_every_few_seconds_also_while_one_run_takes_long(monkeypat
 def test_a_log_is_told_how_far_the_look_at_a_tree_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importer.cli.progress.LINE_SECONDS", 0.01)
     log = io.StringIO()
-    looking = Looking()
+    looking = Progress()
     with show_words(Console(file=log), lambda: looked(looking), quiet=False):
         looking.found = 1200
         wait_until(lambda: "1,200" in log.getvalue(), "the first line")
@@ -106,9 +106,9 @@ def test_a_log_is_told_how_far_the_look_at_a_tree_is(monkeypatch: pytest.MonkeyP
 def test_gather_tells_what_it_found_and_read(tmp_path: Path) -> None:
     for seed in range(20):
         training(seed).write(tmp_path / f"train{seed}")
-    looking = Looking()
-    gather([tmp_path], looking=looking)
-    assert looking == Looking(found=20, surveyed=20, is_searching=False)
+    looking = Progress()
+    gather([tmp_path], progress=looking)
+    assert looking == Progress(found=20, surveyed=20, is_searching=False)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.5], ids=["short", "long"])

@@ -15,8 +15,9 @@ from support.stores import runs_in, untouched
 from support.trees import active, assert_whole, imported, listed, summary, training
 
 from importer import ImportOptions, Selection, import_many, import_run, plan_undo
+from importer.batch.executors import Workers
 from importer.batch.gather import gather
-from importer.batch.run import Workers, import_work
+from importer.batch.run import import_work
 from importer.cli.commands import cli
 from importer.cli.listing import print_undo
 from importer.cli.reporter import Terminal
@@ -51,8 +52,8 @@ def test_imports_lists_what_wrote_something_also_if_it_was_killed_or_undone(tree
     ymlf("undo", "first", "--yes", "--tracking-uri", empty_store)
     assert listed(empty_store)["first"][2] == "4 imported, 4 undone"
     ymlf("undo", "first", "--restore", "--yes", "--include", "train2", "--tracking-uri", empty_store)
-    work = gather([tree])
-    for _ in import_work(work, open_store(empty_store), import_id="third", workers=Workers(1)):
+    work = gather([tree], ImportOptions(import_id="third"))
+    for _ in import_work(work, open_store(empty_store), workers=Workers(1)):
         break  # as if it had been killed
     assert listed(empty_store)["third"][2].endswith(" imported")
     [experiment] = MlflowClient(empty_store).search_experiments(filter_string="name = '/Shared/Ultralytics'")

@@ -15,6 +15,7 @@ from support.command import ymlf
 from support.trees import small_tree, summary, training
 
 import importer
+from importer.batch.executors import Workers
 from importer.batch.gather import gather
 from importer.batch.summary import read_summarized
 from importer.errors import RunDirError
@@ -75,7 +76,7 @@ def test_errors_name_the_member_of_the_archive(tmp_path: Path) -> None:
 def test_an_archive_stays_unpacked_for_as_long_as_the_work_of_importing_it(tmp_path: Path) -> None:
     """Of many runs, which are surveyed by other processes."""
     tree = small_tree(tmp_path / "tree", 65, epochs=1)
-    work = gather([shutil.make_archive(str(tmp_path / "kept"), "zip", tree)], jobs=2)
+    work = gather([shutil.make_archive(str(tmp_path / "kept"), "zip", tree)], workers=Workers(2))
     assert len(work.summaries) == 65
     read_summarized(work.summaries[-1], work.options)
     unpacked = Path(os.fspath(work.roots[0]))
