@@ -48,31 +48,38 @@ def test_a_selection_takes_a_part_of_the_tree(
     ("words", "told"),
     [
         pytest.param(
-            ["--task", "segmnt"],
-            "no run of task segmnt; there are detect 4, segment 1\n  hint: did you mean --task segment?\n",
+            ["--task", "segmnt", "--task", "pose"],
+            "--task segmnt --task pose leaves none of 5 run directories: detect 4, segment 1, last changed {at} to {at}\n",
             id="a task",
         ),
-        pytest.param(["--task", "pose"], "no run of task pose; there are detect 4, segment 1\n", id="like no task"),
         pytest.param(
             ["--include", "foo*", "--include", "bar"],
-            "--include 'foo*' --include 'bar' matches none of 5 run directories\n"
+            "--include 'foo*' --include 'bar' leaves none of 5 run directories\n"
             "  hint: such as {tree}/masks, whose path or name is to match\n",
             id="a glob",
         ),
-        pytest.param(["--exclude", "*"], "--exclude '*' leaves none of 5 run directories\n", id="none is left"),
+        pytest.param(
+            ["--exclude", "*"],
+            "--exclude '*' leaves none of 5 run directories\n"
+            "  hint: such as {tree}/masks, whose path or name is to match\n",
+            id="all excluded",
+        ),
         pytest.param(
             ["--since", "2030-01-01", "--task", "detect"],
-            "no run is as young as --since asks for; the newest file is of {at}\n",
+            "--task detect --since 2030-01-01 00:00 leaves none of 5 run directories: "
+            "detect 4, segment 1, last changed {at} to {at}\n",
             id="too young",
         ),
         pytest.param(
             ["--until", "2000-01-01"],
-            "no run is as old as --until asks for; the oldest is of {at}\n",
+            "--until 2000-01-01 00:00 leaves none of 5 run directories: "
+            "detect 4, segment 1, last changed {at} to {at}\n",
             id="too old",
         ),
         pytest.param(
             ["--include", "train*", "--task", "segment"],
-            "no run of task segment; there are detect 4\n",
+            "--include 'train*' --task segment leaves none of 5 run directories: "
+            "detect 4, last changed {at} to {at}\n",
             id="of those that a glob has left",
         ),
     ],
@@ -91,7 +98,7 @@ def test_a_selection_of_nothing_names_the_option_and_what_there_is(
 def test_a_selection_of_nothing_but_what_cannot_be_read_says_so_too(tree: Path) -> None:
     (tree / "train2" / "args.yaml").write_text(MAPS)
     answer = ymlf("scan", tree, "--task", "pose")
-    assert answer.status == 1 and "no run of task pose; there are detect 3\n" in answer.err
+    assert answer.status == 1 and "--task pose leaves none of 4 run directories: detect 3, " in answer.err
 
 
 def test_shards_are_a_partition_of_the_tree(tmp_path: Path) -> None:
