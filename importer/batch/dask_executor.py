@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +31,7 @@ class DaskExecutor(Executor):
     """
 
     def __init__(self, client: Client) -> None:
-        self._client = client
-        self._counted = 0.0
-        self._jobs = 1
+        self._client, self._counted, self._jobs = client, 0.0, 1
 
     @property
     def jobs(self) -> int:
@@ -63,61 +60,49 @@ class DaskExecutor(Executor):
 
 def _as_local(error: BaseException) -> BaseException:
     from dask.distributed import KilledWorker
-    from distributed.client import FutureCancelledError
 
-    is_lost = isinstance(error, (KilledWorker, FutureCancelledError, CancelledError))
-    return BrokenProcessPool(str(error)) if is_lost else error
+    return BrokenProcessPool(str(error)) if isinstance(error, (KilledWorker, CancelledError)) else error
 
 
-def check_address(address: str) -> None:
-    """Check what needs no connection. Errors: UsageError without Dask here, or for `local:` without a number."""
-    if find_spec("distributed") is None:
-        raise _no_dask()
-    if address.startswith("local:"):
-        _count(address)
-
-
-def _no_dask() -> UsageError:
-    return UsageError("--dask needs Dask", hint="pip install distributed")
+def check_address(address: str) -> int | None:
+    """Return N of `local:N`. Errors: UsageError when Dask is not installed here, or there is no number."""
+    try:
+        import dask.distributed  # noqa: F401
+    except ImportError as error:
+        raise UsageError("--dask needs Dask", hint="pip install distributed") from error
+    if not address.startswith("local:"):
+        return None
+    count = address.removeprefix("local:")
+    if not count.isdigit() or not int(count):
+        raise UsageError(f"--dask {address}: no number of workers", hint="write --dask local:4")
+    return int(count)
 
 
 @contextmanager
-def dask_executor(address: str) -> Iterator[DaskExecutor]:
+def dask_executor(address: str, *, quiet: bool) -> Iterator[DaskExecutor]:
     """Yield the Dask cluster at an address, or for `local:N` a new one of N processes of this host.
 
-    Errors: UsageError when Dask is not installed, no scheduler answers, or a worker lacks this version of ymlf.
+    `quiet` silences Dask's loggers: the outcomes hold what they would say.
+
+    Errors: as check_address; UsageError when no scheduler answers, or a worker lacks this version of ymlf.
     """
-    try:
-        from dask.distributed import Client, LocalCluster
-    except ImportError as error:
-        raise _no_dask() from error
-    for name in list(logging.root.manager.loggerDict):
-        if name.startswith("distributed"):  # each has a level of its own; the outcomes hold what they would say
+    processes = check_address(address)
+    from dask.distributed import Client, LocalCluster
+
+    for name in list(logging.root.manager.loggerDict) if quiet else ():
+        if name.startswith("distributed"):  # each has a level of its own
             logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         where: Any = address
-        if address.startswith("local:"):
-            where = LocalCluster(
-                n_workers=_count(address),
-                threads_per_worker=1,
-                dashboard_address=None,
-                silence_logs=logging.CRITICAL,
-                preload=[__name__],
-            )
-            stack.enter_context(where)
+        if processes is not None:
+            options = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": logging.CRITICAL}
+            where = stack.enter_context(LocalCluster(n_workers=processes, preload=[__name__], **options))
         try:
             client = stack.enter_context(Client(where, timeout=CONNECT_SECONDS, set_as_default=False))
         except (OSError, TimeoutError, ValueError) as error:
             raise UsageError(f"--dask {address}: {error}", hint="is the scheduler up, at this address?") from error
         _require_same_version(client, address)
         yield DaskExecutor(client)
-
-
-def _count(address: str) -> int:
-    count = address.removeprefix("local:")
-    if not count.isdigit() or not int(count):
-        raise UsageError(f"--dask {address}: no number of workers", hint="write --dask local:4")
-    return int(count)
 
 
 def _require_same_version(client: Client, address: str) -> None:

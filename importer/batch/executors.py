@@ -16,22 +16,18 @@ from importer.store.opening import load_mlflow
 
 SERVER_THREADS = 4  # a server is the limit: eight threads gain a fifth, and leave others less of it
 FEW_RUNS = 8  # below this, starting processes costs more than they save
-PRELOADED = "importer.batch.worker"
-PRELOADED_OF_MLFLOW = "mlflow.store.tracking.sqlalchemy_store"
 
 
 class Workers:
-    """Choose who does a batch: `jobs` threads (None: as many as suit the store), or the Dask cluster at an address.
+    """The workers of a batch: `jobs` threads (None: as many as suit the store), or the Dask cluster at an address.
 
-    The command line asks for `processes` in place of threads where they are faster. They start when first needed, and
-    stay for the next step until `close`.
+    The command line has `processes` where they are faster. They start when first needed and stay until `close`.
     """
 
     def __init__(
         self, jobs: int | None = None, dask: str | None = None, *, processes: bool = False, with_mlflow: bool = True
     ) -> None:
-        self.jobs, self.dask, self.processes = jobs, dask, processes
-        self.with_mlflow = with_mlflow  # processes load it before they are needed for a store
+        self.jobs, self.dask, self.processes, self.with_mlflow = jobs, dask, processes, with_mlflow
         self._pool: Executor | None = None
         self._resources = ExitStack()
 
@@ -41,7 +37,7 @@ class Workers:
             return self.jobs
         if is_server:
             return SERVER_THREADS if runs > 1 else 1
-        return available_cores() if self.processes and runs >= FEW_RUNS else 1
+        return _cores() if self.processes and runs >= FEW_RUNS else 1
 
     @contextmanager
     def executor(self, jobs: int, *, threads: bool) -> Iterator[Executor]:
@@ -51,9 +47,13 @@ class Workers:
             with local_executor(jobs, threads=True) as executor:
                 yield executor
             return
-        if self._pool is None or _is_broken(self._pool):
+        try:
+            if self._pool is not None:
+                self._pool.submit(int)
+        except BrokenProcessPool:
             self.close()
-            pool = local_executor(self.jobs or available_cores(), threads=False, with_mlflow=self.with_mlflow)
+        if self._pool is None:
+            pool = local_executor(self.jobs or _cores(), threads=False, with_mlflow=self.with_mlflow)
             self._pool = self._resources.enter_context(pool)
         yield self._pool
 
@@ -63,29 +63,16 @@ class Workers:
         self._resources.close()
 
 
-def available_cores() -> int:
-    """Return how many processors this process may use."""
+def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _is_broken(pool: Executor) -> bool:
-    try:
-        pool.submit(int)
-    except BrokenProcessPool:
-        return True
-    return False
 
 
 @contextmanager
 def local_executor(jobs: int, *, threads: bool, with_mlflow: bool = True) -> Iterator[Executor]:
     """Yield new workers of this host. Errors: UsageError for a variable that MLflow cannot read."""
-    pool: Executor
-    if threads or jobs == 1:
-        pool = ThreadPoolExecutor(jobs, thread_name_prefix="ymlf")
-    else:
-        pool = _new_processes(jobs, with_mlflow)
+    pool = ThreadPoolExecutor(jobs) if threads or jobs == 1 else _new_processes(jobs, with_mlflow)
     try:
-        if not isinstance(pool, ThreadPoolExecutor):
+        if isinstance(pool, ProcessPoolExecutor):
             with _signals_held():
                 pool.submit(int)  # the first task starts the processes
         yield pool
@@ -99,7 +86,8 @@ def _new_processes(jobs: int, with_mlflow: bool) -> Executor:
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload([PRELOADED, *([PRELOADED_OF_MLFLOW] if with_mlflow else [])])
+        of_mlflow = ["mlflow.store.tracking.sqlalchemy_store"] if with_mlflow else []
+        context.set_forkserver_preload(["importer.batch.worker", *of_mlflow])
     return ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker)
 
 
@@ -140,5 +128,5 @@ def _end_with_parent() -> None:
 
 def ignore_signals() -> None:
     """Leave Ctrl-C and SIGTERM to the parent process, which lets its workers finish the run in hand."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from importer.batch.duplicates import set_apart
 from importer.batch.executors import Workers
 from importer.batch.selection import Selection, by_content, by_path, why_nothing
-from importer.batch.summary import Progress, RunSummary, summarize_all
+from importer.batch.summary import Progress, RunSummary, read_summarized, summarize_all
 from importer.discover import FoundRun, find_runs
-from importer.errors import RunDirError, UsageError
+from importer.errors import RunDirError, UsageError, YmlfError
 from importer.model import ImportOptions
 from importer.read.registry import why_not
+from importer.record import Evidence
 from importer.redaction import redact
+from importer.replay.identity import compare_trainings, evidence_of
 from importer.replay.names import check_templates
 from importer.replay.record import check_options
 from importer.report import Kind, Outcome
 from importer.sources.opening import PathLike, as_paths, identity_of, open_source
+from importer.write.decision import ONE_TRAINING
 
 FEW_DIRECTORIES = 64  # up to this many are summarized before a process has started
 
@@ -69,7 +74,7 @@ def gather(
     with workers.executor(1 if are_few else workers.jobs_for(len(chosen), is_server=False), threads=False) as executor:
         summaries = summarize_all(chosen, options, executor, progress)
         selected = by_content(summaries, selection)
-        kept, aside = set_apart(selected, options, executor)
+        kept, aside = _set_apart(selected, options, executor)
     check_start_time(sum(summary.runs for summary in kept), options)
     is_narrowed = len(chosen) < len(first) or len(selected) < len(summaries)
     return Batch(
@@ -103,19 +108,78 @@ class _Place(NamedTuple):
 def _search(path: PathLike, options: ImportOptions, progress: Progress) -> _Place:
     """Return the run directories at or below a path. A wrong path or a damaged archive stops no other."""
     found: list[FoundRun] = []
-    passed_by: list[Path] = []
+    alike: list[Path] = []
     try:
         root = open_source(path)
-        for run in find_runs([root], follow_symlinks=options.follow_symlinks, passed_by=passed_by):
+        for run in find_runs([root], follow_symlinks=options.follow_symlinks, passed_by=alike):
             found.append(run)
             progress.found += 1
     except RunDirError as error:
-        refusal = Outcome(Kind.REFUSED, redact(str(path)), error.message, error.hint)
-        return _Place(None, found, passed_by, refusal)
-    return _Place(root, found, passed_by, None if found else _refusal(root, passed_by))
-
-
-def _refusal(root: Path, alike: Sequence[Path]) -> Outcome:
-    """Return the refusal of a path without a run; its hint names the folder there that looks most like one."""
+        return _Place(None, found, alike, Outcome(Kind.REFUSED, redact(str(path)), error.message, error.hint))
+    if found:
+        return _Place(root, found, alike)
     hint = f"{alike[0]} only looks like one: {why_not(alike[0])}" if alike and root not in alike else why_not(root)
-    return Outcome(Kind.REFUSED, str(root), f"{root}: no run directory here or below", hint)
+    return _Place(root, (), alike, Outcome(Kind.REFUSED, str(root), f"{root}: no run directory here or below", hint))
+
+
+def _set_apart(
+    summaries: Sequence[RunSummary], options: ImportOptions, executor: Executor
+) -> tuple[list[RunSummary], list[Outcome]]:
+    """Return the summaries to import, and the outcomes of those that were refused or are a copy of another.
+
+    A training that a tune imports as its iteration is not listed; a tune that is a copy gives up its iterations.
+    """
+    tunes = [summary for summary in summaries if summary.refused is None and summary.family == "tune"]
+    others = [summary for summary in summaries if summary.refused is None and summary.family != "tune"]
+    copies = _copies(tunes, options, executor)
+    iteration_dirs = {_real(path) for tune in tunes if tune not in copies for path in tune.children}
+    iterations = {summary for summary in others if iteration_dirs and _real(summary.save_dir) in iteration_dirs}
+    copies |= _copies(others, options, executor, preferred=iterations)
+    aside = [Outcome(Kind.REFUSED, each.save_dir, each.refused, each.hint) for each in summaries if each.refused]
+    listed = [summary for summary in summaries if summary.refused is None and summary not in iterations]
+    for summary in (summary for summary in listed if summary in copies):
+        aside.append(Outcome(Kind.DUPLICATE, summary.save_dir, copies[summary].save_dir, key=summary.key))
+    return [summary for summary in listed if summary not in copies], aside
+
+
+def _real(path: str) -> str:
+    return str(Path(path).resolve())
+
+
+def _copies(
+    summaries: Sequence[RunSummary],
+    options: ImportOptions,
+    executor: Executor,
+    preferred: Collection[RunSummary] = (),
+) -> dict[RunSummary, RunSummary]:
+    """Return each summary that is a copy, with the one that it is a copy of.
+
+    The one with more rows is imported; of equal ones the one with more files, then the one with believable file times.
+    """
+    keys = Counter(summary.key for summary in summaries)
+    alike = [summary for summary in summaries if keys[summary.key] > 1]
+    read = executor.map(partial(_read_evidence, options=options), alike, chunksize=4)
+    evidence = {summary: own for summary, own in zip(alike, read, strict=True) if own is not None}
+
+    def rank(summary: RunSummary) -> tuple[bool, int, int, bool]:
+        return summary not in preferred, -evidence[summary].rows, -summary.files, not summary.file_times_believed
+
+    copies: dict[RunSummary, RunSummary] = {}
+    originals: dict[str, list[RunSummary]] = defaultdict(list)
+    for summary in sorted(evidence, key=rank):
+        for original in originals[summary.key]:
+            match = compare_trainings(evidence[summary], evidence[original], in_place=False).match
+            if match in ONE_TRAINING:
+                copies[summary] = original
+                break
+        else:
+            originals[summary.key].append(summary)
+    return copies
+
+
+def _read_evidence(summary: RunSummary, options: ImportOptions) -> Evidence | None:
+    """Return the evidence of a directory; None where it cannot be read any more, which its import will say."""
+    try:
+        return evidence_of(read_summarized(summary, options))
+    except YmlfError:
+        return None

@@ -30,10 +30,7 @@ Engine = Callable[[], AbstractContextManager[Executor]]
 
 
 class Stop:
-    """When a batch ends early: `asked` for by a signal, or with `fail_fast` at the first fault.
-
-    Workers finish the run in hand, nothing new begins.
-    """
+    """When a batch ends early: `asked` for by a signal, or with `fail_fast` at the first fault."""
 
     def __init__(self, *, fail_fast: bool = False) -> None:
         self.asked, self.fail_fast = False, fail_fast
@@ -49,13 +46,13 @@ class Task(NamedTuple):
 
 
 class Scheduler:
-    """Do one task with many runs: what waits, what another import is at, and why it ended early, if it did."""
+    """One task with many runs: what waits, what another import is writing, and why it ended early, if it did."""
 
     def __init__(self, task: Task, engine: Engine, jobs: int, stop: Stop) -> None:
         self.task, self.engine, self.jobs, self.stop = task, engine, jobs, stop
         self.waiting: deque[RunSummary] = deque()
-        self.busy: list[RunSummary] = []  # being written by another import when they were looked at
-        self.suspects: deque[RunSummary] = deque()  # in the hands of a worker that died
+        self.busy: list[RunSummary] = []  # another import was writing them
+        self.suspects: deque[RunSummary] = deque()  # a worker that died had them in hand
         self.looks_left = PATIENCE
         self.failed_in_a_row = 0
         self.ended: str | None = None
@@ -70,7 +67,11 @@ class Scheduler:
         while (self.suspects or self.waiting or self.busy) and not self._is_ending():
             try:
                 with self.engine() as executor:
-                    yield from self._try_alone(executor) if self.suspects else self._drain(executor)
+                    if self.suspects:  # by itself: if it is what kills workers, no other run dies of it
+                        summary = self.suspects.popleft()
+                        yield from self._conclude(self._submit(executor, summary), summary, is_alone=True)
+                    else:
+                        yield from self._drain(executor)
             except UsageError as error:
                 if not has_lost:
                     raise
@@ -78,38 +79,27 @@ class Scheduler:
             has_lost = has_lost or bool(self.suspects)
         yield from not_tried((*self.suspects, *self.waiting, *self.busy), self.ended or "interrupted")
 
-    def _try_alone(self, executor: Executor) -> Iterator[Outcome]:
-        """Try one run whose worker died by itself: if the run is what kills workers, no other dies of it."""
-        summary = self.suspects.popleft()
-        yield from self._conclude(self._submit(executor, summary), summary, is_alone=True)
-
     def _drain(self, executor: Executor) -> Iterator[Outcome]:
         """Keep the workers busy until nothing waits, or until nothing new may begin and the last run is done."""
         running: dict[Future[Outcome], RunSummary] = {}
         while True:
-            self._fill(running, executor)
+            jobs = getattr(executor, "jobs", self.jobs)  # a cluster grows and shrinks
+            while len(running) < 2 * jobs and (summary := self._next(running.values())) is not None:
+                running[self._submit(executor, summary)] = summary
             if self._is_ending():
                 self.waiting.extendleft(running.pop(future) for future in list(running) if future.cancel())
             if running:
-                done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-                for future in done:
+                for future in wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done:
                     yield from self._conclude(future, running.pop(future))
             elif self.busy and not (self.suspects or self._is_ending()):
                 self._look_again()
             else:
                 return
 
-    def _fill(self, running: dict[Future[Outcome], RunSummary], executor: Executor) -> None:
-        jobs = getattr(executor, "jobs", self.jobs)  # a cluster grows and shrinks
-        while len(running) < 2 * jobs and not self.suspects and not self._is_ending():
-            summary = self._next({other.key for other in running.values() if other.child is None})
-            if summary is None:
-                return
-            running[self._submit(executor, summary)] = summary
-
-    def _next(self, running_keys: set[str]) -> RunSummary | None:
-        """Return what to begin next: trainings that begin alike go one at a time, for each looks at what is stored."""
-        for _ in range(len(self.waiting)):
+    def _next(self, running: Iterable[RunSummary]) -> RunSummary | None:
+        """Return what to begin next: trainings of one key go one at a time, for each looks at what is stored."""
+        running_keys = {summary.key for summary in running if summary.child is None}
+        for _ in range(0 if self.suspects or self._is_ending() else len(self.waiting)):
             summary = self.waiting.popleft()
             if summary.child is not None or summary.key not in running_keys:
                 return summary
@@ -135,10 +125,12 @@ class Scheduler:
             outcome = _outcome(Kind.FAILED, summary, "its worker died twice", "is there enough memory?")
         except Exception as error:
             log.exception("%s: unexpected error", summary.save_dir)
-            reason = f"a bug in ymlf: {type(error).__name__}: {error}"
-            outcome = _outcome(Kind.FAILED, summary, reason, "please report it")
+            bug = f"a bug in ymlf: {type(error).__name__}: {error}"
+            outcome = _outcome(Kind.FAILED, summary, bug, "please report it")
         if outcome.kind is Kind.BUSY:
-            self._put_off(summary)
+            if not self.busy:
+                random.shuffle(self.waiting)  # to part ways with the other import
+            self.busy.append(summary)
             return
         yield outcome
         self._judge(outcome.kind)
@@ -146,19 +138,12 @@ class Scheduler:
             below = iterations_of(summary, outcome.run_id, outcome.experiment_name or summary.experiment)
             self.waiting.extendleft(reversed(below))
 
-    def _put_off(self, summary: RunSummary) -> None:
-        """Keep for later what another import is writing, and part ways with it by taking the rest at random."""
-        if not self.busy:
-            random.shuffle(self.waiting)
-        self.busy.append(summary)
-
     def _look_again(self) -> None:
         """Look again at what another import was writing; when patience ends, finish it ourselves, which is safe."""
         self.looks_left -= 1
-        if self.looks_left > 0:
-            time.sleep(BUSY_SECONDS)
-        context = replace(self.task.context, wait_for_others=self.looks_left > 0)
-        self.task = self.task._replace(context=context)
+        is_patient = self.looks_left > 0
+        time.sleep(BUSY_SECONDS if is_patient else 0)
+        self.task = self.task._replace(context=replace(self.task.context, wait_for_others=is_patient))
         self.waiting.extend(self.busy)
         self.busy.clear()
 

@@ -73,15 +73,12 @@ class Progress:
 
 
 def summarize(found: FoundRun, options: ImportOptions) -> list[RunSummary]:
-    """Return the training of a directory, or each of its trainings with `--segments all`; a refusal is a finding too.
-
-    Errors: StoreError when a bucket does not answer, which is no fault of the directory.
-    """
+    """Return the training of a directory, or each with `--segments all`; or why it was refused. Errors: StoreError."""
     options = replace(options, root=str(found.root))
     try:
         return [_describe(run, found, options) for run in read_trainings(found.save_dir, options, light=True)]
     except StoreError:
-        raise
+        raise  # a bucket that does not answer is no fault of the directory
     except YmlfError as error:
         return [RunSummary(str(found.save_dir), str(found.root), refused=error.message, hint=error.hint)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from importer.batch.gather import Batch
-from importer.batch.preview import preview_work
+from importer.batch.run import preview_work
 from importer.cli.closing import close
 from importer.cli.facts import print_plan
 from importer.cli.progress import show_words

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from importer.batch.gather import Batch
-from importer.batch.preview import preview_summary
+from importer.batch.run import preview_summary
 from importer.batch.summary import RunSummary
 from importer.cli.console import print_rows
 from importer.cli.progress import show_words

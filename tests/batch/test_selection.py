@@ -49,7 +49,8 @@ def test_a_selection_takes_a_part_of_the_tree(
     [
         pytest.param(
             ["--task", "segmnt", "--task", "pose"],
-            "--task segmnt --task pose leaves none of 5 run directories: detect 4, segment 1, last changed {at} to {at}\n",
+            "--task segmnt --task pose leaves none of 5 run directories: "
+            "detect 4, segment 1, last changed {at} to {at}\n",
             id="a task",
         ),
         pytest.param(
@@ -78,8 +79,7 @@ def test_a_selection_takes_a_part_of_the_tree(
         ),
         pytest.param(
             ["--include", "train*", "--task", "segment"],
-            "--include 'train*' --task segment leaves none of 5 run directories: "
-            "detect 4, last changed {at} to {at}\n",
+            "--include 'train*' --task segment leaves none of 5 run directories: detect 4, last changed {at} to {at}\n",
             id="of those that a glob has left",
         ),
     ],
