@@ -54,9 +54,7 @@ def plan_import(
     start = on_pretrain_routine_end(live_args(run), run.name)
     params, param_notes = accepted_params(run, start.params)
     keys, key_notes = _metric_keys(run)
-    points = (*_epoch_points(run, timeline, keys), *_final_points(run, timeline, keys))
-    if options.best_metrics:
-        points += tuple(_best_points(run, timeline, keys))
+    points = tuple(_points(run, options, timeline, keys))
     files, file_notes = choose_files(run, options)
     notes = (*run.notes, *timeline.notes, *param_notes, *key_notes, *_value_notes(points), *file_notes)
     experiment = experiment_name(run, options, timeline)
@@ -66,22 +64,13 @@ def plan_import(
     children = iteration_runs(run, options, timeline) if recorded is None else ()
     return ImportPlan(
         **_facts(run),
-        experiment_name=experiment,
-        run_name=name,
-        fingerprint=record.fingerprint,
-        timeline=timeline,
-        params=params,
-        points=points,
-        artifacts=files.artifacts,
+        experiment_name=experiment, run_name=name, timeline=timeline, params=params, points=points,
+        artifacts=files.artifacts, left_out=files.left_out, record=record, notes=notes,
         tags={**dict(options.tags), "mlflow.note.content": storable(describe(run, record, notes))},
-        record=record,
-        best_epoch=record.best_epoch,
-        keep_active=options.keep_active,
+        fingerprint=record.fingerprint, best_epoch=record.best_epoch, keep_active=options.keep_active,
         dataset=_dataset(params.get("data"), run.args.get("data")),
-        notes=notes,
-        left_out=files.left_out,
         children=tuple(plan_import(child, options.of_children(experiment), now_ms=now) for child in children),
-    )
+    )  # fmt: skip
 
 
 def _facts(run: TrainingRun) -> dict[str, Any]:
@@ -138,7 +127,7 @@ def experiment_name(run: TrainingRun, options: ImportOptions, timeline: Timeline
 
 
 def _run_name(run: TrainingRun, options: ImportOptions, timeline: Timeline, live: str) -> str:
-    """Return the name that is asked for, else live's. MLFLOW_RUN may be a template, and names no iteration of a tune."""
+    """Return the name that is asked for, else live's. MLFLOW_RUN may be a template; it names no iteration."""
     asked = options.run_name or (live if live != run.name and not options.is_child else None)
     name = render(asked, run, timeline, options.root) if asked else run.name
     return _not_too_long("run name", name, MAX_RUN_NAME, run)
@@ -173,6 +162,15 @@ def _metric_keys(run: TrainingRun) -> tuple[dict[str, str], list[Note]]:
         keys[name] = key
         columns[key] = column
     return keys, notes
+
+
+def _points(
+    run: TrainingRun, options: ImportOptions, timeline: Timeline, keys: Mapping[str, str]
+) -> Iterator[MetricPoint]:
+    yield from _epoch_points(run, timeline, keys)
+    yield from _final_points(run, timeline, keys)
+    if options.best_metrics:
+        yield from _best_points(run, timeline, keys)
 
 
 def _epoch_points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str]) -> Iterator[MetricPoint]:
