@@ -44,13 +44,13 @@ def redact(text: str) -> str:
 
 def redact_exception(error: BaseException) -> None:
     """Redact an exception and those that led to it, for any code that prints them."""
-    seen: dict[int, BaseException] = {}
+    seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
         cause = waiting.pop()
         if cause is None or id(cause) in seen:
             continue
-        seen[id(cause)] = cause
+        seen.add(id(cause))
         waiting += [cause.__cause__, cause.__context__, *(arg for arg in cause.args if isinstance(arg, BaseException))]
         cause.args = tuple(redact(arg) if isinstance(arg, str) else arg for arg in cause.args)
         if isinstance(message := getattr(cause, "message", None), str):  # MLflow's exceptions

@@ -175,11 +175,6 @@ def facts_of(outcome: Outcome) -> dict[str, object]:
     return {name: value for name, value in outcome.as_json().items() if name not in ("outcome", "seconds")}
 
 
-def outcome_json(outcome: Outcome) -> str:
-    """Return one outcome as a line of JSON, without secrets."""
-    return redact(dumps(outcome.as_json()))
-
-
 def dumps(facts: Mapping[str, object]) -> str:
     """Return a line of JSON."""
     return json.dumps(facts, ensure_ascii=False, allow_nan=False)
