@@ -1,34 +1,49 @@
-"""The library: what the command line does, as functions that print nothing and return what they found."""
+"""The library: the steps of the command line as functions that print nothing and return their results.
+
+A source is a path, a URL or an archive, what `read_run` returned, or what `scan` did. A call uses threads, never
+processes, so that it works in a notebook and in a script without `if __name__ == "__main__"`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from importer.batch.executors import Workers
 from importer.batch.gather import check_start_time, gather
+from importer.batch.preview import Preview, preview_work
 from importer.batch.run import import_work
 from importer.batch.selection import Selection
+from importer.batch.summary import RunSummary, read_summarized
 from importer.discover import find_runs
-from importer.errors import RunDirError
-from importer.model import ImportContext, ImportOptions, TrainingRun
+from importer.errors import PlanError, RunDirError, StoreError, UsageError, YmlfError
+from importer.model import ImportContext, ImportOptions, ImportPlan, MetricPoint, Note, TrainingRun
 from importer.read import registry
+from importer.replay import plan as replay
 from importer.replay.callbacks import keep_run_active
 from importer.replay.names import check_templates
-from importer.replay.plan import iteration_runs
 from importer.report import WROTE, Kind, Outcome
 from importer.sources.opening import PathLike, open_source
-from importer.store.opening import open_store
+from importer.store.opening import open_existing_store, open_store
 from importer.undo import Undo, carry_out_undo, plan_undo
 from importer.verify import verify_with_iterations
 from importer.write.import_run import Job, import_with_iterations
 from importer.write.ledger import Ledger, check_import_id, new_import_id
 
+__all__ = [
+    "ImportOptions", "ImportPlan", "Kind", "MetricPoint", "Note", "Outcome", "PlanError", "Preview", "RunDirError",
+    "RunSummary", "Selection", "StoreError", "TrainingRun", "Undo", "UsageError", "Workers", "YmlfError", "import_many",
+    "import_run", "plan_import", "preview", "read_run", "scan", "undo_import", "verify_run",
+]  # fmt: skip
+
+Source = PathLike | TrainingRun | RunSummary
+
 
 def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | None = None) -> TrainingRun:
-    """The training of a run directory, or of a folder or an archive that holds one and no other.
+    """Return the training of a run directory, or of a folder or an archive that holds one and no other.
 
-    Of a results.csv that holds several trainings, the last, or that `segment`, from 0.
+    Of a results.csv that holds several trainings, return the last, or that `segment`, from 0.
 
     Errors: RunDirError when there is no run directory, which names those below, or it cannot be read as one.
     """
@@ -44,22 +59,27 @@ def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | N
     raise RunDirError(f"{place}: no run directory here", hint=hint)
 
 
-def import_run(save_dir: PathLike, *, tracking_uri: str | None = None, options: ImportOptions | None = None) -> Outcome:
-    """Import one run directory and return its outcome; of a tune, that of the parent run.
+def plan_import(source: Source, options: ImportOptions | None = None) -> ImportPlan:
+    """Return what an import of one training would log; it takes no store.
+
+    Errors: RunDirError; PlanError when MLflow could not hold it; UsageError.
+    """
+    return replay.plan_import(*_read(source, options))
+
+
+def import_run(source: Source, *, tracking_uri: str | None = None, options: ImportOptions | None = None) -> Outcome:
+    """Import one training and return its outcome; of a tune, that of the parent run.
 
     Errors: RunDirError and PlanError when nothing was written; StoreError when a retry goes on where it stopped;
         UsageError.
     """
-    options = options or ImportOptions()
-    check_templates(options)
-    import_id = check_import_id(options.import_id) if options.import_id else ""
+    run, options = _read(source, options)
     options = replace(options, keep_active=options.keep_active or keep_run_active())
-    run = read_run(save_dir, follow_symlinks=options.follow_symlinks)
-    iterations = len(iteration_runs(run, options))
+    iterations = len(replay.iteration_runs(run, options))
     check_start_time(1 + iterations, options)
     store = open_store(tracking_uri)
-    single = not import_id and not iterations
-    import_id = import_id or new_import_id(single=single)
+    single = not options.import_id and not iterations
+    import_id = options.import_id or new_import_id(single=single)
     ledger = None if single else Ledger(store, import_id)
     context = ImportContext(import_id, ledger.tag if ledger is not None else None, wait_for_others=False)
     outcomes = import_with_iterations(Job(run, store, options, context))
@@ -72,49 +92,89 @@ def import_run(save_dir: PathLike, *, tracking_uri: str | None = None, options: 
 
 
 def import_many(
-    paths: PathLike | Iterable[PathLike],
+    sources: Source | Iterable[Source],
     *,
     tracking_uri: str | None = None,
     options: ImportOptions | None = None,
     selection: Selection | None = None,
     workers: Workers | None = None,
-    import_id: str | None = None,
-    fail_fast: bool = False,
-) -> Iterator[Outcome]:
-    """Import every run at or below one path or several, each outcome as it comes; one bad run stops no other.
+    on_outcome: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Import every run at or below the sources and return the outcomes; one bad run stops no other.
+
+    `on_outcome` is called with each outcome as it comes; an exception that it raises ends the import.
 
     Errors: StoreError when the store cannot be opened; UsageError. A path that does not exist is an outcome.
     """
-    options = options or ImportOptions()
-    batch = gather(paths, replace(options, import_id=import_id or options.import_id), selection, workers=workers)
+    workers = workers or Workers()
+    batch = gather(_paths(sources), options, selection, workers=workers)
     store = open_store(tracking_uri, probe=True)
-    yield from import_work(batch, store, workers=workers, fail_fast=fail_fast)
+    outcomes = []
+    for outcome in import_work(batch, store, workers=workers):
+        outcomes.append(outcome)
+        if on_outcome is not None:
+            on_outcome(outcome)
+    return outcomes
+
+
+def scan(
+    sources: Source | Iterable[Source], *, options: ImportOptions | None = None, selection: Selection | None = None
+) -> list[RunSummary]:
+    """Return a summary of every run at or below the sources; `refused` says why an import would leave one out.
+
+    Errors: UsageError.
+    """
+    batch = gather(_paths(sources), options, selection)
+    refused = [
+        RunSummary(
+            outcome.source,
+            outcome.source,
+            key=outcome.key or "",
+            refused=f"a copy of {outcome.reason}" if outcome.kind is Kind.DUPLICATE else outcome.reason,
+            hint=outcome.hint,
+        )
+        for outcome in batch.settled
+    ]
+    return [*batch.summaries, *refused]
+
+
+def preview(
+    sources: Source | Iterable[Source],
+    *,
+    tracking_uri: str | None = None,
+    options: ImportOptions | None = None,
+    selection: Selection | None = None,
+) -> list[Preview]:
+    """Return what an import would do with every run at or below the sources, and its plan; it writes nothing.
+
+    Errors: StoreError when the store cannot be read; UsageError.
+    """
+    batch = gather(_paths(sources), options, selection)
+    return list(preview_work(batch, open_existing_store(tracking_uri), with_plans=True))
 
 
 def verify_run(
-    save_dir: PathLike | TrainingRun,
+    sources: Source | Iterable[Source],
     *,
     tracking_uri: str | None = None,
     options: ImportOptions | None = None,
     deep: bool | None = None,
 ) -> list[str]:
-    """Return every difference between a run directory and what the store holds of it; empty when there is none.
+    """Return every difference between the sources and what the store holds of them; empty when they agree.
 
-    Errors: RunDirError and PlanError for the directory, StoreError for the store.
+    Errors: RunDirError and PlanError for a source, StoreError for the store.
     """
-    options = options or ImportOptions()
-    run = save_dir
-    if not isinstance(run, TrainingRun):
-        run = read_run(run, follow_symlinks=options.follow_symlinks)
-    outcomes = verify_with_iterations(run, open_store(tracking_uri), options, deep=deep)
+    jobs = [_read(source, options) for source in _listed(sources)]
+    store = open_store(tracking_uri)
+    outcomes = [each for run, chosen in jobs for each in verify_with_iterations(run, store, chosen, deep=deep)]
     missing = [f"run: {outcome.reason}" for outcome in outcomes if outcome.kind in (Kind.MISSING, Kind.PARTLY_TRACKED)]
     return [*missing, *(mismatch for outcome in outcomes for mismatch in outcome.mismatches)]
 
 
 def undo_import(import_id: str, *, tracking_uri: str | None = None, selection: Selection | None = None) -> Undo:
-    """Soft-delete the runs that an import created, or those that the globs of `selection` name, and say which.
+    """Soft-delete the runs that an import created, or those that the globs of `selection` name, and return them.
 
-    What the import only updated is kept.
+    Runs that the import only updated are kept.
 
     Errors: StoreError; UsageError when the id cannot be one, or no import of the store has it.
     """
@@ -122,3 +182,30 @@ def undo_import(import_id: str, *, tracking_uri: str | None = None, selection: S
     undo = plan_undo(store, import_id, selection)
     carry_out_undo(store, undo)
     return undo
+
+
+def _listed(sources: Source | Iterable[Source]) -> list[Source]:
+    if isinstance(sources, (str, os.PathLike, TrainingRun, RunSummary)) or not isinstance(sources, Iterable):
+        return [sources]
+    return list(sources)
+
+
+def _paths(sources: Source | Iterable[Source]) -> list[PathLike]:
+    """Return where each source lies; a summary knows the folder that its archive was unpacked to."""
+    places = [
+        source.location or source.save_dir if isinstance(source, RunSummary) else source for source in _listed(sources)
+    ]
+    return [place.save_dir if isinstance(place, TrainingRun) else place for place in places]
+
+
+def _read(source: Source, options: ImportOptions | None) -> tuple[TrainingRun, ImportOptions]:
+    """Return the training of a source, and the options for it, which were checked before."""
+    options = options or ImportOptions()
+    check_templates(options)
+    if options.import_id:
+        check_import_id(options.import_id)
+    if isinstance(source, RunSummary):
+        return read_summarized(source, options), replace(options, root=options.root or source.root)
+    if isinstance(source, TrainingRun):
+        return source, options
+    return read_run(source, follow_symlinks=options.follow_symlinks), options

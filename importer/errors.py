@@ -1,26 +1,19 @@
-"""One class per stage, so that the class tells whether anything was written."""
+"""One class per stage, so that the class says whether anything was written."""
 
 from __future__ import annotations
 
 
 class YmlfError(Exception):
-    """A failure that is told to the user: where, what is wrong, and in `hint` what to do next."""
+    """A failure that the user sees: where, what is wrong, and in `hint` what to do next."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
 
-    def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions come back from worker processes pickled; the keyword would be lost.
-        return _rebuild, (type(self), self.message, self.hint)
-
-    def __str__(self) -> str:
-        return self.message
-
 
 class UsageError(YmlfError):
-    """What was asked for cannot be meant: nothing was read and nothing written."""
+    """The arguments make no sense: nothing was read and nothing written."""
 
 
 class RunDirError(YmlfError):
@@ -34,35 +27,17 @@ class CheckpointError(RunDirError):
         super().__init__(message, hint=hint)
         self.code = code
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_checkpoint, (self.message, self.code, self.hint)
-
 
 class PlanError(YmlfError):
-    """What was read cannot be logged to MLflow as it is: nothing was written."""
+    """A run cannot be logged to MLflow as it is: nothing was written."""
 
 
 class StoreError(YmlfError):
     """The tracking or artifact store refused or failed: what was written stays, and a retry finishes it.
 
-    `passing` tells a connection that broke or a server that was busy from a refusal, which a retry will not change.
+    `passing` marks a broken connection or a busy server; a retry does not change a refusal.
     """
 
     def __init__(self, message: str, *, hint: str | None = None, passing: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.passing = passing
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_store, (self.message, self.hint, self.passing)
-
-
-def _rebuild(kind: type[YmlfError], message: str, hint: str | None) -> YmlfError:
-    return kind(message, hint=hint)
-
-
-def _rebuild_store(message: str, hint: str | None, passing: bool) -> StoreError:
-    return StoreError(message, hint=hint, passing=passing)
-
-
-def _rebuild_checkpoint(message: str, code: str, hint: str | None) -> CheckpointError:
-    return CheckpointError(message, code=code, hint=hint)

@@ -1,4 +1,4 @@
-"""What is read and what is to be logged, as frozen facts that can be sent to another process or host."""
+"""The facts that are read and that are to be logged, frozen and fit to be sent to another process or host."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Epochs:
 
 @dataclass(frozen=True)
 class CheckpointFacts:
-    """What a trainer wrote into a checkpoint beside the weights, in builtin types only.
+    """Facts that a trainer wrote into a checkpoint beside the weights, in builtin types only.
 
     Units:  epoch from 0, and -1 once the optimizer was stripped, which is when the training finished; best_fitness as
             the task has it, mostly from 0 to 1.
@@ -110,7 +110,7 @@ class EventTimes:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """One finished or broken-off training, as its directory tells it."""
+    """One finished or broken-off training, as its directory has it."""
 
     save_dir: str  # the directory that was read, as given
     name: str  # the directory's name
@@ -131,7 +131,7 @@ class TrainingRun:
     params_from: tuple[str, ...] = ()  # the files that `args` and the overlay came from
     files: tuple[RunFile, ...] = ()
     notes: tuple[Note, ...] = ()
-    fixed_status: str | None = None  # where the layout itself tells how it ended
+    fixed_status: str | None = None  # where the layout itself says how it ended
     segment: int | None = None  # which training of a file that holds several; None: the last
     trainings: int = 1  # how many that file holds
     children: tuple[TrainingRun, ...] = ()  # of a tune: trainings with a directory, and rows of the table without
@@ -143,12 +143,12 @@ class TrainingRun:
 
     @property
     def facts(self) -> CheckpointFacts | None:
-        """What last.pt says, else best.pt."""
+        """Return the facts of last.pt, else of best.pt."""
         return self.last or self.best
 
     def file(self, path: str) -> RunFile | None:
-        """The file at `path` below the directory, or None."""
-        return next((found for found in self.files if found.path == path), None)
+        """Return the file at `path` below the directory, or None."""
+        return next((file for file in self.files if file.path == path), None)
 
 
 class Artifact(NamedTuple):
@@ -169,7 +169,7 @@ class DatasetInput(NamedTuple):
 
 @dataclass(frozen=True)
 class Timeline:
-    """When it all happened, and how that is known; ms since the Unix epoch.
+    """The times of a run, and how they are known; ms since the Unix epoch.
 
     Shape:  fit_ms and train_ms have one entry per epoch.
     """
@@ -211,7 +211,7 @@ class ImportOptions:
     segments: str = "last"
     import_id: str | None = None
     root: str | None = None  # the path that was given and below which the directory was found
-    is_child: bool = False  # of an iteration of a tune, which the options that name one run do not name
+    is_child: bool = False  # of an iteration of a tune: options that name one run do not name it
 
     def of_children(self, experiment_name: str | None) -> ImportOptions:
         """Return the options for the iterations of a tune: they are in its experiment, also those without an epoch."""
@@ -220,7 +220,7 @@ class ImportOptions:
 
 @dataclass(frozen=True)
 class ImportContext:
-    """What the command or batch around a run says of how to import it; nothing of it is in the record."""
+    """How the command or batch around a run imports it; not kept in the record."""
 
     import_id: str = ""
     ledger_tag: str | None = None  # of the batch; the import of one directory has its run for a ledger
@@ -269,5 +269,5 @@ class ImportPlan:
 
     @property
     def artifact_bytes(self) -> int:
-        """The size of all artifacts together, in bytes."""
+        """Return the size of all artifacts together, in bytes."""
         return sum(artifact.size for artifact in self.artifacts)

@@ -16,7 +16,7 @@ _REFUSED = re.compile(r"[^/\w.\- :]" if os.name != "nt" else r"[^/\w.\- ]")
 
 
 def storable(text: str) -> str:
-    """The text without half characters, as a file name in another encoding than this host's has them.
+    """Return the text without half characters, as a file name in another encoding than this host's has them.
 
     UTF-8 that a locale without it took apart is put together again, so that a name is the same in every locale.
     """
@@ -27,12 +27,12 @@ def storable(text: str) -> str:
 
 
 def last_part(path: str) -> str:
-    """The name that a path of whichever system ends in, which may have been recorded on another."""
+    """Return the name that a path ends in; it may have been recorded on another operating system."""
     return path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
 def accepted_key(key: str) -> str:
-    """The key as MLflow accepts it: refused characters become `_`, and it names no other path than itself.
+    """Return the key as MLflow accepts it: refused characters become `_`, and it names no other path than itself.
 
     Source: mlflow/utils/validation.py, validate_param_and_metric_name, path_not_unique, 3.7 to 3.17.
     """

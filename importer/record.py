@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,41 +39,18 @@ class Evidence:
 
     def to_json(self) -> dict[str, object]:
         """Return the evidence as plain values, without what is empty."""
-        facts: dict[str, object] = {
-            "tune": self.is_tune,
-            "rows": self.rows,
-            "finished": self.finished,
-            "event_files": list(self.event_files),
-            "times": list(self.times),
-            "first": self.first,
-            "block": self.block,
-            "time_marks": _text(self.time_marks),
-            "row_marks": _text(self.row_marks),
-            "records": _text(b"".join(self.records)),
-            "args": _text(self.args),
-            "files": self.files,
+        facts = {"tune": self.is_tune, **vars(self), "records": b"".join(self.records)}
+        del facts["is_tune"]
+        return {
+            name: base64.b64encode(value).decode() if isinstance(value, bytes) else value
+            for name, value in facts.items()
+            if value
         }
-        return {name: value for name, value in facts.items() if value}
 
     @classmethod
-    def from_json(cls, facts: Mapping[str, object]) -> Evidence:
+    def from_json(cls, facts: Mapping[str, Any]) -> Evidence:
         """Return what to_json made. Errors: ValueError, TypeError or AttributeError for anything else."""
-        found: Mapping[str, object] = facts
-        records = _bytes(found.get("records"))
-        return cls(
-            is_tune=bool(found.get("tune")),
-            rows=_whole(found.get("rows", 0)),
-            finished=bool(found.get("finished")),
-            event_files=tuple(map(str, _listed(found.get("event_files")))),
-            times=tuple(float(value) for value in _listed(found.get("times"))),  # type: ignore[arg-type]
-            first=str(found.get("first", "")),
-            block=max(1, _whole(found.get("block", 1))),
-            time_marks=_bytes(found.get("time_marks")),
-            row_marks=_bytes(found.get("row_marks")),
-            records=tuple(records[at : at + RECORD_BYTES] for at in range(0, len(records), RECORD_BYTES)),
-            args=_bytes(found.get("args")),
-            files=_whole(found.get("files", 0)),
-        )
+        return cls(is_tune=bool(facts.get("tune")), **_read(facts, EVIDENCE_FIELDS))
 
 
 @dataclass(frozen=True)
@@ -123,49 +100,15 @@ class ImportRecord:
 
     @classmethod
     def from_tag(cls, text: str | None) -> ImportRecord | None:
-        """Return the record that to_tag wrote, or None where there is none, or a person wrote into the tag."""
+        """Return the record that to_tag wrote, or None where no import, or a person, wrote the tag."""
         try:
             facts = json.loads(text or "")
-            times = facts["times"]
-            record = cls(
-                times=RecordedTimes(
-                    clock=str(times["clock"]),
-                    anchors=tuple((int(row), int(ms)) for row, ms in times["anchors"]),
-                    started_ms=int(times["started_ms"]),
-                    ended_ms=int(times["ended_ms"]),
-                    final_ms=_optional(int, times.get("final_ms")),
-                    zone=_optional(str, times.get("zone")),
-                    spacing_ms=_optional(float, times.get("spacing_ms")),
-                    shifted_ms=int(times.get("shifted_ms", 0)),
-                ),
-                evidence=Evidence.from_json(facts["evidence"]),
-                fingerprint=str(facts["fingerprint"]),
-                epochs=int(facts.get("epochs", 0)),
-                run_name=str(facts["run_name"]),
-                options=dict(facts.get("options", {})),
-                notes=tuple(map(str, facts.get("notes", ()))),
-                params_kept=tuple(map(str, facts.get("params_kept", ()))),
-                generator=str(facts.get("generator", "")),
-                best_epoch=_optional(int, facts.get("best_epoch")),
-                best_by=_optional(str, facts.get("best_by")),
-                results_from=_optional(str, facts.get("results_from")),
-                params_from=tuple(map(str, facts.get("params_from", ()))),
-                final_from=_optional(str, facts.get("final_from")),
-                git=dict(facts.get("git", {})),
-                importer=str(facts.get("importer", "")),
-                writer=str(facts.get("writer", "")),
-                imported_at=str(facts.get("imported_at", "")),
-                replaces=str(facts.get("replaces", "")),
-            )
-            [(str(key), str(value)) for key, value in record.options.get("tags", ())]  # type: ignore[attr-defined]
+            record = cls(**_read(facts, RECORD_FIELDS))
+            _tags(record.options.get("tags", ()))
             readable = facts.get("format") == FORMAT and record.times.anchors[0][0] == 0
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError):
             return None
         return record if readable else None
-
-
-def _optional(kind: type, value: object) -> Any:
-    return None if value is None else kind(value)
 
 
 def to_json(facts: Mapping[str, object]) -> str:
@@ -173,12 +116,18 @@ def to_json(facts: Mapping[str, object]) -> str:
     return json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
 
 
-def _text(digests: bytes) -> str:
-    return base64.b64encode(digests).decode()
+def _read(facts: Mapping[str, Any], fields: Mapping[str, Callable[[Any], object]]) -> dict[str, Any]:
+    """Return each field that the facts have, by its reader."""
+    return {name: read(facts[name]) for name, read in fields.items() if facts.get(name) is not None}
 
 
 def _bytes(text: object) -> bytes:
-    return base64.b64decode(str(text or ""), validate=True)
+    return base64.b64decode(str(text), validate=True)
+
+
+def _records(text: object) -> tuple[bytes, ...]:
+    digests = _bytes(text)
+    return tuple(digests[at : at + RECORD_BYTES] for at in range(0, len(digests), RECORD_BYTES))
 
 
 def _whole(value: object) -> int:
@@ -187,7 +136,36 @@ def _whole(value: object) -> int:
     return value
 
 
-def _listed(values: object) -> Iterable[object]:
-    if not isinstance(values, (list, type(None))):
-        raise TypeError(f"{values!r} is no list")
-    return values or ()
+def _list_of(kind: Callable[[Any], object]) -> Callable[[Any], tuple[object, ...]]:
+    def read(values: object) -> tuple[object, ...]:
+        if not isinstance(values, list):
+            raise TypeError(f"{values!r} is no list")
+        return tuple(map(kind, values))
+
+    return read
+
+
+def _anchors(pairs: Any) -> tuple[tuple[int, int], ...]:
+    return tuple((int(row), int(ms)) for row, ms in pairs)
+
+
+def _tags(pairs: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((str(key), str(value)) for key, value in pairs)
+
+
+EVIDENCE_FIELDS: dict[str, Callable[[Any], object]] = {
+    "rows": _whole, "finished": bool, "event_files": _list_of(str), "times": _list_of(float), "first": str,
+    "block": lambda value: max(1, _whole(value)), "time_marks": _bytes, "row_marks": _bytes, "records": _records,
+    "args": _bytes, "files": _whole,
+}  # fmt: skip
+TIMES_FIELDS: dict[str, Callable[[Any], object]] = {
+    "clock": str, "anchors": _anchors, "started_ms": int, "ended_ms": int, "final_ms": int, "zone": str,
+    "spacing_ms": float, "shifted_ms": int,
+}  # fmt: skip
+RECORD_FIELDS: dict[str, Callable[[Any], object]] = {
+    "times": lambda times: RecordedTimes(**_read(times, TIMES_FIELDS)), "evidence": Evidence.from_json,
+    "fingerprint": str, "epochs": int, "run_name": str, "options": dict, "notes": _list_of(str),
+    "params_kept": _list_of(str), "generator": str, "best_epoch": int, "best_by": str, "results_from": str,
+    "params_from": _list_of(str), "final_from": str, "git": dict, "importer": str, "writer": str, "imported_at": str,
+    "replaces": str,
+}  # fmt: skip

@@ -1,4 +1,4 @@
-"""What no screen, log, report, tag or exception may hold: logins in URLs, secrets of the environment, control signs."""
+"""Redact what no screen, log, report, tag or exception may hold: logins, secrets of the environment, control signs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _logins: set[str] = set()
 
 
 def remember_login(uri: str) -> None:
-    """The login of a URI is a secret from now on, by itself, too: who cannot read a URL complains of a part of it."""
+    """Redact the login of a URI from now on, even when an error quotes only part of the URI."""
     _, scheme, rest = uri.partition("://")
     login, at, _ = (rest if scheme else uri).rpartition("@")
     if at:
@@ -31,7 +31,7 @@ def remember_login(uri: str) -> None:
 
 
 def redact(text: str) -> str:
-    """The text without what is to be kept from a screen."""
+    """Return the text without secrets and control signs."""
     text = _SECRET_QUERY.sub(r"\1***", _USER_INFO.sub("***@", _CONTROL.sub("\ufffd", text)))
     for login in sorted(_logins, key=len, reverse=True):
         text = text.replace(login, "***")
@@ -43,28 +43,28 @@ def redact(text: str) -> str:
 
 
 def redact_exception(error: BaseException) -> None:
-    """The exception and those that led to it say no secret, whoever prints them."""
+    """Redact an exception and those that led to it, for any code that prints them."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
-        one = waiting.pop()
-        if one is None or id(one) in seen:
+        cause = waiting.pop()
+        if cause is None or id(cause) in seen:
             continue
-        seen.add(id(one))
-        waiting += [one.__cause__, one.__context__, *(held for held in one.args if isinstance(held, BaseException))]
-        one.args = tuple(redact(held) if isinstance(held, str) else held for held in one.args)
-        if isinstance(message := getattr(one, "message", None), str):  # MLflow's exceptions
-            one.message = redact(message)  # type: ignore[attr-defined]
+        seen.add(id(cause))
+        waiting += [cause.__cause__, cause.__context__, *(arg for arg in cause.args if isinstance(arg, BaseException))]
+        cause.args = tuple(redact(arg) if isinstance(arg, str) else arg for arg in cause.args)
+        if isinstance(message := getattr(cause, "message", None), str):  # MLflow's exceptions
+            setattr(cause, "message", redact(message))  # noqa: B010  BaseException has no such attribute
 
 
 class RedactingFormatter(logging.Formatter):
-    """Log lines and tracebacks without secrets, whichever library wrote them."""
+    """Format log lines and tracebacks of any library without secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
 
 
 def tell_a_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """The traceback on stderr, as Python writes it, without secrets."""
+    """Print a traceback on stderr, as Python does, without secrets."""
     redact_exception(error)
     sys.__excepthook__(kind, error, trace)

@@ -1,4 +1,4 @@
-"""What came of one run directory: its outcome, the exit status, and both as words and as JSON."""
+"""The outcome of one run directory, and the exit status; outcomes and plans as words and as JSON."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import PurePath
+from typing import Any
 
 from importer.model import ImportPlan, Note
 from importer.redaction import redact
@@ -40,11 +41,15 @@ class Kind(str, Enum):
 
 WROTE = {Kind.IMPORTED, Kind.RESUMED, Kind.UPDATED, Kind.REPLACED}
 SOURCE_FAULTS = {Kind.CHANGED, Kind.PARTLY_TRACKED, Kind.REFUSED, Kind.MISMATCH, Kind.MISSING}
+PLAN_FACTS = (
+    "name", "task", "generator", "epochs", "planned_epochs", "best_epoch", "experiment_name", "run_name", "key",
+    "fingerprint", "status",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was done with one directory, and why."""
+    """The fate of one directory, and why."""
 
     kind: Kind
     source: str
@@ -63,29 +68,19 @@ class Outcome:
     live_run_ids: tuple[str, ...] = ()  # that the live callback logged
 
     def as_json(self) -> dict[str, object]:
-        """The outcome as plain values, without what is empty."""
-        told: dict[str, object] = {
+        """Return the outcome as plain values, without what is empty."""
+        facts = {
             "outcome": self.kind.value,
-            "source": self.source,
-            "reason": self.reason,
-            "hint": self.hint,
-            "run_id": self.run_id,
-            "run_name": self.run_name,
-            "experiment_id": self.experiment_id,
-            "experiment_name": self.experiment_name,
-            "key": self.key,
-            "points": self.points,
-            "artifact_bytes": self.artifact_bytes,
+            **vars(self),
             "seconds": round(self.seconds, 3),
             "notes": [note._asdict() for note in self.notes],
-            "mismatches": list(self.mismatches),
-            "live_run_ids": list(self.live_run_ids),
         }
-        return {name: value for name, value in told.items() if value not in (None, [], "")}
+        del facts["kind"]
+        return {name: value for name, value in facts.items() if value not in (None, (), [], "")}
 
 
-def of_plan(kind: Kind, plan: ImportPlan, *, wrote: bool = False, **more: object) -> Outcome:
-    """An outcome that names the run of a plan."""
+def of_plan(kind: Kind, plan: ImportPlan, *, wrote: bool = False, **more: Any) -> Outcome:
+    """Return an outcome that names the run of a plan."""
     return Outcome(
         kind=kind,
         source=plan.source,
@@ -95,12 +90,12 @@ def of_plan(kind: Kind, plan: ImportPlan, *, wrote: bool = False, **more: object
         points=len(plan.points) if wrote else 0,
         artifact_bytes=plan.artifact_bytes if wrote else 0,
         notes=plan.notes,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 
 def exit_status(outcomes: Iterable[Kind]) -> int:
-    """0 all through or there already, 1 some source was refused or changed, 3 the store failed."""
+    """Return 0 when all is in the store, 1 when some source was refused or changed, 3 when the store failed."""
     kinds = set(outcomes)
     if Kind.FAILED in kinds:
         return 3
@@ -108,21 +103,11 @@ def exit_status(outcomes: Iterable[Kind]) -> int:
 
 
 def plan_as_json(plan: ImportPlan) -> dict[str, object]:
-    """Everything that a plan holds, as plain values."""
+    """Return everything that a plan holds, as plain values."""
     timeline = plan.timeline
     return {
         "source": redact(plan.source),
-        "name": plan.name,
-        "task": plan.task,
-        "generator": plan.generator,
-        "epochs": plan.epochs,
-        "planned_epochs": plan.planned_epochs,
-        "best_epoch": plan.best_epoch,
-        "experiment_name": plan.experiment_name,
-        "run_name": plan.run_name,
-        "key": plan.key,
-        "fingerprint": plan.fingerprint,
-        "status": plan.status,
+        **{name: getattr(plan, name) for name in PLAN_FACTS},
         "clock": timeline.clock,
         "zone": timeline.zone,
         "start_time": timeline.started_ms,
@@ -140,7 +125,7 @@ def plan_as_json(plan: ImportPlan) -> dict[str, object]:
 
 
 def _series(plan: ImportPlan) -> dict[str, list[list[object]]]:
-    """Each metric's points as [step, value, timestamp]; nan and inf as text, which JSON lacks."""
+    """Return each metric's points as [step, value, timestamp]; nan and inf as text, which JSON lacks."""
     series: dict[str, list[list[object]]] = {}
     for point in plan.points:
         value = point.value if math.isfinite(point.value) else str(point.value)
@@ -149,7 +134,7 @@ def _series(plan: ImportPlan) -> dict[str, list[list[object]]]:
 
 
 def size(count: float) -> str:
-    """A number of bytes for people."""
+    """Return a number of bytes for people."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
@@ -158,7 +143,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A number of seconds for people."""
+    """Return a number of seconds for people."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, seconds = divmod(round(seconds), 60)
@@ -167,14 +152,14 @@ def duration(seconds: float) -> str:
 
 
 def kind_words(kind: Kind, *, would: bool = False) -> str:
-    """A kind of outcome for people; `would` for one that is foreseen."""
+    """Return a kind of outcome for people; `would` for one that is foreseen."""
     if would and kind in WROTE:
         return f"would be {kind.value}"
     return "duplicate" if kind is Kind.DUPLICATE else kind.value
 
 
 def outcome_line(outcome: Outcome, *, would: bool = False) -> str:
-    """One outcome for people: what, which, why."""
+    """Return one outcome for people: what, which, why."""
     kind = kind_words(outcome.kind, would=would)
     reason = f"is a copy of {outcome.reason}" if outcome.kind is Kind.DUPLICATE else outcome.reason
     if reason and reason.startswith(outcome.source):
@@ -186,15 +171,15 @@ def outcome_line(outcome: Outcome, *, would: bool = False) -> str:
 
 
 def facts_of(outcome: Outcome) -> dict[str, object]:
-    """What is told of a run that was only looked at: its outcome as plain values, less what was done and how fast."""
+    """Return the outcome of a run that was only looked at as plain values, less what was done and how fast."""
     return {name: value for name, value in outcome.as_json().items() if name not in ("outcome", "seconds")}
 
 
-def dumps(told: Mapping[str, object]) -> str:
-    """A line of JSON."""
-    return json.dumps(told, ensure_ascii=False, allow_nan=False)
+def dumps(facts: Mapping[str, object]) -> str:
+    """Return a line of JSON."""
+    return json.dumps(facts, ensure_ascii=False, allow_nan=False)
 
 
 def local_time(ms: int) -> str:
-    """A time in ms for a list, in local time as `--since` reads it: 2024-03-01 12:30."""
+    """Return a time in ms for a list, in local time as `--since` reads it: 2024-03-01 12:30."""
     return datetime.fromtimestamp(ms / 1000).strftime("%Y-%m-%d %H:%M")

@@ -1,4 +1,4 @@
-"""An import taken back, whole or in part, by soft-deleting the runs that it created; and those brought back."""
+"""Undo an import, whole or in part, by soft-deleting the runs that it created; and restore them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Undo:
-    """What undoing an import would soft-delete and what it would keep; and what restoring it would bring back."""
+    """The runs that undoing an import soft-deletes and keeps, and those that restoring it brings back."""
 
     import_id: str
     created: tuple[StoredRun, ...]
@@ -31,7 +31,7 @@ class Undo:
 
 
 def plan_undo(store: Store, import_id: str, selection: Selection | None = None) -> Undo:
-    """The runs that an import created, to be soft-deleted, and those that it only updated.
+    """Return the runs that an import created, to be soft-deleted, and those that it only updated.
 
     Of a selection its globs count: they are held against the directory that a run was imported from, and its name.
 
@@ -40,26 +40,23 @@ def plan_undo(store: Store, import_id: str, selection: Selection | None = None) 
     from mlflow.entities import ViewType
 
     check_import_id(import_id)
-    known = False
     created: list[StoredRun] = []
-    deleted: list[StoredRun] = []
     updated: list[StoredRun] = []
+    deleted: list[StoredRun] = []
     with store_errors("looking for the import's runs"):
-        for experiment in all_experiments(store):
-            experiment_id = str(experiment.experiment_id)
-            by_id = f"tags.`{IMPORT_ID}` = '{import_id}'"
+        experiments = list(all_experiments(store))
+        for experiment_id in (str(experiment.experiment_id) for experiment in experiments):
+            by_id, by_update = (f"tags.`{tag}` = '{import_id}'" for tag in (IMPORT_ID, UPDATE_ID))
             created += map(stored_run, search_all(store, experiment_id, by_id))
-            updated += map(stored_run, search_all(store, experiment_id, f"tags.`{UPDATE_ID}` = '{import_id}'"))
+            updated += map(stored_run, search_all(store, experiment_id, by_update))
             gone = map(stored_run, search_all(store, experiment_id, by_id, ViewType.DELETED_ONLY))
             deleted += (run for run in gone if run.state == COMPLETE)
-            known = known or is_in_ledger([experiment], import_id)
-    if not (known or created or updated or deleted):
+    if not (created or updated or deleted or is_in_ledger(experiments, import_id)):
         raise UsageError(f"{import_id}: no import of this store", hint="`ymlf imports` lists them")
     mine = {run.run_id for run in created}
-    selection = selection or Selection()
-    meant, kept, restorable = (_named(runs, selection) for runs in (created, updated, deleted))
+    selected, kept, restorable = (_named(runs, selection or Selection()) for runs in (created, updated, deleted))
     kept = tuple(run for run in kept if run.run_id not in mine)
-    return Undo(import_id, meant, kept, restorable, len(created) - len(meant))
+    return Undo(import_id, selected, kept, restorable, len(created) - len(selected))
 
 
 def _named(runs: Iterable[StoredRun], selection: Selection) -> tuple[StoredRun, ...]:
@@ -76,7 +73,7 @@ def _paths(source: str) -> list[str]:
 def carry_out_undo(store: Store, undo: Undo) -> None:
     """Soft-delete what was planned; `restore_undone` brings it back. Errors: StoreError.
 
-    The ledger counts it as undone; where it cannot, that is logged.
+    The ledger counts it as undone; a failure to count is logged.
     """
     done: Counter[str] = Counter()
     try:
@@ -88,10 +85,7 @@ def carry_out_undo(store: Store, undo: Undo) -> None:
 
 
 def restore_undone(store: Store, undo: Undo) -> list[StoredRun]:
-    """The runs that were brought back: all that are soft-deleted, but where another run stands for a training by now.
-
-    Errors: StoreError.
-    """
+    """Restore what is soft-deleted, but not beside another run of the same training; return it. Errors: StoreError."""
     restored: list[StoredRun] = []
     done: Counter[str] = Counter()
     try:
@@ -108,24 +102,20 @@ def restore_undone(store: Store, undo: Undo) -> list[StoredRun]:
 
 
 def _is_there_again(store: Store, run: StoredRun) -> bool:
-    """Whether another run of the same training is active by now."""
+    """Return whether another run of the same training is active by now."""
     runs = find_runs_of(store, run.experiment_id, run.key, has_epochs=run.has_epochs)
     if run.record is None:
         return bool(runs)
+    evidence = run.record.evidence
     facts = Facts(
-        source=run.source,
-        place=run.source,
-        key=run.key,
-        fingerprint=run.record.fingerprint,
-        evidence=run.record.evidence,
-        parents=(run.parent_run_id or "",),
-        is_iteration=run.parent_run_id is not None and run.record.evidence.is_tune,
-    )
+        source=run.source, place=run.source, key=run.key, fingerprint=run.record.fingerprint, evidence=evidence,
+        parents=(run.parent_run_id or "",), is_iteration=run.parent_run_id is not None and evidence.is_tune,
+    )  # fmt: skip
     return match_run(facts, runs) is not None
 
 
 def _count(store: Store, import_id: str, undone: Mapping[str, int]) -> None:
     try:
-        count_undone(store, import_id, {experiment_id: number for experiment_id, number in undone.items() if number})
+        count_undone(store, import_id, undone)
     except StoreError as error:
         log.warning("%s: `ymlf imports` does not count what was undone or restored", error.message)

@@ -1,4 +1,4 @@
-"""ImportPlan against what the store holds, point by point."""
+"""Compare an ImportPlan with what the store holds, point by point."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ from importer.write.lookup import COMPLETE, IMPORT_ID, OURS, PARENT, RECORD, SOU
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-
 NOTE = "mlflow.note.content"
 
 
@@ -47,38 +46,39 @@ class Mismatch(NamedTuple):
 def compare(
     store: Store, plan: ImportPlan, run: Run, *, deep: bool | None = None, parent_run_id: str | None = None
 ) -> list[Mismatch]:
-    """Every difference between a plan and the run that it was written to; `deep` hashes each artifact's bytes.
+    """Return every difference between a plan and the run that it was written to; `deep` hashes each artifact.
 
     Errors: StoreError when the store cannot be read.
     """
     deep = is_local(run.info.artifact_uri) if deep is None else deep
     return [
         *_compare_facts(plan, run, parent_run_id),
-        *_compare_params(plan, run),
         *_compare_metrics(store, plan, run),
         *_compare_artifacts(store, plan, run, deep),
     ]
 
 
 def _compare_facts(plan: ImportPlan, run: Run, parent_run_id: str | None) -> Iterator[Mismatch]:
-    facts = [
+    record = ImportRecord.from_tag(run.data.tags.get(RECORD))
+    facts: list[tuple[str, str, object, object]] = [
         ("status", "", "RUNNING" if plan.keep_active else plan.status, run.info.status),
         ("start_time", "", plan.timeline.started_ms, run.info.start_time),
         ("run_name", "", plan.run_name, run.info.run_name),
     ]
     if not plan.keep_active:
         facts.append(("end_time", "", plan.timeline.ended_ms, run.info.end_time))
-    tags = {**OURS, **plan.tags, key_tag(plan.key, has_epochs=bool(plan.epochs)): plan.key, STATE: COMPLETE}
-    del tags[NOTE]  # the UI lets people write on in it
-    record = ImportRecord.from_tag(run.data.tags.get(RECORD))
     if record is not None:
         facts.append(("record", "fingerprint", plan.fingerprint, record.fingerprint))
+    tags = {**OURS, **plan.tags, key_tag(plan.key, has_epochs=bool(plan.epochs)): plan.key, STATE: COMPLETE}
+    del tags[NOTE]  # the UI lets people write on in it
     if parent_run_id is not None:
         tags[PARENT] = parent_run_id
     facts += [("tag", key, value[:MAX_TAG_VALUE], run.data.tags.get(key)) for key, value in tags.items()]
-    for what, name, expected, found in facts:
-        if expected != found:
-            yield Mismatch(what, name, _short(expected), _short(found))
+    kept = record.params_kept if record is not None else ()
+    facts += [("param", key, value, run.data.params.get(key)) for key, value in plan.params.items() if key not in kept]
+    for what, name, expected, stored in facts:
+        if expected != stored:
+            yield Mismatch(what, name, _short(expected), _short(stored))
     for name in (IMPORT_ID, SOURCE):
         if not run.data.tags.get(name):
             yield Mismatch("tag", name, "what the import wrote", "nothing")
@@ -86,33 +86,23 @@ def _compare_facts(plan: ImportPlan, run: Run, parent_run_id: str | None) -> Ite
         yield Mismatch("tag", RECORD, "the record of the import", _short(run.data.tags.get(RECORD)))
 
 
-def _compare_params(plan: ImportPlan, run: Run) -> Iterator[Mismatch]:
-    record = ImportRecord.from_tag(run.data.tags.get(RECORD))
-    kept = record.params_kept if record is not None else ()
-    for key, value in plan.params.items():
-        found = run.data.params.get(key)
-        if found != value and key not in kept:
-            yield Mismatch("param", key, _short(value), _short(found))
-
-
 def _compare_metrics(store: Store, plan: ImportPlan, run: Run) -> Iterator[Mismatch]:
     planned = by_key_and_step(plan)
     history = stored_points(store, run, planned)
     for key, by_step in planned.items():
         series = history.get(key, ())
-        counts = Counter(point.step for point in series)
         for point in series:
-            expected = by_step.get(point.step) or of_former_best(point, planned)
+            name, expected = f"{key} step {point.step}", by_step.get(point.step) or of_former_best(point, planned)
             if expected is None:
-                yield Mismatch("metric", f"{key} step {point.step}", "no point", str(point.value))
+                yield Mismatch("metric", name, "no point", str(point.value))
             elif not same_value(expected.value, point.value):
-                yield Mismatch("metric", f"{key} step {point.step}", str(expected.value), str(point.value))
+                yield Mismatch("metric", name, str(expected.value), str(point.value))
             elif expected.timestamp != point.timestamp:
-                told = f"timestamp {expected.timestamp}"
-                yield Mismatch("metric", f"{key} step {point.step}", told, f"timestamp {point.timestamp}")
-        for step in by_step:
+                yield Mismatch("metric", name, f"timestamp {expected.timestamp}", f"timestamp {point.timestamp}")
+        counts = Counter(point.step for point in series)
+        for step, expected in by_step.items():
             if not counts[step]:
-                yield Mismatch("metric", f"{key} step {step}", str(by_step[step].value), "no point")
+                yield Mismatch("metric", f"{key} step {step}", str(expected.value), "no point")
             elif counts[step] > 1:
                 yield Mismatch("metric", f"{key} step {step}", "one point", f"{counts[step]} points")
 
@@ -126,34 +116,30 @@ def _compare_artifacts(store: Store, plan: ImportPlan, run: Run, deep: bool) -> 
     for artifact in plan.artifacts:
         size = there.get(artifact.artifact_path)
         if size != artifact.size:
-            found = "no file" if size is None else f"{size} bytes"
-            yield Mismatch("artifact", artifact.artifact_path, f"{artifact.size} bytes", found)
+            stored = "no file" if size is None else f"{size} bytes"
+            yield Mismatch("artifact", artifact.artifact_path, f"{artifact.size} bytes", stored)
         elif deep and (differing := _compare_bytes(repository, artifact)):
             yield differing
 
 
 def _compare_bytes(repository: Any, artifact: Artifact) -> Mismatch | None:
-    with spooled(artifact) as local, local.open("rb") as handle:
-        expected = _sha256(handle)
+    with spooled(artifact) as local:
+        expected = _sha256(local)
     name = f"artifact {artifact.artifact_path}"
     with tempfile.TemporaryDirectory(prefix="ymlf-") as folder, store_errors(name, any_class=True):
-        local = Path(repository.download_artifacts(artifact.artifact_path, _target(repository, folder)))
-        with local.open("rb") as handle:
-            found = _sha256(handle)
-    if expected == found:
+        # A local repository returns the file itself when it gets no folder to copy to.
+        target = None if type(repository).__name__ == "LocalArtifactRepository" else folder
+        stored = _sha256(Path(repository.download_artifacts(artifact.artifact_path, target)))
+    if expected == stored:
         return None
-    return Mismatch("artifact", artifact.artifact_path, f"SHA-256 {expected[:16]}", f"SHA-256 {found[:16]}")
+    return Mismatch("artifact", artifact.artifact_path, f"SHA-256 {expected[:16]}", f"SHA-256 {stored[:16]}")
 
 
-def _target(repository: Any, folder: str) -> str | None:
-    """A local repository answers with the file itself when it is given no folder to copy to."""
-    return None if type(repository).__name__ == "LocalArtifactRepository" else folder
-
-
-def _sha256(handle: Any) -> str:
+def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    while block := handle.read(1 << 20):
-        digest.update(block)
+    with path.open("rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 
@@ -181,32 +167,27 @@ def verify_training(job: Job, *, deep: bool | None = None) -> Outcome:
     options = replace(job.options, empty=True, unfinished=True, on_change="update")
     job = replace(job, options=options, context=replace(job.context, wait_for_others=False))
     plan, decision = decide_in_store(job)
-    if decision.run is None or decision.run.entity is None:
+    stored = decision.run
+    if stored is None or stored.entity is None:
         return _without_run(job, plan, decision)
-    if decision.run.record is not None:
-        plan = plan_import(job.run, options, recorded=decision.run.record)
-    if decision.reason is not None and decision.kind is Kind.ALREADY_THERE and _is_other_version(plan, decision):
-        return of_plan(Kind.VERIFIED, plan, run_id=decision.run.run_id, experiment_id=decision.run.experiment_id,
-                       reason=decision.reason, seconds=time.monotonic() - began)  # fmt: skip
+    if stored.record is not None:
+        plan = plan_import(job.run, options, recorded=stored.record)
+    verified = of_plan(Kind.VERIFIED, plan, run_id=stored.run_id, experiment_id=stored.experiment_id)
+    from_other_copy = decision.kind is Kind.ALREADY_THERE and stored.fingerprint != plan.fingerprint
+    if decision.reason is not None and from_other_copy:  # which has as much of the training or more
+        return replace(verified, reason=decision.reason, seconds=time.monotonic() - began)
     parent_run_id = job.parent.run_id if job.parent is not None else None
     faults = [f"run {run_id}: a second run of this training" for run_id in sorted({*decision.surplus, *decision.twins})]
-    mismatches = compare(job.store, plan, decision.run.entity, deep=deep, parent_run_id=parent_run_id)
-    faults += [str(mismatch) for mismatch in mismatches]
-    return of_plan(
-        Kind.MISMATCH if faults else Kind.VERIFIED,
-        plan,
-        wrote=True,
-        run_id=decision.run.run_id,
-        experiment_id=decision.run.experiment_id,
+    faults += map(str, compare(job.store, plan, stored.entity, deep=deep, parent_run_id=parent_run_id))
+    return replace(
+        verified,
+        kind=Kind.MISMATCH if faults else Kind.VERIFIED,
+        points=len(plan.points),
+        artifact_bytes=plan.artifact_bytes,
         mismatches=tuple(faults),
         reason=f"{len(faults)} {'mismatch' if len(faults) == 1 else 'mismatches'}" if faults else None,
         seconds=time.monotonic() - began,
     )
-
-
-def _is_other_version(plan: ImportPlan, decision: Decision) -> bool:
-    """Whether the run was imported from another copy of the training, which has as much of it or more."""
-    return decision.run is not None and decision.run.fingerprint != plan.fingerprint
 
 
 def _without_run(job: Job, plan: ImportPlan, decision: Decision) -> Outcome:

@@ -66,8 +66,8 @@ def plan(path: str | None, as_json: bool, **given: Any) -> None:
 @output_options
 def show(path: str | None, as_json: bool, **given: Any) -> None:
     """Show one run on this terminal: facts, last and best values, charts, notes. Needs no store."""
-    from importer import plan_import
     from importer.cli.show import print_run
+    from importer.replay.plan import plan_import
 
     terminal = _terminal(given, as_json)
     options = build_options(given)
@@ -91,8 +91,9 @@ def show(path: str | None, as_json: bool, **given: Any) -> None:
 @always_closed
 def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given: Any) -> None:
     """Import the run directories at or below each PATH. Safe to stop at any moment and to start again."""
-    from importer import check_import, import_work, open_store
+    from importer.batch.run import check_import, import_work
     from importer.cli.dry_run import dry_run_all
+    from importer.store.opening import open_store
 
     terminal = _terminal(given, as_json)
     workers = _workers(given)
@@ -123,7 +124,8 @@ def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given
 @always_closed
 def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: Any) -> None:
     """Compare the run directories at or below each PATH with what the store holds, point by point."""
-    from importer import open_existing_store, verify_work
+    from importer.batch.run import verify_work
+    from importer.store.opening import open_existing_store
 
     terminal = _terminal(given, as_json)
     workers = _workers(given)
@@ -144,8 +146,8 @@ def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: An
 @output_options
 def scan(paths: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """List the run directories at or below each PATH, and what is imported already where a store is named."""
-    from importer import open_existing_store
     from importer.cli.listing import list_runs
+    from importer.store.opening import open_existing_store
 
     terminal = _terminal(given, as_json)
     work = _gather(terminal, paths, given, _workers(given, with_mlflow=False))
@@ -159,8 +161,9 @@ def scan(paths: tuple[str, ...], as_json: bool, **given: Any) -> None:
 @output_options
 def imports(tracking_uri: str | None, as_json: bool, **given: Any) -> None:
     """List the imports that a store remembers."""
-    from importer import list_imports, open_existing_store
     from importer.cli.listing import print_imports
+    from importer.store.opening import open_existing_store
+    from importer.write.ledger import list_imports
 
     print_imports(_terminal(given, as_json), list_imports(open_existing_store(tracking_uri, required=True)))
 
@@ -172,8 +175,9 @@ def imports(tracking_uri: str | None, as_json: bool, **given: Any) -> None:
 @output_options
 def undo(import_id: str, tracking_uri: str | None, restore: bool, yes: bool, as_json: bool, **given: Any) -> None:
     """Soft-delete the runs that import ID created, or those that the globs name. What it only updated is kept."""
-    from importer import carry_out_undo, open_existing_store, plan_undo, restore_undone
     from importer.cli.listing import how_many, print_restore, print_undo, restore_done, undo_as_json, undo_done
+    from importer.store.opening import open_existing_store
+    from importer.undo import carry_out_undo, plan_undo, restore_undone
 
     terminal = _terminal(given, as_json)
     store = open_existing_store(tracking_uri, required=True)
@@ -206,7 +210,7 @@ def completion(shell: str) -> None:
 
 def _workers(given: dict[str, Any], *, with_mlflow: bool = True) -> Workers:
     """Return the workers of this command, which end with it."""
-    from importer import Workers
+    from importer.batch.executors import Workers
 
     workers = Workers(given.get("jobs"), given.get("dask"), processes=True, with_mlflow=with_mlflow)
     click.get_current_context().call_on_close(workers.close)
@@ -220,7 +224,8 @@ def _gather(
     workers: Workers,
 ) -> Batch:
     """What is at or below the paths; the terminal tells how far the look at it is."""
-    from importer import Progress, gather
+    from importer.batch.gather import gather
+    from importer.batch.summary import Progress
     from importer.cli.progress import looked, show_words
 
     progress = Progress()
@@ -231,8 +236,9 @@ def _gather(
 
 def _plan_one(path: str | None, options: ImportOptions) -> tuple[TrainingRun, ImportPlan]:
     """Return the one run directory at or below a path, and its plan. Errors: RunDirError, PlanError, UsageError."""
-    from importer import plan_import, read_run
+    from importer.api import read_run
     from importer.replay.names import check_templates
+    from importer.replay.plan import plan_import
 
     check_templates(options)
     run = read_run(one_path(path), follow_symlinks=options.follow_symlinks)

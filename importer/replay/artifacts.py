@@ -5,66 +5,71 @@ from __future__ import annotations
 import os
 from collections import Counter
 from fnmatch import fnmatch
+from pathlib import Path
+from typing import NamedTuple
 
 from importer.errors import RunDirError
 from importer.formats.yaml_file import LFS_POINTER_HEAD
 from importer.model import Artifact, ImportOptions, Note, RunFile, TrainingRun
 from importer.replay.callbacks import on_train_end
 
-LFS_POINTER = "is a git-LFS pointer"
 LFS_POINTER_BYTES = 200
 
 
-def choose_files(
-    run: TrainingRun, options: ImportOptions, notes: list[Note]
-) -> tuple[tuple[Artifact, ...], tuple[tuple[str, str], ...]]:
-    """The files that are logged, and those that are not and why."""
-    chosen: list[Artifact] = []
-    left_out: list[tuple[str, str]] = []
+class ChosenFiles(NamedTuple):
+    """The files that are logged, and (path, reason) of those that are left out."""
+
+    artifacts: tuple[Artifact, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+
+
+def choose_files(run: TrainingRun, options: ImportOptions) -> tuple[ChosenFiles, tuple[Note, ...]]:
+    """Return what is logged of the files that live would have logged. Errors: RunDirError when one is unreadable."""
     if options.artifacts == "none" or run.segment is not None:
-        return (), ()
-    found = on_train_end(run.files)
-    if run.results_file and run.results_file not in {file.path for file in found}:
-        found += [file for file in run.files if file.path == run.results_file]  # YOLOv7's results.txt
-    for file in found:
-        reason = _why_left_out(file, options)
-        if reason == LFS_POINTER and not any(_is_of(note, file) for note in notes):
-            notes.append(Note("lfs-pointer", f"{file.path} {LFS_POINTER}, not the file; left out"))
-        if reason:
-            left_out.append((file.path, reason))
-            continue
-        if not _readable(file):
-            raise RunDirError(
-                f"{run.save_dir}/{file.path}: permission denied",
-                hint="make it readable, or leave it out with --exclude-artifacts",
-            )
-        chosen.append(Artifact(file.path, file.size, file.location))
-    by_option = Counter(reason for _, reason in left_out if reason.startswith("--"))
-    for option, count in by_option.items():
+        return ChosenFiles(), ()
+    files = on_train_end(run.files)
+    if run.results_file and run.results_file not in {file.path for file in files}:
+        files += [file for file in run.files if file.path == run.results_file]  # YOLOv7's results.txt
+    notes: list[Note] = []
+    by_option = {file: option for file in files if (option := _excluding_option(file, options))}
+    pointers = {file for file in files if file not in by_option and _is_lfs_pointer(file)}
+    for file in files:
+        if file in pointers and not _opened_by_reader(run, file):  # of which the reader has made a note
+            notes.append(Note("lfs-pointer", f"{file.path} is a git-LFS pointer, not the file; left out"))
+    for option, count in Counter(by_option.values()).items():
         notes.append(Note("left-out", f"{count} {'file is' if count == 1 else 'files are'} not logged, by {option}"))
-    return tuple(chosen), tuple(left_out)
+    reasons = {**by_option, **dict.fromkeys(pointers, "is a git-LFS pointer")}
+    artifacts = tuple(_artifact(run, file) for file in files if file not in reasons)
+    return ChosenFiles(artifacts, tuple((file.path, reasons[file]) for file in files if file in reasons)), tuple(notes)
 
 
-def _is_of(note: Note, file: RunFile) -> bool:
-    """Whether it was noted already, as its facts were wanted, that a file is an LFS pointer."""
-    return note.code == "lfs-pointer" and any(f"/{file.path}{end}" in f"/{note.text}" for end in (":", " "))
+def _artifact(run: TrainingRun, file: RunFile) -> Artifact:
+    if isinstance(file.location, Path) and not os.access(file.location, os.R_OK):
+        hint = "make it readable, or leave it out with --exclude-artifacts"
+        raise RunDirError(f"{run.save_dir}/{file.path}: permission denied", hint=hint)
+    return Artifact(file.path, file.size, file.location)
 
 
-def _why_left_out(file: RunFile, options: ImportOptions) -> str | None:
+def _opened_by_reader(run: TrainingRun, file: RunFile) -> bool:
+    """Whether it is a checkpoint that the reader opened for its facts."""
+    name = file.path.removeprefix("weights/")
+    is_checkpoint = run.family != "tune" and name in ("last.pt", "best.pt")
+    return is_checkpoint and file == (run.file(f"weights/{name}") or run.file(name))
+
+
+def _excluding_option(file: RunFile, options: ImportOptions) -> str | None:
     if options.artifacts == "best" and file.path.startswith("weights/") and file.path != "weights/best.pt":
         return "--artifacts best"
     if options.max_artifact_size is not None and file.size > options.max_artifact_size:
         return "--max-artifact-size"
-    if any(fnmatch(file.path, pattern) for pattern in options.exclude_artifacts):
-        return "--exclude-artifacts"
-    if file.size <= LFS_POINTER_BYTES and not file.path.endswith((".csv", ".yaml", ".txt")):
-        try:
-            with file.location.open("rb") as handle:
-                return LFS_POINTER if handle.read(40).startswith(LFS_POINTER_HEAD) else None
-        except OSError:
-            return None
-    return None
+    return "--exclude-artifacts" if any(fnmatch(file.path, glob) for glob in options.exclude_artifacts) else None
 
 
-def _readable(file: RunFile) -> bool:
-    return os.access(file.location, os.R_OK) if type(file.location).__module__.startswith("pathlib") else True
+def _is_lfs_pointer(file: RunFile) -> bool:
+    if file.size > LFS_POINTER_BYTES or file.path.endswith((".csv", ".yaml", ".txt")):
+        return False
+    try:
+        with file.location.open("rb") as handle:
+            return handle.read(40).startswith(LFS_POINTER_HEAD)
+    except OSError:
+        return False

@@ -1,6 +1,6 @@
 """Ultralytics' MLflow callback as pure functions: to be read beside its utils/callbacks/mlflow.py.
 
-Each function returns what its namesake would have sent to MLflow. Arguments stand for the trainer.
+Each function returns what its namesake would have sent to MLflow. Its arguments take the place of the trainer.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class RunStart(NamedTuple):
 
 
 def sanitize_key(name: str) -> str:
-    """The name of a metric without parentheses: metrics/mAP50(B) is logged as metrics/mAP50B."""
+    """Return the name of a metric without parentheses: metrics/mAP50(B) is logged as metrics/mAP50B."""
     return name.replace("(", "").replace(")", "")
 
 
 def sanitize_dict(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics by their sanitized names, and values as floats."""
+    """Return the metrics by their sanitized names, and values as floats."""
     return {sanitize_key(name): float(value) for name, value in metrics.items()}
 
 
 def on_pretrain_routine_end(args: Mapping[str, object], name: str) -> RunStart:
-    """Experiment, run name and params, environment first.
+    """Return experiment, run name and params, environment first.
 
     Source: 8.3.9 to 8.4.190; before 8.3.9 the default experiment was /Shared/YOLOv8.
     """
@@ -47,24 +47,24 @@ def on_pretrain_routine_end(args: Mapping[str, object], name: str) -> RunStart:
 
 
 def on_train_epoch_end(lr: Mapping[str, float], losses: Mapping[str, float]) -> dict[str, float]:
-    """Learning rates and training losses of an epoch, to be logged at step = epoch. Source: registered since 8.1.10."""
+    """Return learning rates and training losses, logged at step = epoch. Source: registered since 8.1.10."""
     return {**sanitize_dict(lr), **sanitize_dict(losses)}
 
 
 def on_fit_epoch_end(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics and validation losses, at step = epoch; called once more after the final validation of best.pt."""
+    """Return metrics and validation losses, at step = epoch; called once more after the final validation of best.pt."""
     return sanitize_dict(metrics)
 
 
 def on_train_end(files: Iterable[RunFile]) -> list[RunFile]:
-    """The files that become artifacts: all of weights/, and of the others those with one of five suffixes."""
+    """Return the files that become artifacts: all of weights/, and of the others those with one of five suffixes."""
     return [
-        found
-        for found in files
-        if found.path.startswith("weights/") or ("/" not in found.path and found.path.endswith(SUFFIXES))
+        file
+        for file in files
+        if file.path.startswith("weights/") or ("/" not in file.path and file.path.endswith(SUFFIXES))
     ]
 
 
 def keep_run_active() -> bool:
-    """Whether the environment asks for the run to stay RUNNING. Source: accepted words as of 8.4.120."""
+    """Return whether the environment asks for the run to stay RUNNING. Source: accepted words as of 8.4.120."""
     return os.environ.get("MLFLOW_KEEP_RUN_ACTIVE", "").lower() in TRUE

@@ -1,22 +1,23 @@
-"""The five clocks that may tell when a training ran, best first; all times are integer ms since the Unix epoch.
+"""The five clocks that may say when a training ran, best first; all times are integer ms since the Unix epoch.
 
 event-file        the wall times of a TensorBoard event file
 checkpoint-date   results.csv `time`, anchored at the date inside a checkpoint
 results-mtime     `time`, anchored at the file time of results.csv, where file times are the trainer's own
 file-times        no `time`: epochs spaced evenly between the file times
-import-time       nothing tells: as if it had ended when it was imported
+import-time       no clock: as if it had ended when it was imported
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone, tzinfo
+from typing import NamedTuple
 
 from importer.model import EventTimes, Note, TrainingRun
 from importer.replay.file_times import file_times_believed, labels_plotted, results_mtime, start_by_files
 
 QUARTER_MS = 15 * 60 * 1000  # every zone in use is a multiple of a quarter of an hour off UTC
-AGREE_MS = 5_000  # a date and a file time that tell of one moment: save_model runs right after save_metrics
+AGREE_MS = 5_000  # between a date and a file time of one moment: save_model runs right after save_metrics
 BUSY_MS = 30_000  # or a while after it on a busy host; believed only of file times that are the trainer's own
 
 TIME_NOTES = {
@@ -45,35 +46,47 @@ class Clock:
     notes: tuple[Note, ...] = ()
 
 
+class Dated(NamedTuple):
+    """A checkpoint's date, the zone it is in, and how that is known."""
+
+    ms: int
+    zone: str
+    notes: tuple[Note, ...] = ()
+
+
 def best_clock(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Clock:
-    return (
-        event_clock(run) or date_clock(run, zone) or results_mtime_clock(run) or _file_times_clock(run)
-    ) or _import_clock(run, now_ms)
+    known = event_clock(run) or date_clock(run, zone) or results_mtime_clock(run) or _file_times_clock(run)
+    return known or _import_clock(run, now_ms)
 
 
 def event_clock(run: TrainingRun) -> Clock | None:
     """(1) Each epoch when the event file says; epochs that it lacks lie between their neighbours."""
     times = run.event_times
-    known = (
-        {row: times.fit_ms[step] for row, step in enumerate(run.epochs.steps) if step in times.fit_ms} if times else {}
-    )
-    if times is None or not known:
+    if times is None:
+        return None
+    known = {row: times.fit_ms[step] for row, step in enumerate(run.epochs.steps) if step in times.fit_ms}
+    if not known:
         return None
     fit = _filled(known, len(run.epochs), run.epochs.seconds)
-    train = tuple(min(times.train_ms.get(step, at), at) for step, at in zip(run.epochs.steps, fit, strict=True))
-    final = run.final_validation.wall_ms if run.final_validation else None
     started = _event_start(run, times, fit)
-    return Clock("event-file", fit, ((0, started),), None, train, started, final)
+    return Clock(
+        "event-file",
+        fit,
+        anchors=((0, started),),
+        train_ms=tuple(min(times.train_ms.get(step, at), at) for step, at in zip(run.epochs.steps, fit, strict=True)),
+        started_ms=started,
+        final_ms=run.final_validation.wall_ms if run.final_validation else None,
+    )
 
 
 def _event_start(run: TrainingRun, times: EventTimes, fit: tuple[int, ...]) -> int:
-    """When the session of the first epoch began.
+    """Return when the session of the first epoch began.
 
-    The graph, which is logged then, and the first epoch's end less how long it took by `time` are both some moments
-    late; tracing the graph may take long, so that without `time` the middle between it and the file before it is off by
-    the least. Without the two the pace of the epochs tells, within the opening of the file and its first scalar.
+    The graph is logged then. Its time, and the first epoch's end less how long it took by `time`, are both some moments
+    late. Tracing the graph may take long, so that without `time` the middle between it and the file before it is off by
+    the least. Without the two the pace of the epochs decides, within the opening of the file and its first scalar.
     """
-    session = next((found for found in reversed(times.sessions) if found.opened_ms <= fit[0]), None)
+    session = next((session for session in reversed(times.sessions) if session.opened_ms <= fit[0]), None)
     graph_ms = session.graph_ms if session is not None and (session.graph_ms or fit[0] + 1) <= fit[0] else None
     if run.epochs.seconds is not None:
         by_time = fit[0] - round(run.epochs.seconds[0] * 1000)
@@ -81,11 +94,12 @@ def _event_start(run: TrainingRun, times: EventTimes, fit: tuple[int, ...]) -> i
     if graph_ms is not None:
         plotted_ms = labels_plotted(run, graph_ms)
         return (plotted_ms + graph_ms) // 2 if plotted_ms is not None else graph_ms
+    by_pace = fit[0] - (fit[-1] - fit[0]) // max(1, len(fit) - 1)
     if session is None:
-        return fit[0] - (fit[-1] - fit[0]) // max(1, len(fit) - 1)
+        return by_pace
     if len(fit) == 1:
         return session.opened_ms
-    paced = max(session.opened_ms, fit[0] - (fit[-1] - fit[0]) // (len(fit) - 1))
+    paced = max(session.opened_ms, by_pace)
     return min(paced, session.first_ms) if session.first_ms is not None else paced
 
 
@@ -107,43 +121,35 @@ def _filled(known: dict[int, int], count: int, seconds: tuple[float, ...] | None
 
 
 def date_clock(run: TrainingRun, zone: tzinfo | None) -> Clock | None:
-    """(2) The date in last.pt, else in best.pt, is when that epoch was saved; `time` tells the others."""
+    """(2) The date in last.pt, else in best.pt, is when that epoch was saved; `time` dates the others."""
     facts, row = (run.last, run.last_row) if run.last_row is not None else (run.best, run.best_row)
-    if facts is None or facts.date is None or row is None:
+    dated = _dated(facts.date, zone, run) if facts is not None and facts.date is not None else None
+    if dated is None or row is None:
         return None
-    dated = _date_ms(facts.date, zone, run)
-    if dated is None:
-        return None
-    date_ms, zone_name, notes = dated
     seconds = run.epochs.seconds
     if seconds is not None:
-        anchor = date_ms - round(seconds[row] * 1000)
-        return anchored("checkpoint-date", run, ((0, anchor),), zone=zone_name, notes=notes)
-    if (mtime := results_mtime(run)) is not None and _one_moment(run, date_ms, mtime) and _file_times_clock(run):
-        return None  # the file times are true and tell more
-    return _evenly_dated(run, date_ms, row, zone, zone_name, notes)
-
-
-def _evenly_dated(
-    run: TrainingRun, date_ms: int, row: int, zone: tzinfo | None, zone_name: str, notes: tuple[Note, ...]
-) -> Clock:
-    """Without `time`: two dates of two epochs tell the pace; one date only tells when it was over."""
-    spacing = 0.0
-    if run.best is not None and run.best.date and run.best_row is not None and run.best_row < row:
-        other = _date_ms(run.best.date, zone, run)
-        if other is not None and other[0] < date_ms:
-            spacing = (date_ms - other[0]) / (row - run.best_row)
+        clock = anchored("checkpoint-date", run, ((0, dated.ms - round(seconds[row] * 1000)),))
+        return replace(clock, zone=dated.zone, notes=dated.notes)
+    mtime = results_mtime(run)
+    if mtime is not None and _one_moment(run, dated.ms, mtime) and _file_times_clock(run):
+        return None  # the file times are true and say more
+    spacing, notes = _spacing(run, dated, row, zone), dated.notes
     if not spacing:
-        notes = (
-            *notes,
-            time_note("durations-unknown"),
-        )
-    anchor = round(date_ms - (row + 1) * spacing)
-    return spaced("checkpoint-date", run, anchor, spacing, zone=zone_name, notes=notes)
+        notes = (*notes, time_note("durations-unknown"))
+    clock = spaced("checkpoint-date", run, round(dated.ms - (row + 1) * spacing), spacing)
+    return replace(clock, zone=dated.zone, notes=notes)
 
 
-def _date_ms(text: str, zone: tzinfo | None, run: TrainingRun) -> tuple[int, str, tuple[Note, ...]] | None:
-    """A checkpoint's date in ms, the zone it is in and how that is known.
+def _spacing(run: TrainingRun, dated: Dated, row: int, zone: tzinfo | None) -> float:
+    """Return the ms between two epochs by the dates of two of them; 0 where only one is known."""
+    if run.best is None or not run.best.date or run.best_row is None or run.best_row >= row:
+        return 0.0
+    other = _dated(run.best.date, zone, run)
+    return (dated.ms - other.ms) / (row - run.best_row) if other is not None and other.ms < dated.ms else 0.0
+
+
+def _dated(text: str, zone: tzinfo | None, run: TrainingRun) -> Dated | None:
+    """Return a checkpoint's date.
 
     Source: the date has a zone since 8.4.91..8.4.120; before, it is the training host's local time.
     """
@@ -152,24 +158,23 @@ def _date_ms(text: str, zone: tzinfo | None, run: TrainingRun) -> tuple[int, str
         if not 1990 < date.year < 2200:
             return None
         if date.tzinfo is not None:
-            return round(date.timestamp() * 1000), date.strftime("UTC%z"), ()
+            return Dated(round(date.timestamp() * 1000), date.strftime("UTC%z"))
+        if zone is not None:
+            return Dated(round(date.replace(tzinfo=zone).timestamp() * 1000), str(zone))
         as_utc = round(date.replace(tzinfo=timezone.utc).timestamp() * 1000)
         mtime = results_mtime(run)
-        if mtime is not None and zone is None:
+        if mtime is not None:
             offset = round((as_utc - mtime) / QUARTER_MS) * QUARTER_MS
             if _one_moment(run, as_utc - offset, mtime) and -12 <= offset / 3_600_000 <= 14:
-                return as_utc - offset, _offset_name(offset), ()
-        if zone is not None:
-            return round(date.replace(tzinfo=zone).timestamp() * 1000), str(zone), ()
+                return Dated(as_utc - offset, _offset_name(offset))
         local = date.astimezone()
-        note = time_note("zone-assumed")
-        return round(local.timestamp() * 1000), local.strftime("UTC%z"), (note,)
+        return Dated(round(local.timestamp() * 1000), local.strftime("UTC%z"), (time_note("zone-assumed"),))
     except (ValueError, OverflowError, OSError):
         return None
 
 
 def _one_moment(run: TrainingRun, date_ms: int, mtime: int) -> bool:
-    """Whether a checkpoint's date tells of the moment at which results.csv was written."""
+    """Return whether a checkpoint's date is the moment at which results.csv was written."""
     later = date_ms - mtime
     return -AGREE_MS <= later <= AGREE_MS or (0 <= later <= BUSY_MS and file_times_believed(run))
 
@@ -180,7 +185,7 @@ def _offset_name(offset_ms: int) -> str:
 
 
 def results_mtime_clock(run: TrainingRun) -> Clock | None:
-    """(3) The file time of results.csv is when the last row was written; `time` tells the others."""
+    """(3) The file time of results.csv is when the last row was written; `time` dates the others."""
     mtime, seconds = results_mtime(run), run.epochs.seconds
     if mtime is None or not seconds or not file_times_believed(run):
         return None
@@ -197,38 +202,25 @@ def _file_times_clock(run: TrainingRun) -> Clock | None:
 
 
 def _import_clock(run: TrainingRun, now_ms: int) -> Clock:
-    """(5) Nothing tells when: as if it had ended now."""
-    note = time_note("time-unknown")
+    """(5) As if it had ended now."""
     seconds = run.epochs.seconds
     if seconds:
-        return anchored("import-time", run, ((0, now_ms - round(seconds[-1] * 1000)),), notes=(note,))
-    return spaced("import-time", run, now_ms, 0.0, notes=(note,))
+        clock = anchored("import-time", run, ((0, now_ms - round(seconds[-1] * 1000)),))
+    else:
+        clock = spaced("import-time", run, now_ms, 0.0)
+    return replace(clock, notes=(time_note("time-unknown"),))
 
 
-def anchored(
-    name: str,
-    run: TrainingRun,
-    anchors: tuple[tuple[int, int], ...],
-    *,
-    zone: str | None = None,
-    notes: tuple[Note, ...] = (),
-) -> Clock:
-    seconds = run.epochs.seconds or ()
+def anchored(name: str, run: TrainingRun, anchors: tuple[tuple[int, int], ...]) -> Clock:
+    """Return a clock by `time`, which counts from the anchor of the last row at or before."""
     fit: list[int] = []
-    for row, passed in enumerate(seconds):
+    for row, passed in enumerate(run.epochs.seconds or ()):
         anchor = next(ms for first, ms in reversed(anchors) if first <= row)
         fit.append(max(anchor + round(passed * 1000), fit[-1] if fit else 0))
-    return Clock(name, tuple(fit), anchors, zone=zone, notes=notes, started_ms=anchors[0][1])
+    return Clock(name, tuple(fit), anchors, started_ms=anchors[0][1])
 
 
-def spaced(
-    name: str,
-    run: TrainingRun,
-    anchor: int,
-    spacing_ms: float,
-    *,
-    zone: str | None = None,
-    notes: tuple[Note, ...] = (),
-) -> Clock:
+def spaced(name: str, run: TrainingRun, anchor: int, spacing_ms: float) -> Clock:
+    """Return a clock whose epochs follow the anchor evenly."""
     fit = tuple(anchor + round((row + 1) * spacing_ms) for row in range(len(run.epochs)))
-    return Clock(name, fit, ((0, anchor),), spacing_ms, zone=zone, notes=notes, started_ms=anchor)
+    return Clock(name, fit, ((0, anchor),), spacing_ms, started_ms=anchor)

@@ -20,7 +20,7 @@ from importer.sources.opening import place_of
 MAX_MARKS = 300  # digests of rows that fit into the record; longer trainings have one for 2, 4, 8.. rows together
 MARK_BYTES, KEY_BYTES, VALUE_BYTES = 2, 3, 3
 
-# What a resume or a release writes anew into args.yaml: compared, they would make one training two.
+# What a resume or a release rewrites in args.yaml: compared, they would make one training two.
 # Source: ultralytics/engine/trainer.py, check_resume and _setup_train, 8.0.0 to 8.4.190; train.py of YOLOv5.
 REWRITTEN = frozenset({
     "model", "resume", "save_dir", "name", "project", "exist_ok", "data", "device", "workers", "batch", "imgsz",
@@ -169,7 +169,7 @@ def _args_digests(args: Mapping[str, object]) -> bytes:
     """Return the digests of the args that a training keeps from its start to its end, sorted by key."""
     kept = {key: value for key, value in args.items() if key not in REWRITTEN}
     if args.get("time"):
-        kept.pop("epochs", None)  # counted anew with every epoch
+        kept.pop("epochs", None)  # counted again with every epoch
     pairs = {_digest(key, KEY_BYTES): _digest(str(value), VALUE_BYTES) for key, value in kept.items()}
     return b"".join(key + pairs[key] for key in sorted(pairs))
 
@@ -195,8 +195,8 @@ def place_of_training(run: TrainingRun) -> str:
 def training_key(run: TrainingRun, *, place: str) -> str:
     """Return SHA-256, in hex, of what finds the candidates for a training; it does not decide which one it is.
 
-    That is its first row without its time; of a tune, the names of its hyperparameters, for a table may be sorted
-    anew; of a directory without epochs, its place and args.
+    That is its first row without its time; of a tune, the names of its hyperparameters, for a table may be sorted; of a
+    directory without epochs, its place and args.
     """
     rows = run.epochs.written
     if run.family == "tune" and run.iteration is None:

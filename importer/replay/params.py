@@ -16,7 +16,7 @@ CLOSES_ON_A_COPY = (8, 3, 9)  # in 8.3.0 close_mosaic still changed the trainer'
 
 
 def live_args(run: TrainingRun) -> dict[str, object]:
-    """The trainer's args as they were when live logged them.
+    """Return the trainer's args as they were when live logged them.
 
     args.yaml is written before `optimizer=auto`, `batch=-1`, `imgsz`, `workers` and others are resolved; a checkpoint's
     train_args are written after, and so after close_mosaic, `time=` and an out-of-memory retry have changed some again.
@@ -37,7 +37,7 @@ def live_args(run: TrainingRun) -> dict[str, object]:
 
 
 def _closed_after_logging(run: TrainingRun, version: str | None) -> frozenset[str]:
-    """The args that close_mosaic may have changed in a checkpoint after live had logged them.
+    """Return the args that close_mosaic may have changed in a checkpoint after live had logged them.
 
     Source: ultralytics/engine/trainer.py, _do_train; ultralytics/data/dataset.py, YOLODataset.build_transforms and
         close_mosaic; RT-DETR's own dataset is never rect.
@@ -54,17 +54,18 @@ def _closed_after_logging(run: TrainingRun, version: str | None) -> frozenset[st
     return CLOSED_WITH_MOSAIC - OFF_WITH_RECT if rect else CLOSED_WITH_MOSAIC
 
 
-def accepted_params(run: TrainingRun, params: Mapping[str, str], notes: list[Note]) -> dict[str, str]:
+def accepted_params(run: TrainingRun, params: Mapping[str, str]) -> tuple[dict[str, str], list[Note]]:
+    """Return the params as MLflow accepts them. Errors: PlanError when two of them would have one name."""
     accepted: dict[str, str] = {}
+    notes: list[Note] = []
     for key, value in params.items():
         name = accepted_key(key)
         if name in accepted:
-            raise PlanError(
-                f"{run.save_dir}: {key!r} and another arg both become param {name!r}", hint="rename one in args.yaml"
-            )
+            message = f"{run.save_dir}: {key!r} and another arg both become param {name!r}"
+            raise PlanError(message, hint="rename one in args.yaml")
         if name != key:
             notes.append(Note("refused-characters", f"param {key!r} is logged as {name!r}"))
         if len(value) > MAX_PARAM_VALUE:
             notes.append(Note("long-param", f"{name} has {len(value):,} characters; MLflow keeps {MAX_PARAM_VALUE:,}"))
         accepted[name] = value[:MAX_PARAM_VALUE]
-    return accepted
+    return accepted, notes

@@ -8,7 +8,9 @@ from typing import Any
 from importer.errors import UsageError
 from importer.model import ImportOptions, Note, Timeline, TrainingRun
 from importer.naming import MAX_TAG_VALUE
+from importer.read.fitness import best_row
 from importer.record import ImportRecord, RecordedTimes, to_json
+from importer.replay.fingerprint import content_fingerprint
 from importer.replay.identity import evidence_of
 
 MAX_OPTIONS = 3_000  # characters; the evidence of a long training takes up to 3,000, times and versions the rest
@@ -20,34 +22,29 @@ SHAPING = (
 )  # fmt: skip
 READING = {"follow_symlinks", "keep_active"}  # those that say how to read, or are the environment's
 OPTION_WORDS = {"tags": "tag", "start_time_ms": "start-time"}
+DEFAULTS = ImportOptions()
+CLOCKS = {
+    "event-file": "the wall times of the TensorBoard event file",
+    "checkpoint-date": "the date inside the checkpoint",
+    "results-mtime": "`time` in results.csv, ending at its file time",
+    "file-times": "file times, the epochs spaced evenly",
+    "import-time": "unknown; dated at the time of the import",
+    "start-time": "from --start-time",
+    "iterations": "the times of the iterations that have a directory",
+    "tune-files": "the file time of the tune's table, and how long its tuner says that it took",
+}
 
 
 def build_record(
-    run: TrainingRun,
-    timeline: Timeline,
-    options: ImportOptions,
-    best: tuple[int | None, str],
-    *,
-    fingerprint: str,
-    run_name: str,
-    notes: tuple[Note, ...],
+    run: TrainingRun, timeline: Timeline, options: ImportOptions, run_name: str, notes: tuple[Note, ...]
 ) -> ImportRecord:
-    """Return the record of a plan; who writes it, and when, is added by the import."""
-    row, rule = best
-    facts = run.facts
+    """Return the record of a plan; the import adds who writes it, and when."""
+    row, rule = best_row(run)
+    times = {field.name: getattr(timeline, field.name) for field in dataclasses.fields(RecordedTimes)}
     return ImportRecord(
-        times=RecordedTimes(
-            clock=timeline.clock,
-            anchors=timeline.anchors,
-            started_ms=timeline.started_ms,
-            ended_ms=timeline.ended_ms,
-            final_ms=timeline.final_ms,
-            zone=timeline.zone,
-            spacing_ms=timeline.spacing_ms,
-            shifted_ms=timeline.shifted_ms,
-        ),
+        times=RecordedTimes(**times),
         evidence=evidence_of(run),
-        fingerprint=fingerprint,
+        fingerprint=content_fingerprint(run),
         epochs=len(run.epochs),
         run_name=run_name,
         options=_chosen(options),
@@ -58,58 +55,52 @@ def build_record(
         results_from=run.results_file,
         params_from=run.params_from,
         final_from=run.final_validation.source if run.final_validation else None,
-        git=dict(facts.git) if facts else {},
+        git=dict(run.facts.git) if run.facts else {},
     )
 
 
 def check_options(options: ImportOptions) -> None:
-    """Errors: UsageError when the options that a run keeps leave its record no room for the rest."""
+    """Check that the record of a run has room for the options that it keeps. Errors: UsageError."""
     length = len(to_json(_chosen(options)))
     if length > MAX_OPTIONS:
-        raise UsageError(
-            f"--tag and other options that a run keeps have {length:,} characters, {MAX_OPTIONS:,} fit",
-            hint="give shorter values",
-        )
+        message = f"--tag and other options that a run keeps have {length:,} characters, {MAX_OPTIONS:,} fit"
+        raise UsageError(message, hint="give shorter values")
 
 
 def _chosen(options: ImportOptions) -> dict[str, object]:
-    defaults = ImportOptions()
-    return {name: getattr(options, name) for name in SHAPING if getattr(options, name) != getattr(defaults, name)}
+    return {name: getattr(options, name) for name in SHAPING if getattr(options, name) != getattr(DEFAULTS, name)}
 
 
 def recorded_options(options: ImportOptions, record: ImportRecord | None) -> ImportOptions:
     """Return the options with those that shape a plan as they were when the run was imported."""
     if record is None:
         return options
-    defaults = ImportOptions()
-    shaping: dict[str, Any] = {name: record.options.get(name, getattr(defaults, name)) for name in SHAPING}
+    shaping: dict[str, Any] = {name: record.options.get(name, getattr(DEFAULTS, name)) for name in SHAPING}
     shaping["tags"] = tuple((str(key), str(value)) for key, value in shaping["tags"])
     shaping["exclude_artifacts"] = tuple(shaping["exclude_artifacts"])
     return dataclasses.replace(options, **shaping)
 
 
 def not_applied(options: ImportOptions, record: ImportRecord | None) -> str | None:
-    """Return the options, as typed, that are given now and that a run was imported without; None if there are none."""
-    kept, defaults = recorded_options(options, record), ImportOptions()
+    """Return the options, as typed, that are given now and that a run was imported without; None without any."""
+    kept = recorded_options(options, record)
     names = [
         OPTION_WORDS.get(name, name.replace("_", "-"))
         for name in SHAPING
-        if name not in READING and getattr(options, name) not in (getattr(defaults, name), getattr(kept, name))
+        if name not in READING and getattr(options, name) not in (getattr(DEFAULTS, name), getattr(kept, name))
     ]
     return ", ".join(f"--{name}" for name in names) or None
 
 
 def describe(run: TrainingRun, record: ImportRecord, notes: tuple[Note, ...]) -> str:
     """Return where the run came from, in Markdown, for MLflow's `mlflow.note.content`."""
-    clock = record.times.clock
-    zone = record.times.zone
+    clock, zone, step = record.times.clock, record.times.zone, record.best_epoch
     lines = [
         f"Imported by {record.importer} from {_origin(run)}.",
         "",
         f"- **times**: {CLOCKS.get(clock, clock)}{f', {zone}' if zone else ''}",
         f"- **params**: {', '.join(run.params_from) or 'none found'}",
     ]
-    step = record.best_epoch
     if step is not None and len(run.epochs) > 1:
         best = f"iteration**: {step + 1}, at step {step}" if run.family == "tune" else f"epoch**: step {step}"
         lines.append(f"- **best {best}, by {record.best_by}")
@@ -126,20 +117,8 @@ def describe(run: TrainingRun, record: ImportRecord, notes: tuple[Note, ...]) ->
 def _origin(run: TrainingRun) -> str:
     """Return what a run was read from: a directory, that of a tune, or the table of a tune."""
     count = len(run.epochs)
-    if run.family == "tune" and run.iteration is None:
+    if run.family != "tune":
+        return f"the {run.generator} run directory of {count} {'epoch' if count == 1 else 'epochs'}"
+    if run.iteration is None:
         return f"the {run.generator} directory of {count} {'iteration' if count == 1 else 'iterations'}"
-    if run.family == "tune":
-        return f"the table of the {run.generator} directory, which is all that is left of this iteration"
-    return f"the {run.generator} run directory of {count} {'epoch' if count == 1 else 'epochs'}"
-
-
-CLOCKS = {
-    "event-file": "the wall times of the TensorBoard event file",
-    "checkpoint-date": "the date inside the checkpoint",
-    "results-mtime": "`time` in results.csv, ending at its file time",
-    "file-times": "file times, the epochs spaced evenly",
-    "import-time": "unknown; dated at the time of the import",
-    "start-time": "from --start-time",
-    "iterations": "the times of the iterations that have a directory",
-    "tune-files": "the file time of the tune's table, and how long its tuner says that it took",
-}
+    return f"the table of the {run.generator} directory, which is all that is left of this iteration"

@@ -10,14 +10,12 @@ STILL_MS = 5 * 60 * 1000  # or three epochs, if they take longer
 
 
 def status(run: TrainingRun) -> str:
-    """FINISHED or FAILED."""
-    if run.fixed_status is not None:
-        return run.fixed_status
-    return "FINISHED" if came_to_its_end(run) else "FAILED"
+    """Return FINISHED or FAILED."""
+    return run.fixed_status or ("FINISHED" if came_to_its_end(run) else "FAILED")
 
 
 def still_training(run: TrainingRun, now_ms: int) -> bool:
-    """Whether a training seems to go on: nothing says that it ended, and results.csv was touched a moment ago."""
+    """Return whether a training seems to go on: no file says that it ended, and results.csv was touched just now."""
     mtime = results_mtime(run)
     if mtime is None or run.fixed_status is not None or came_to_its_end(run):
         return False
@@ -26,7 +24,7 @@ def still_training(run: TrainingRun, now_ms: int) -> bool:
 
 
 def came_to_its_end(run: TrainingRun) -> bool:
-    """A checkpoint is stripped when training ends; where there is none, plots, a final validation or the rows tell."""
+    """Return whether training ended by itself: its checkpoint is stripped; without one, by plots, scores or rows."""
     facts = run.facts
     if facts is not None and facts.epoch is not None:
         return facts.epoch == -1
@@ -54,7 +52,7 @@ def _why_no_epochs(run: TrainingRun) -> str:
 
 
 def _epoch_ms(run: TrainingRun, mtime_ms: int) -> float:
-    """How long an epoch takes, by `time`, else since args.yaml was written, which a resume does again."""
+    """Return how long an epoch takes, by `time`, else since args.yaml was written, which a resume does again."""
     seconds = run.epochs.seconds
     if seconds:
         return 1000 * max(later - earlier for earlier, later in zip((0.0, *seconds), seconds, strict=False))

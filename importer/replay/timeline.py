@@ -1,31 +1,24 @@
-"""When did it start, when was each epoch logged, when did it end: by the best clock, or by the one that is recorded."""
+"""When a training started, when each epoch was logged, when it ended: by the best clock, or by the recorded one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta, timezone, tzinfo
+from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from importer.errors import UsageError
 from importer.model import Timeline, TrainingRun
 from importer.record import ImportRecord
-from importer.replay.clocks import (
-    AGREE_MS,
-    TIME_NOTES,
-    Clock,
-    anchored,
-    best_clock,
-    date_clock,
-    event_clock,
-    results_mtime_clock,
-    spaced,
-    time_note,
-)
+from importer.replay import clocks
+from importer.replay.clocks import AGREE_MS, TIME_NOTES, Clock, anchored, best_clock, event_clock, spaced, time_note
 from importer.replay.file_times import results_mtime
 
 MAX_ANCHORS = 100  # iterations whose ends fit into the record one by one
 FINAL_LIMIT_MS = 3_600_000  # a results.png later than this was drawn again
+
+Times = TypeVar("Times", Clock, Timeline)
 
 
 def build_timeline(
@@ -36,24 +29,20 @@ def build_timeline(
     start_ms: int | None = None,
     recorded: ImportRecord | None = None,
 ) -> Timeline:
-    """The times of a run by the best clock present, or by the record of the import that it was logged with.
+    """Return the times of a run by the best clock present, or by the record of the import that it was logged with.
 
     Errors: UsageError when `timezone_name` is no time zone.
     """
     zone = parse_zone(timezone_name) if timezone_name else None
     clock = _recorded_clock(run, recorded, zone) if recorded else None
-    clock = clock or _clock_of(run, zone, now_ms)
-    timeline = _complete(run, clock, recorded)
+    timeline = _complete(run, clock or _clock_of(run, zone, now_ms), recorded)
     if recorded is not None:
         return replace(timeline, shifted_ms=recorded.times.shifted_ms)
-    return timeline if start_ms is None else _shifted(timeline, start_ms - timeline.started_ms)
+    return timeline if start_ms is None else _moved(timeline, start_ms - timeline.started_ms)
 
 
 def parse_zone(name: str) -> tzinfo:
-    """The zone of an IANA name or of an offset such as +05:30.
-
-    Errors: UsageError when it is neither.
-    """
+    """Return the zone of an IANA name or of an offset such as +05:30. Errors: UsageError when it is neither."""
     try:
         if name[:1] in "+-" and ":" in name:
             hours, minutes = name[1:].split(":")
@@ -61,41 +50,39 @@ def parse_zone(name: str) -> tzinfo:
             return timezone(-offset if name[0] == "-" else offset)
         return ZoneInfo(name)
     except (ValueError, ZoneInfoNotFoundError, OSError) as error:
-        raise UsageError(
-            f"{name!r} is no time zone", hint="give a name such as Europe/Berlin, or an offset such as +05:30"
-        ) from error
+        hint = "give a name such as Europe/Berlin, or an offset such as +05:30"
+        raise UsageError(f"{name!r} is no time zone", hint=hint) from error
 
 
 def _recorded_clock(run: TrainingRun, recorded: ImportRecord, zone: tzinfo | None) -> Clock | None:
-    """The clock that the run was imported by, with the anchors that were stored then.
+    """Return the clock that the run was imported by, with the anchors that were stored then.
 
     Rows that came since are put where the stored clock goes on; a session that began since has a date of its own.
     """
     times = recorded.times
-    notes = tuple(time_note(code) for code in recorded.notes if code in TIME_NOTES)
     if times.clock == "event-file" and (clock := event_clock(run)) is not None:
-        return _shifted_clock(clock, times.shifted_ms)
+        return _shifted(clock, times.shifted_ms)
     if times.clock == "iterations" and times.spacing_ms is None:
         return _grown_tune_clock(run, times.anchors, zone)
     if times.spacing_ms is not None:
-        return spaced(times.clock, run, times.anchors[0][1], times.spacing_ms, zone=times.zone, notes=notes)
-    if run.epochs.seconds is None:
+        clock = spaced(times.clock, run, times.anchors[0][1], times.spacing_ms)
+    elif run.epochs.seconds is not None:
+        clock = anchored(times.clock, run, _with_new_sessions(run, recorded, zone))
+    else:
         return None
-    anchors = _with_new_sessions(run, times.anchors, recorded.epochs, zone)
-    return anchored(times.clock, run, anchors, zone=times.zone, notes=notes)
+    return replace(
+        clock, zone=times.zone, notes=tuple(time_note(code) for code in recorded.notes if code in TIME_NOTES)
+    )
 
 
-def _with_new_sessions(
-    run: TrainingRun, anchors: tuple[tuple[int, int], ...], rows: int, zone: tzinfo | None
-) -> tuple[tuple[int, int], ...]:
-    seconds = run.epochs.seconds
-    new = [start for start in run.epochs.session_starts if start >= rows]
-    clock = (date_clock(run, zone) or results_mtime_clock(run)) if new else None
-    if clock is None or seconds is None:
+def _with_new_sessions(run: TrainingRun, recorded: ImportRecord, zone: tzinfo | None) -> tuple[tuple[int, int], ...]:
+    anchors = recorded.times.anchors
+    new = [start for start in run.epochs.session_starts if start >= recorded.epochs]
+    clock = (clocks.date_clock(run, zone) or clocks.results_mtime_clock(run)) if new else None
+    if clock is None:
         return anchors
     # The newest date anchors the newest session; it began no earlier than the one before it ended.
-    earliest = anchors[-1][1]
-    return (*anchors, (new[-1], max(clock.anchors[0][1], earliest)))
+    return (*anchors, (new[-1], max(clock.anchors[0][1], anchors[-1][1])))
 
 
 def _clock_of(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Clock:
@@ -107,17 +94,10 @@ def _clock_of(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Clock:
 
 def tune_clock(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Clock:
     """Return when each iteration of a tune was over: by those that have a directory, else by the files of the tune."""
-    known: dict[int, tuple[int, int]] = {}
-    for index, child in zip(run.iterations, run.children, strict=True):
-        clock = best_clock(child, zone, now_ms) if child.iteration is None else None
-        if clock is not None and clock.name != "import-time":
-            timeline = _complete(child, clock, None)
-            start, end = known.get(index, (timeline.started_ms, timeline.ended_ms))
-            known[index] = min(start, timeline.started_ms), max(end, timeline.ended_ms)
+    known = _known_iterations(run, zone, now_ms)
     if known:
         fit = _between(known, len(run.epochs))
-        first = min(known)
-        started = known[0][0] if first == 0 else fit[0] - _mean_ms(known)
+        started = known[0][0] if 0 in known else fit[0] - _mean_ms(known)
         if len(fit) > MAX_ANCHORS:
             return spaced("iterations", run, started, (fit[-1] - started) / len(fit))
         return Clock("iterations", fit, tuple(enumerate(fit)), started_ms=started)
@@ -125,9 +105,21 @@ def tune_clock(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Clock:
     if not written:
         return best_clock(run, zone, now_ms)
     if run.tune_seconds is None:
-        return spaced("tune-files", run, written, 0.0, notes=(time_note("durations-unknown"),))
-    spacing = run.tune_seconds * 1000 / len(run.epochs)
-    return spaced("tune-files", run, written - round(run.tune_seconds * 1000), spacing)
+        return replace(spaced("tune-files", run, written, 0.0), notes=(time_note("durations-unknown"),))
+    tune_ms = run.tune_seconds * 1000
+    return spaced("tune-files", run, written - round(tune_ms), tune_ms / len(run.epochs))
+
+
+def _known_iterations(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> dict[int, tuple[int, int]]:
+    """Return start and end in ms of each iteration that has a directory with a clock."""
+    known: dict[int, tuple[int, int]] = {}
+    for index, child in zip(run.iterations, run.children, strict=True):
+        clock = best_clock(child, zone, now_ms) if child.iteration is None else None
+        if clock is not None and clock.name != "import-time":
+            timeline = _complete(child, clock, None)
+            start, end = known.get(index, (timeline.started_ms, timeline.ended_ms))
+            known[index] = min(start, timeline.started_ms), max(end, timeline.ended_ms)
+    return known
 
 
 def _between(known: Mapping[int, tuple[int, int]], count: int) -> tuple[int, ...]:
@@ -137,12 +129,11 @@ def _between(known: Mapping[int, tuple[int, int]], count: int) -> tuple[int, ...
     for index in range(count):
         before = max((at for at in known if at <= index), default=None)
         after = min((at for at in known if at >= index), default=None)
-        if before is None and after is not None:
-            end = known[after][0] - (after - 1 - index) * mean
-        elif before is not None and after is None:
+        if before is None:
+            end = known[min(known)][0] - (min(known) - 1 - index) * mean
+        elif after is None:
             end = known[before][1] + (index - before) * mean
         else:
-            assert before is not None and after is not None  # noqa: S101  `known` is not empty
             share = (index - before) / (after - before) if after > before else 0.0
             end = round(known[before][1] + (known[after][1] - known[before][1]) * share)
         fit.append(max(end, fit[-1] if fit else 1))
@@ -176,7 +167,7 @@ def dated_iterations(run: TrainingRun, timeline: Timeline) -> tuple[TrainingRun,
 
 
 def _complete(run: TrainingRun, clock: Clock, recorded: ImportRecord | None) -> Timeline:
-    """The clock with a start, an end and the final validation."""
+    """Return the clock with a start, an end and the final validation."""
     last_ms = clock.fit_ms[-1] if clock.fit_ms else (clock.started_ms or 0)
     started = clock.started_ms if clock.started_ms is not None else last_ms
     ended = last_ms if run.family == "tune" else _end(run, clock, max(last_ms, clock.final_ms or 0))
@@ -201,10 +192,10 @@ def _complete(run: TrainingRun, clock: Clock, recorded: ImportRecord | None) -> 
 
 
 def _end(run: TrainingRun, clock: Clock, last_ms: int) -> int:
-    """When the last file was written, where file times are the trainer's own; else when the last point was logged.
+    """Return when the last file was written, where file times are the trainer's own; else when the last point was.
 
-    They are where results.csv was written as the last epoch ended. Its point may be logged later, for the weights are
-    saved in between, but not by as much as an epoch; a copy has the time of the copying, which is no earlier.
+    File times are the trainer's own where results.csv was written as the last epoch ended. Its point may be logged up
+    to an epoch later, for the weights are saved in between. A copy has the time of the copying, which is no earlier.
     """
     mtime = results_mtime(run)
     if mtime is None or not clock.fit_ms or clock.name == "import-time":
@@ -214,34 +205,30 @@ def _end(run: TrainingRun, clock: Clock, last_ms: int) -> int:
     epoch_ms = reference - previous if previous is not None else 0
     if not -AGREE_MS <= reference - mtime <= max(AGREE_MS, epoch_ms):
         return last_ms
-    written = [run.file(path) for path in (run.results_file or "", "weights/last.pt", "weights/best.pt", "results.png")]
-    return max(
-        [last_ms, *(found.mtime_ms for found in written if found and found.mtime_ms <= last_ms + FINAL_LIMIT_MS)]
-    )
+    written = (run.results_file or "", "weights/last.pt", "weights/best.pt", "results.png")
+    times = [file.mtime_ms for path in written if (file := run.file(path))]
+    return max([last_ms, *(ms for ms in times if ms <= last_ms + FINAL_LIMIT_MS)])
 
 
-def _shifted_clock(clock: Clock, by: int) -> Clock:
+def _moved(timeline: Timeline, by: int) -> Timeline:
+    """Return the timeline that `--start-time` asks for."""
     return replace(
-        clock,
-        fit_ms=tuple(at + by for at in clock.fit_ms),
-        train_ms=tuple(at + by for at in clock.train_ms) if clock.train_ms else None,
-        anchors=tuple((row, at + by) for row, at in clock.anchors),
-        started_ms=clock.started_ms + by if clock.started_ms is not None else None,
-        final_ms=clock.final_ms + by if clock.final_ms is not None else None,
-    )
-
-
-def _shifted(timeline: Timeline, by: int) -> Timeline:
-    return replace(
-        timeline,
+        _shifted(timeline, by),
         # The other clocks store their anchors; an event file is read again, so the shift is kept beside it.
         clock=timeline.clock if timeline.clock == "event-file" else "start-time",
         shifted_ms=by,
-        started_ms=timeline.started_ms + by,
         ended_ms=timeline.ended_ms + by,
-        fit_ms=tuple(at + by for at in timeline.fit_ms),
-        train_ms=tuple(at + by for at in timeline.train_ms),
-        final_ms=timeline.final_ms + by if timeline.final_ms is not None else None,
-        anchors=tuple((row, at + by) for row, at in timeline.anchors),
         notes=tuple(note for note in timeline.notes if note.code not in ("time-unknown", "zone-assumed")),
+    )
+
+
+def _shifted(times: Times, by: int) -> Times:
+    """Return the same clock or timeline, later by so many ms."""
+    return replace(
+        times,
+        started_ms=times.started_ms + by if times.started_ms is not None else None,
+        fit_ms=tuple(at + by for at in times.fit_ms),
+        train_ms=tuple(at + by for at in times.train_ms) if times.train_ms else times.train_ms,
+        final_ms=times.final_ms + by if times.final_ms is not None else None,
+        anchors=tuple((row, at + by) for row, at in times.anchors),
     )

@@ -24,7 +24,8 @@ from support.services.postgres import PostgresServer
 from support.stores import rewrite_record, runs_in
 from support.trees import active, assert_whole, small_tree, summary, training
 
-from importer import Workers, import_many
+from importer import import_many
+from importer.batch.executors import Workers
 from importer.report import Kind
 from importer.store.opening import open_store
 
@@ -50,7 +51,7 @@ def test_two_imports_that_begin_at_once_write_one_run_for_each_training(tmp_path
 
     def import_tree() -> Counter[Kind]:
         begin.wait()
-        outcomes = list(import_many([tree], tracking_uri=empty_store, workers=Workers(1)))
+        outcomes = import_many([tree], tracking_uri=empty_store, workers=Workers(1))
         return Counter(outcome.kind for outcome in outcomes)
 
     with ThreadPoolExecutor(2) as importers:
@@ -133,10 +134,10 @@ def test_a_run_costs_three_searches_as_it_is_written_and_one_once_it_is_there(tm
 
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        list(import_many([tree], tracking_uri=empty_store, workers=Workers(1)))
+        import_many([tree], tracking_uri=empty_store, workers=Workers(1))
         writing = Counter(searched)
         searched.clear()
-        list(import_many([tree], tracking_uri=empty_store, workers=Workers(1)))
+        import_many([tree], tracking_uri=empty_store, workers=Workers(1))
     finally:
         event.remove(Engine, "before_cursor_execute", note)
     keys = Counter(name for run in active(empty_store) for name in run.data.tags if name.startswith("ymlf.key."))

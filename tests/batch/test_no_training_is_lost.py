@@ -19,7 +19,9 @@ from support.directories import Training
 from support.stores import points_of, runs_in, untouched
 from support.trees import active, imported, listed, outcomes, summary, training
 
-from importer import ImportOptions, Kind, UsageError, Workers, find_runs, import_many, import_run, plan_import, read_run
+from importer import ImportOptions, Kind, Outcome, UsageError, import_many, import_run, plan_import, read_run
+from importer.batch.executors import Workers
+from importer.discover import find_runs
 from importer.errors import RunDirError, StoreError
 from importer.model import Artifact
 from importer.store.opening import open_store
@@ -212,13 +214,13 @@ def test_one_start_for_several_trainings_is_a_misuse_that_names_the_way_out(tree
     [one] = import_many(tree / "train", tracking_uri=empty_store, options=options)
     assert one.kind is Kind.IMPORTED
     with pytest.raises(UsageError, match="is the start of one training"):
-        list(import_many([tree], tracking_uri=empty_store, options=options))
+        import_many([tree], tracking_uri=empty_store, options=options)
 
 
 def test_one_path_may_be_given_where_several_may(tree: Path, empty_store: str) -> None:
     assert len(list(find_runs(str(tree)))) == len(list(find_runs([tree]))) == 4
-    assert len(list(import_many(str(tree), tracking_uri=empty_store))) == 4
-    assert len(list(import_many(tree, tracking_uri=empty_store))) == 4
+    assert len(import_many(str(tree), tracking_uri=empty_store)) == 4
+    assert len(import_many(tree, tracking_uri=empty_store)) == 4
 
 
 def test_an_import_that_writes_nothing_leaves_nothing(tree: Path, empty_store: str) -> None:
@@ -244,9 +246,11 @@ def test_shards_that_share_an_import_id_lose_no_counts(tree: Path, empty_store: 
 
 
 def test_an_import_that_was_killed_and_started_again_counts_all_its_runs(tree: Path, empty_store: str) -> None:
-    outcomes_of_first = import_many(tree, tracking_uri=empty_store, import_id="night", workers=Workers(1))
-    next(outcomes_of_first)
-    outcomes_of_first.close()  # as if it had been killed: its entry stays without an end
+    def kill(outcome: Outcome) -> None:
+        raise InterruptedError(outcome.source)  # its entry stays without an end
+
+    with pytest.raises(InterruptedError):
+        import_many(tree, tracking_uri=empty_store, options=ImportOptions(import_id="night"), on_outcome=kill)
     imported(tree, "--import-id", "night", uri=empty_store)
     assert listed(empty_store)["night"][2] == "4 imported"
 

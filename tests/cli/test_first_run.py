@@ -20,10 +20,11 @@ from support.directories import Training, copy_fixture
 from support.stores import runs_in
 from support.trees import training
 
-from importer import __version__, open_store
+from importer import __version__
 from importer.cli.commands import cli
 from importer.cli.reporter import Terminal
 from importer.cli.suggestions import new_store_words
+from importer.store.opening import open_store
 
 COMMANDS = sorted(cli.commands)
 DATED = Training(epochs=1, plots=False)

@@ -14,7 +14,7 @@ from support.directories import tune_table
 from support.stores import runs_in, untouched
 from support.trees import active, assert_whole, imported, listed, summary, training
 
-from importer import ImportOptions, Selection, import_many, import_run, plan_undo
+from importer import ImportOptions, Selection, import_many, import_run
 from importer.batch.executors import Workers
 from importer.batch.gather import gather
 from importer.batch.run import import_work
@@ -23,7 +23,7 @@ from importer.cli.listing import print_undo
 from importer.cli.reporter import Terminal
 from importer.errors import UsageError
 from importer.store.opening import open_store
-from importer.undo import Undo
+from importer.undo import Undo, plan_undo
 from importer.write.lookup import StoredRun
 
 
@@ -209,8 +209,7 @@ def test_verify_names_an_iteration_that_is_not_below_the_run_of_its_tune(tmp_pat
 @pytest.mark.usefixtures("wide")
 def test_an_id_among_the_options_of_the_library_names_the_import(tree: Path, empty_store: str) -> None:
     options = ImportOptions(import_id="nightly")
-    for _ in import_many([tree], tracking_uri=empty_store, options=options):
-        pass
+    import_many([tree], tracking_uri=empty_store, options=options)
     assert listed(empty_store)["nightly"][2] == "4 imported"
     with pytest.raises(UsageError, match="only letters"):
         import_run(tree / "train", tracking_uri=empty_store, options=ImportOptions(import_id="o'clock"))

@@ -25,11 +25,11 @@ from importer import (
     PlanError,
     RunDirError,
     import_run,
-    plan_import,
     read_run,
     verify_run,
 )
 from importer.replay.identity import training_key
+from importer.replay.plan import plan_import
 
 NOW_MS = 1_800_000_000_000
 TABLES = ("results.", "tune_results.", "evolve.")

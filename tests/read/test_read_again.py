@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from support.directories import Training, copy_fixture, fixture_names
 
-from importer import ImportOptions, TrainingRun, gather, plan_import
+from importer import ImportOptions, TrainingRun
+from importer.batch.gather import gather
 from importer.batch.summary import read_summarized, read_trainings
 from importer.replay.fingerprint import content_fingerprint
+from importer.replay.plan import plan_import
 
 TRAINING = Training(rows=({"train/box_loss": 1.25},))
 NOW_MS = 1_800_000_000_000

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from support.command import ymlf
 
-from importer import RunDirError, find_runs, gather, plan_import
+from importer import RunDirError, plan_import
+from importer.batch.gather import gather
+from importer.discover import find_runs
 from importer.read.registry import read_run
 
 ARGS = "task: detect\nmode: train\nepochs: 2\nname: train\n"

@@ -11,7 +11,9 @@ from support.directories import tune_table
 from support.stores import experiments_in
 from support.trees import active, imported, listed, summary, training
 
-from importer import ImportOptions, UsageError, check_import, gather, plan_import, read_run
+from importer import ImportOptions, UsageError, plan_import, read_run
+from importer.batch.gather import gather
+from importer.batch.run import check_import
 
 
 def test_templates_name_experiments_and_runs(tmp_path: Path) -> None:

@@ -246,10 +246,10 @@ def test_names_come_from_the_options_then_the_environment_then_the_directory(
     assert plan_of(projected, tmp_path / "train7").experiment_name == "birds/nests"
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "from the environment")
     monkeypatch.setenv("MLFLOW_RUN", "its run")
-    told = plan_of(projected, tmp_path / "train7")
-    assert (told.experiment_name, told.run_name) == ("from the environment", "its run")
-    told = plan_of(projected, tmp_path / "train7", experiment="given", run_name="by hand")
-    assert (told.experiment_name, told.run_name) == ("given", "by hand")
+    plan = plan_of(projected, tmp_path / "train7")
+    assert (plan.experiment_name, plan.run_name) == ("from the environment", "its run")
+    plan = plan_of(projected, tmp_path / "train7", experiment="given", run_name="by hand")
+    assert (plan.experiment_name, plan.run_name) == ("given", "by hand")
 
 
 def test_artifacts_are_the_weights_and_the_top_level_files_of_five_suffixes(tmp_path: Path) -> None:
@@ -257,8 +257,8 @@ def test_artifacts_are_the_weights_and_the_top_level_files_of_five_suffixes(tmp_
     for path in ("weights/epoch0.pt", "weights/best.onnx", "predictions.json", "photo.JPG", "notes.txt", "sub/x.png"):
         (save_dir / path).parent.mkdir(exist_ok=True)
         (save_dir / path).write_bytes(b"content")
-    told = [artifact.artifact_path for artifact in plan_import(read_run(save_dir)).artifacts]
-    assert told == [
+    paths = [artifact.artifact_path for artifact in plan_import(read_run(save_dir)).artifacts]
+    assert paths == [
         "args.yaml", "labels.jpg", "results.csv", "results.png", "train_batch0.jpg", "weights/best.onnx",
         "weights/epoch0.pt", "weights/last.pt",
     ]  # fmt: skip

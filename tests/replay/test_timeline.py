@@ -148,9 +148,9 @@ def test_the_best_clock_that_is_there_tells_the_time(
     tmp_path: Path,
 ) -> None:
     with in_zone("Asia/Kolkata"):
-        told = timeline_of(training, tmp_path / "train", after, **options)
-    assert (told.clock, told.zone, told.fit_ms) == (clock, zone, fit_ms)
-    assert [note.code for note in told.notes] == notes
+        timeline = timeline_of(training, tmp_path / "train", after, **options)
+    assert (timeline.clock, timeline.zone, timeline.fit_ms) == (clock, zone, fit_ms)
+    assert [note.code for note in timeline.notes] == notes
 
 
 def with_events(save_dir: Path, seconds_late: float = 0.0) -> None:
@@ -164,10 +164,10 @@ def with_events(save_dir: Path, seconds_late: float = 0.0) -> None:
 
 
 def test_an_event_file_is_believed_before_all_else(tmp_path: Path) -> None:
-    told = timeline_of(WITH_ZONE, tmp_path / "train", lambda save_dir: with_events(save_dir, 1.5))
-    assert told.clock == "event-file"
-    assert told.fit_ms == tuple(at + 1500 for at in ALL)
-    assert told.train_ms == tuple(at - 500 for at in ALL)
+    timeline = timeline_of(WITH_ZONE, tmp_path / "train", lambda save_dir: with_events(save_dir, 1.5))
+    assert timeline.clock == "event-file"
+    assert timeline.fit_ms == tuple(at + 1500 for at in ALL)
+    assert timeline.train_ms == tuple(at - 500 for at in ALL)
 
 
 def test_epochs_that_an_event_file_lacks_lie_between_their_neighbours(tmp_path: Path) -> None:
@@ -180,8 +180,8 @@ def test_epochs_that_an_event_file_lacks_lie_between_their_neighbours(tmp_path: 
         assert lost in whole
         path.write_bytes(whole.replace(lost, b""))
 
-    told = timeline_of(TRAINING.with_(has_time=False), tmp_path / "train", with_gap)
-    assert (told.clock, told.fit_ms) == ("event-file", ALL)
+    timeline = timeline_of(TRAINING.with_(has_time=False), tmp_path / "train", with_gap)
+    assert (timeline.clock, timeline.fit_ms) == ("event-file", ALL)
 
 
 def test_the_last_file_tells_the_end_where_large_weights_were_saved_before_the_last_point_was_logged(
@@ -191,8 +191,8 @@ def test_the_last_file_tells_the_end_where_large_weights_were_saved_before_the_l
         with_events(save_dir, 8.0)
         place(save_dir / "results.png", b"curves", END_MS + 12_000)
 
-    told = timeline_of(TRAINING, tmp_path / "train", late)
-    assert (told.clock, told.ended_ms) == ("event-file", END_MS + 12_000)
+    timeline = timeline_of(TRAINING, tmp_path / "train", late)
+    assert (timeline.clock, timeline.ended_ms) == ("event-file", END_MS + 12_000)
 
 
 LATE_MS = 90_000  # how much later the second training of a directory begins
@@ -200,14 +200,14 @@ LATE_MS = 90_000  # how much later the second training of a directory begins
 
 def event_file(save_dir: Path, name: str, later_ms: int, *records: bytes, epochs: int = 3) -> None:
     """An event file that is opened as args.yaml is written, with train/ and val/ at the end of each epoch."""
-    told = [opening((TRAINING.started_ms + later_ms) / 1000), *records]
+    written = [opening((TRAINING.started_ms + later_ms) / 1000), *records]
     for row in range(epochs):
         at = (TRAINING.fit_ms(row) + later_ms) / 1000
-        told += [
+        written += [
             scalar(f"{part}/box_loss", TRAINING.value_of(f"{part}/box_loss", row), row + 1, at)
             for part in ("train", "val")
         ]
-    place(save_dir / f"events.out.tfevents.{name}.host.1.0", b"".join(map(framed, told)), CLONED_MS)
+    place(save_dir / f"events.out.tfevents.{name}.host.1.0", b"".join(map(framed, written)), CLONED_MS)
 
 
 def graph(later_ms: int) -> bytes:
@@ -259,13 +259,13 @@ def test_without_time_an_event_file_tells_the_start(
         after(save_dir)
         cloned(save_dir)
 
-    told = timeline_of(PLAIN.with_(epochs=epochs), tmp_path / "train", as_cloned)
-    assert (told.clock, told.started_ms) == ("event-file", started_ms)
+    timeline = timeline_of(PLAIN.with_(epochs=epochs), tmp_path / "train", as_cloned)
+    assert (timeline.clock, timeline.started_ms) == ("event-file", started_ms)
 
 
 def test_a_graph_that_took_long_to_trace_is_held_against_the_last_file_of_the_set_up(tmp_path: Path) -> None:
-    told = timeline_of(PLAIN, tmp_path / "train", lambda save_dir: event_file(save_dir, "1", 0, graph(8_000)))
-    assert (told.clock, told.started_ms) == ("event-file", TRAINING.first_epoch_ms + (8_000 - 200) // 2)
+    timeline = timeline_of(PLAIN, tmp_path / "train", lambda save_dir: event_file(save_dir, "1", 0, graph(8_000)))
+    assert (timeline.clock, timeline.started_ms) == ("event-file", TRAINING.first_epoch_ms + (8_000 - 200) // 2)
 
 
 def test_a_graph_tells_the_start_where_the_first_point_was_logged_late(tmp_path: Path) -> None:
@@ -288,11 +288,11 @@ def test_a_start_time_moves_all_times_alike(
     training: Training, after: Callable[[Path], None] | None, clock: str, tmp_path: Path
 ) -> None:
     plain = timeline_of(training, tmp_path / "train", after)
-    told = timeline_of(training, tmp_path / "train", after, start_ms=1_600_000_000_000)
-    by = told.started_ms - plain.started_ms
-    assert (told.clock, told.started_ms, told.notes) == (clock, 1_600_000_000_000, ())
-    assert told.fit_ms == tuple(at + by for at in plain.fit_ms)
-    assert told.ended_ms == plain.ended_ms + by
+    timeline = timeline_of(training, tmp_path / "train", after, start_ms=1_600_000_000_000)
+    by = timeline.started_ms - plain.started_ms
+    assert (timeline.clock, timeline.started_ms, timeline.notes) == (clock, 1_600_000_000_000, ())
+    assert timeline.fit_ms == tuple(at + by for at in plain.fit_ms)
+    assert timeline.ended_ms == plain.ended_ms + by
 
 
 @pytest.mark.parametrize("training", [WITH_ZONE, NAIVE, UNDATED, PLAIN], ids=["zone", "naive", "undated", "plain"])

@@ -19,6 +19,7 @@ from support.stores import runs_in, untouched
 from support.trees import active, assert_whole, by_name, small_tree, summary, training
 
 import importer
+from importer.discover import find_runs
 
 if TYPE_CHECKING:
     from support.services.s3 import S3Server
@@ -279,7 +280,7 @@ def test_the_library_takes_urls_and_archives(tmp_path: Path, s3: S3Server, sqlit
     training(1).write(tmp_path / "tree" / "train")
     archive = shutil.make_archive(str(tmp_path / "kept"), "zip", tmp_path / "tree")
     url = upload(tmp_path / "tree", s3, "library")
-    assert [str(run.save_dir) for run in importer.find_runs([url, archive])] == [f"{url}/train", f"{archive}!train"]
+    assert [str(run.save_dir) for run in find_runs([url, archive])] == [f"{url}/train", f"{archive}!train"]
     assert importer.read_run(f"{url}/train").save_dir == f"{url}/train"
     assert importer.import_run(archive, tracking_uri=sqlite_uri).kind is importer.Kind.IMPORTED
     assert importer.verify_run(f"{url}/train", tracking_uri=sqlite_uri) == []

@@ -18,6 +18,7 @@ import importer
 from importer.batch.executors import Workers
 from importer.batch.gather import gather
 from importer.batch.summary import read_summarized
+from importer.discover import find_runs
 from importer.errors import RunDirError
 from importer.replay.plan import plan_import
 from importer.sources.opening import fresh, open_source
@@ -107,5 +108,5 @@ def test_an_archive_that_another_host_unpacked_is_refused(tmp_path: Path) -> Non
 def test_the_library_takes_archives(tmp_path: Path) -> None:
     training(1).write(tmp_path / "tree" / "train")
     archive = shutil.make_archive(str(tmp_path / "kept"), "zip", tmp_path / "tree")
-    assert [str(run.save_dir) for run in importer.find_runs([archive])] == [f"{archive}!train"]
+    assert [str(run.save_dir) for run in find_runs([archive])] == [f"{archive}!train"]
     assert importer.read_run(archive).save_dir == f"{archive}!train"
