@@ -21,10 +21,11 @@ DATASET = {"images", "labels"}  # side by side they hold a dataset, which may ha
 
 
 class FoundRun(NamedTuple):
-    """A run directory and the path below which it was found."""
+    """A run directory, the path below which it was found, and the names in it."""
 
     save_dir: Path
     root: Path
+    names: frozenset[str] = frozenset()
 
 
 def find_runs(
@@ -38,19 +39,18 @@ def find_runs(
     """
     seen: set[str] = set()
     for root in map(open_source, as_paths(paths)):
-        for save_dir in _below(root, follow_symlinks, passed_by if passed_by is not None else []):
+        for save_dir, names in _below(root, follow_symlinks, passed_by if passed_by is not None else []):
             identity = identity_of(save_dir)
             if identity not in seen:
                 seen.add(identity)
-                yield FoundRun(save_dir, root)
+                yield FoundRun(save_dir, root, frozenset(names))
 
 
-def _below(root: Path, follow_symlinks: bool, passed_by: list[Path]) -> Iterator[Path]:
+def _below(root: Path, follow_symlinks: bool, passed_by: list[Path]) -> Iterator[tuple[Path, Set[str]]]:
     try:
         if isinstance(root, RemotePath):
             return _walk_listed(cast(Path, root.with_tree()), passed_by)
         if root.is_dir():
-            os.scandir(root).close()  # what cannot be listed is told, not passed over
             return _walk(root, follow_symlinks, passed_by)
         if root.exists():
             holds = root.parent.parent if root.parent.name == "weights" else root.parent
@@ -67,7 +67,7 @@ def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdigit() else (1, part.casefold()) for part in re.findall(r"\d+|\D+", name))
 
 
-def _walk(root: Path, follow: bool, passed_by: list[Path]) -> Iterator[Path]:
+def _walk(root: Path, follow: bool, passed_by: list[Path]) -> Iterator[tuple[Path, Set[str]]]:
     """The run directories from the root down; a stack of its own, for a tree may be deeper than Python's."""
     waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(root, frozenset())]
     while waiting:
@@ -77,19 +77,22 @@ def _walk(root: Path, follow: bool, passed_by: list[Path]) -> Iterator[Path]:
             with os.scandir(folder) as entries:
                 inside = {entry.name: _is_folder(entry, follow) for entry in entries}
         except OSError as error:
-            log.warning("%s: %s; not searched", folder, error.strerror or error)
+            text = f"{folder}: {error.strerror or error}"
+            if folder is root:
+                raise RunDirError(text, hint="check the path and its permissions") from error
+            log.warning("%s; not searched", text)
             continue
         identity = (here.st_dev, here.st_ino)
         if identity in above:  # a link back to a folder that we came through
             continue
         is_run = _is_run(folder, inside.keys(), passed_by)
         if is_run:
-            yield folder
+            yield folder, inside.keys()
         folders = _to_search((name for name, is_folder in inside.items() if is_folder), inside.keys(), is_run)
         waiting += [(folder / name, above | {identity} if follow else above) for name in reversed(folders)]
 
 
-def _walk_listed(root: Path, passed_by: list[Path]) -> Iterator[Path]:
+def _walk_listed(root: Path, passed_by: list[Path]) -> Iterator[tuple[Path, Set[str]]]:
     """As `_walk`, over what one listing has told of an object store."""
     waiting = [root] if root.is_dir() else []
     while waiting:
@@ -97,7 +100,7 @@ def _walk_listed(root: Path, passed_by: list[Path]) -> Iterator[Path]:
         inside = {entry.name: entry for entry in folder.iterdir()}
         is_run = _is_run(folder, inside.keys(), passed_by)
         if is_run:
-            yield folder
+            yield folder, inside.keys()
         folders = _to_search((name for name, entry in inside.items() if entry.is_dir()), inside.keys(), is_run)
         waiting += [folder / name for name in reversed(folders)]
 

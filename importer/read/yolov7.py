@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set
-from dataclasses import replace
 from pathlib import Path
 
 from importer.errors import RunDirError
@@ -19,10 +18,9 @@ from importer.formats.csv_table import Table
 from importer.formats.text_file import option_names, read_head
 from importer.formats.yaml_file import read_text
 from importer.model import Note, TrainingRun
+from importer.read.common import add_epochs, read_options, whole
 from importer.read.directory import RunDirectory
-from importer.read.evidence import believed, read_weights
-from importer.read.ultralytics import add_epochs, whole
-from importer.read.yolov5 import read_options
+from importer.read.evidence import believed, read_checkpoints
 
 PRIORITY = 35
 RESULTS = "results.txt"
@@ -42,7 +40,7 @@ _BEGIN = re.compile(r"\d{1,9}/\d{1,9}\s+[\d.e+-]+G\s")
 
 
 def recognise(save_dir: Path, names: Set[str]) -> bool:
-    """By a results.txt that begins with an epoch and the memory it took, else by what stands in opt.yaml."""
+    """Recognise a results.txt that begins with an epoch and its memory, else what stands in opt.yaml."""
     if "results.csv" in names or "args.yaml" in names:
         return False
     if RESULTS in names and _BEGIN.match(read_head(save_dir / RESULTS)):
@@ -51,41 +49,41 @@ def recognise(save_dir: Path, names: Set[str]) -> bool:
 
 
 def read(directory: RunDirectory) -> TrainingRun:
-    """The last training of the directory, or the one that `directory.segment` names.
+    """Read the last training of the directory, or the one that `directory.segment` names.
 
     Errors: RunDirError when opt.yaml, hyp.yaml or results.txt cannot be read as what they are.
     Source: train.py of YOLOv7 and of YOLOv5 v1.0 to v5.0.
     """
-    args, params_from = read_options(directory)
+    args, params_from, notes = read_options(directory)
     place = directory.get(RESULTS)
     table, last_epoch = read_results_txt(place.location) if place is not None else (None, None)
-    for note in table.notes if table is not None else ():
-        directory.note(*note)
-    weights = believed(read_weights(directory, needed=False), table, args, directory)
+    checkpoints, more = read_checkpoints(directory, needed=False)
+    checkpoints, foreign = believed(checkpoints, table, args)
     run = TrainingRun(
         save_dir=str(directory.save_dir),
         name=directory.name,
         family="yolov7",
         generator="YOLOv5" if args and not args.keys() & YOLOV7_ARGS else "YOLOv7",
-        task=None,
+        task="detect",
         args=args,
         planned_epochs=whole(args.get("epochs")) or (last_epoch + 1 if last_epoch is not None else None),
-        last=weights.last,
-        best=weights.best,
+        last=checkpoints.last,
+        best=checkpoints.best,
         results_file=place.path if place is not None else None,
         params_from=params_from,
         files=directory.files,
+        notes=(*directory.notes, *notes, *(table.notes if table is not None else ()), *more, *foreign),
         segment=directory.segment,
     )
-    return replace(add_epochs(run, directory, table, known_base=0), task="detect")
+    return add_epochs(run, directory, table, base=0)
 
 
 def read_results_txt(path: Path) -> tuple[Table, int | None]:
-    """The table of a results.txt under its columns' names, and the number of the last epoch that was planned.
+    """Read the table of a results.txt under its columns' names, and the number of the last epoch that was planned.
 
     Errors: RunDirError when a line has another number of values, or text where a number should be.
     """
-    text, notes = read_text(path, MAX_BYTES)
+    text, read_notes = read_text(path, MAX_BYTES)
     rows: list[tuple[float, ...]] = []
     last_epoch = None
     for number, line in enumerate(text.split("\n"), start=1):
@@ -103,12 +101,12 @@ def read_results_txt(path: Path) -> tuple[Table, int | None]:
         last_epoch = int(epoch[2])
         values = (_number(cell, path, number, name) for cell, name in zip(cells[2:], COLUMNS, strict=True))
         rows.append((float(epoch[1]), *values))
-    if rows and not text.endswith("\n"):
-        notes.append(
-            Note("no-final-newline", f"the last line of {path.name} has no line end; its last cell may be cut")
-        )
+    notes = [*read_notes]
     if not rows:
         notes.append(Note("empty-results", f"{path.name} is empty"))
+    elif not text.endswith("\n"):
+        text = f"the last line of {path.name} has no line end; its last cell may be cut"
+        notes.append(Note("no-final-newline", text))
     return Table(("epoch", *COLUMNS), tuple(rows), notes=tuple(notes)), last_epoch
 
 
@@ -122,7 +120,5 @@ def _number(cell: str, path: Path, line: int, column: str) -> float:
 
 
 def _no_number(path: Path, line: int, column: str, cell: str, expected: str) -> RunDirError:
-    return RunDirError(
-        f"{path}: line {line}, column {column}: {cell[:40]!r} is not {expected}",
-        hint="restore the file as the trainer wrote it",
-    )
+    text = f"{path}: line {line}, column {column}: {cell[:40]!r} is not {expected}"
+    return RunDirError(text, hint="restore the file as the trainer wrote it")
