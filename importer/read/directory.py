@@ -16,6 +16,10 @@ from importer.sources.archive import UnpackedPath
 
 NEVER = {".ipynb_checkpoints", "__pycache__", ".git", ".DS_Store", "Thumbs.db", "desktop.ini"}
 MAX_WEIGHTS_DEPTH = 4
+FAULTS: dict[type[OSError], tuple[object, str]] = {
+    FileNotFoundError: ("no such file or directory", "check the spelling, or where you are"),
+    NotADirectoryError: ("is a file", "give the run directory that holds it"),
+}
 
 ReadChild = Callable[[Path], TrainingRun]
 
@@ -63,14 +67,9 @@ def list_names(folder: Path) -> set[str]:
     """Return the names in a folder. Errors: RunDirError when it cannot be listed."""
     try:
         return {entry.name for entry in folder.iterdir()}
-    except FileNotFoundError as error:
-        raise RunDirError(
-            f"{folder}: no such file or directory", hint="check the spelling, or where you are"
-        ) from error
-    except NotADirectoryError as error:
-        raise RunDirError(f"{folder}: is a file", hint="give the run directory that holds it") from error
     except OSError as error:
-        raise RunDirError(f"{folder}: {error.strerror or error}", hint="check the directory's permissions") from error
+        fault, hint = FAULTS.get(type(error), (error.strerror or error, "check the directory's permissions"))
+        raise RunDirError(f"{folder}: {fault}", hint=hint) from error
 
 
 def list_files(

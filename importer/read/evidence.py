@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from importer.errors import CheckpointError, RunDirError
 from importer.formats.csv_table import Table
@@ -19,8 +19,7 @@ EVENT_REL = 6e-4  # of a results.txt, which keeps four digits; 90% of the values
 ROUNDED = 6e-6  # trainer and tuner round to five digits after the point
 
 
-@dataclass(frozen=True)
-class Checkpoints:
+class Checkpoints(NamedTuple):
     """The facts of last.pt and best.pt, each None where it is absent, unreadable or another training's."""
 
     last: CheckpointFacts | None = None
@@ -76,16 +75,14 @@ def _foreign(facts: CheckpointFacts, table: Table | None, args: Mapping[str, obj
                 return f"its {name} differs from results.csv"
         return None
     trained_with = facts.train_args or facts.opt
-    for name in ("seed", "epochs"):
+    for name in ("seed", "epochs", "data"):
         ours, theirs = args.get(name), trained_with.get(name)
-        if ours is not None and theirs is not None and ours != theirs and not (name == "epochs" and args.get("time")):
+        if name == "data":
+            ours, theirs = (last_part(at).split(".")[0] if isinstance(at, str) else None for at in (ours, theirs))
+        is_time_limited = name == "epochs" and args.get("time")
+        if ours is not None and theirs is not None and ours != theirs and not is_time_limited:
             return f"{name} is {theirs}, not {ours}"
-    ours, theirs = (_stem(path) for path in (args.get("data"), trained_with.get("data")))
-    return f"data is {theirs}, not {ours}" if ours is not None and theirs is not None and ours != theirs else None
-
-
-def _stem(path: object) -> str | None:
-    return last_part(path).split(".")[0] if isinstance(path, str) else None
+    return None
 
 
 def near(a: float | None, b: float | None, rel: float = 0.0) -> bool:

@@ -7,8 +7,8 @@ says for people what `recognise` wants to see in which files.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Set
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +17,7 @@ from importer.errors import RunDirError
 from importer.model import TrainingRun
 from importer.read import tune, ultralytics, yolov5, yolov7
 from importer.read.directory import RunDirectory, list_files, list_names
-from importer.sources.opening import open_source
+from importer.sources.opening import PathLike, open_source
 
 
 class Reader(Protocol):
@@ -36,17 +36,17 @@ class Reader(Protocol):
 
 
 READERS: tuple[Reader, ...] = (tune, ultralytics, yolov5, yolov7)
-_ORDERED = sorted(READERS, key=lambda reader: reader.PRIORITY)
 
 
 def recognise(save_dir: Path, names: Set[str]) -> Reader | None:
     """Return the reader whose layout the directory has, or None."""
-    return next((reader for reader in _ORDERED if reader.recognise(save_dir, names)), None)
+    ordered = sorted(READERS, key=lambda reader: reader.PRIORITY)
+    return next((reader for reader in ordered if reader.recognise(save_dir, names)), None)
 
 
 def look_alikes(names: Set[str]) -> list[str]:
     """Return, for a directory that no reader recognised, each file named as a trainer's, and what the file lacks."""
-    wanted = {name: what for reader in _ORDERED for name, what in reader.LOOKS_FOR.items()}
+    wanted = {name: what for reader in READERS for name, what in reader.LOOKS_FOR.items()}
     return [f"{name} is not a YOLO trainer's: {wanted[name]}" for name in sorted(names & wanted.keys())]
 
 
@@ -61,43 +61,32 @@ def why_not(save_dir: Path) -> str:
     return "; ".join(alike) or "a run directory holds args.yaml or results.csv"
 
 
-def read_run(
-    place: str | os.PathLike[str], *, follow_symlinks: bool = False, segment: int | None = None
-) -> TrainingRun:
+def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | None = None) -> TrainingRun:
     """Read the training of a run directory; of a results.csv that holds several, the last or `segment`.
 
     Errors: RunDirError when there is no run directory at `place`, or it cannot be read as one; as open_source.
     """
     save_dir = open_source(place)
-    return _read(save_dir, list_names(save_dir), follow_symlinks, segment, is_summary=False)
+    reader, directory = _open(save_dir, list_names(save_dir), follow_symlinks)
+    return reader.read(replace(directory, segment=segment))
 
 
 def read_summary(
-    place: str | os.PathLike[str],
-    *,
-    follow_symlinks: bool = False,
-    segment: int | None = None,
-    names: Set[str] | None = None,
+    place: PathLike, *, follow_symlinks: bool = False, segment: int | None = None, names: Set[str] = frozenset()
 ) -> TrainingRun:
-    """Read which training it is and what shows that it has changed; `names` are the directory's, if known.
+    """Read as read_run does, but event files never, and checkpoints only if args or epochs are missing without them.
 
-    Checkpoints are opened only where args or epochs are missing without them, event files never.
-
-    Errors: as read_run.
+    That is enough to know which training it is and whether it has changed. `names` are the directory's, if known.
     """
     save_dir = open_source(place)
-    return _read(save_dir, names or list_names(save_dir), follow_symlinks, segment, is_summary=True)
+    reader, directory = _open(save_dir, names or list_names(save_dir), follow_symlinks)
+    return reader.read(replace(directory, segment=segment, is_summary=True, read_child=directory.summarize))
 
 
-def _read(
-    save_dir: Path, names: Set[str], follow_symlinks: bool, segment: int | None, *, is_summary: bool
-) -> TrainingRun:
+def _open(save_dir: Path, names: Set[str], follow_symlinks: bool) -> tuple[Reader, RunDirectory]:
     reader = recognise(save_dir, names)
     if reader is None:
         raise RunDirError(f"{save_dir}: no run directory here", hint=why_not(save_dir))
     files, notes = list_files(save_dir, names, follow_symlinks=follow_symlinks)
-    summarize = partial(read_summary, follow_symlinks=follow_symlinks)
-    read_child = summarize if is_summary else partial(read_run, follow_symlinks=follow_symlinks)
-    return reader.read(
-        RunDirectory(save_dir, files, notes, read_child, summarize, follow_symlinks, segment, is_summary)
-    )
+    read_child, summarize = (partial(read, follow_symlinks=follow_symlinks) for read in (read_run, read_summary))
+    return reader, RunDirectory(save_dir, files, notes, read_child, summarize, follow_symlinks)

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +26,7 @@ MAX_DATASETS = 20_000  # in all iterations together
 MAX_NUMBER = 2**31
 
 TABLES = ("tune_results.ndjson", "tune_results.csv", "evolve.csv")
-RESTORE = "restore the file as the tuner wrote it"
+RESTORE = "restore the file as the tuner wrote it, or remove the line"
 
 _PLACE = re.compile(r"#\s*Results saved to (.+)")
 _PROGRESS = re.compile(r"#\s*\d+/(\d{1,9}) iterations[^(\n]{0,40}(?:\((\d{1,9}(?:\.\d{1,9})?)s\))?")
@@ -88,7 +89,7 @@ def _read_csv(path: Path) -> TuneTable:
     table = read_results(path, "lr0" if is_evolve else "fitness")
     for short in table.short_rows:
         text = f"the last line has {len(short.cells)} values, the header has {len(table.header)}"
-        raise RunDirError(f"{path}: {text}", hint="restore the file from a copy, or remove the line")
+        raise RunDirError(f"{path}: {text}", hint=RESTORE)
     if len(table.rows) > MAX_ITERATIONS:
         raise RunDirError(f"{path}: more than {MAX_ITERATIONS:,} iterations", hint="is it the right file?")
     iterations = []
@@ -97,7 +98,7 @@ def _read_csv(path: Path) -> TuneTable:
         metrics = {name: cell for name, cell in cells.items() if "/" in name}
         reached = fitness(metrics, YOLOV5)[0] if is_evolve else cells.get("fitness")
         if reached is None:
-            raise RunDirError(f"{path}: iteration {number} has no fitness", hint="restore the file from a copy")
+            raise RunDirError(f"{path}: iteration {number} has no fitness", hint=RESTORE)
         varied = {name: cell for name, cell in cells.items() if name != "fitness" and name not in metrics}
         iterations.append(Iteration(number, reached, varied, metrics))
     return TuneTable(tuple(iterations), table.notes)
@@ -112,14 +113,17 @@ def _read_ndjson(path: Path) -> TuneTable:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        record = _Record(f"{path}: line {number}", names)
-        iteration = record.iteration(line)
+        try:
+            iteration = _iteration(_parsed(line), names)
+        except ValueError as error:
+            raise RunDirError(f"{path}: line {number}: {error}", hint=RESTORE) from error
         trial = (iteration.number, *iteration.hyperparameters.items())
         repeated += trial in trials
         trials[trial] = iteration
         datasets += max(len(iteration.datasets), len(iteration.save_dirs))
         if len(names) > MAX_NAMES or len(trials) > MAX_ITERATIONS or datasets > MAX_DATASETS:
-            raise record.fault("more names or iterations than anyone trains", hint="is it the right file?")
+            text = f"{path}: line {number}: more names or iterations than anyone trains"
+            raise RunDirError(text, hint="is it the right file?")
     if repeated:
         notes.append(Note("repeated-iterations", f"{repeated} iterations stand twice; the last record of each is kept"))
     iterations = sorted(trials.values(), key=lambda iteration: iteration.number)
@@ -130,65 +134,52 @@ def _read_ndjson(path: Path) -> TuneTable:
     return TuneTable(tuple(iterations), tuple(notes))
 
 
-class _Record(NamedTuple):
-    """A line of a tune_results.ndjson, and all names of the file so far."""
+def _parsed(line: str) -> Mapping[str, object]:
+    try:
+        record = json.loads(line) if len(line) <= MAX_LINE else None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"no JSON: {str(error)[:120]}") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"a {type(record).__name__}, not a record of at most {MAX_LINE:,} characters")
+    return record
 
-    where: str
-    names: dict[str, str]
 
-    def fault(self, text: str, hint: str = RESTORE) -> RunDirError:
-        return RunDirError(f"{self.where}: {text}", hint=hint)
+def _iteration(record: Mapping[str, object], names: dict[str, str]) -> Iteration:
+    """Return a record as an iteration. Errors: ValueError."""
+    number = record.get("iteration")
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number < MAX_NUMBER:
+        raise ValueError(f"iteration is {str(number)[:40]!r}, not a whole number from 1")
+    hyperparameters = _mapping(record, "hyperparameters", names)
+    for name, value in hyperparameters.items():
+        if not isinstance(value, (int, float, str, type(None))):
+            raise ValueError(f"hyperparameter {name[:40]} is a {type(value).__name__}")
+    recorded = _mapping(record, "datasets", names)
+    datasets = {dataset: _mapping(recorded, dataset, names) for dataset in recorded}
+    return Iteration(
+        number=number,
+        fitness=_number(record, "fitness"),
+        hyperparameters=hyperparameters,
+        datasets={
+            dataset: {name: _number(metrics, name) for name, value in metrics.items() if value is not None}
+            for dataset, metrics in datasets.items()
+        },
+        save_dirs={name: at for name, at in _mapping(record, "save_dirs", names).items() if isinstance(at, str)},
+    )
 
-    def iteration(self, line: str) -> Iteration:
-        """Read the line. Errors: RunDirError when it is no record of an iteration."""
-        record = self._parsed(line)
-        number = record.get("iteration")
-        if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number < MAX_NUMBER:
-            raise self.fault(f"iteration is {str(number)[:40]!r}, not a whole number from 1")
-        hyperparameters = self._mapping(record, "hyperparameters")
-        for name, value in hyperparameters.items():
-            if not isinstance(value, (int, float, str, type(None))):
-                raise self.fault(f"hyperparameter {name[:40]} is a {type(value).__name__}")
-        datasets = self._mapping(record, "datasets")
-        metrics = {dataset: self._mapping(datasets, dataset) for dataset in datasets}
-        return Iteration(
-            number=number,
-            fitness=self._number(record.get("fitness"), "fitness"),
-            hyperparameters=hyperparameters,
-            datasets={
-                dataset: {name: self._number(value, name) for name, value in values.items() if value is not None}
-                for dataset, values in metrics.items()
-            },
-            save_dirs={name: at for name, at in self._mapping(record, "save_dirs").items() if isinstance(at, str)},
-        )
 
-    def _parsed(self, line: str) -> Mapping[str, object]:
-        hint = "restore the file from a copy, or remove the line"
-        try:
-            if len(line) > MAX_LINE:
-                raise ValueError(f"is longer than {MAX_LINE:,} characters")
-            record = json.loads(line)
-        except RecursionError as error:
-            raise self.fault("no JSON: is nested too deep", hint) from error
-        except ValueError as error:
-            raise self.fault(f"no JSON: {str(error)[:120]}", hint) from error
-        if not isinstance(record, dict):
-            raise self.fault(f"a {type(record).__name__}, not a record", "restore the file from a copy")
-        return record
+def _mapping(record: Mapping[str, object], name: str, names: dict[str, str]) -> dict[str, object]:
+    value = record.get(name)
+    if not isinstance(value, (dict, type(None))):
+        raise ValueError(f"{name[:40]} is a {type(value).__name__}, not names and values")
+    return {names.setdefault(key, key): item for key, item in (value or {}).items()}
 
-    def _mapping(self, record: Mapping[str, object], name: str) -> dict[str, object]:
-        value = record.get(name)
-        if not isinstance(value, (dict, type(None))):
-            raise self.fault(f"{name[:40]} is a {type(value).__name__}, not names and values")
-        return {self.names.setdefault(key, key): item for key, item in (value or {}).items()}
 
-    def _number(self, value: object, name: str) -> float:
-        try:
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                return float(value)
-        except OverflowError:
-            pass
-        raise self.fault(f"{name[:40]} is {str(value)[:40]!r}, not a number")
+def _number(record: Mapping[str, object], name: str) -> float:
+    value = record.get(name)
+    with suppress(OverflowError):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    raise ValueError(f"{name[:40]} is {str(value)[:40]!r}, not a number")
 
 
 class Header(NamedTuple):

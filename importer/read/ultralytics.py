@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from dataclasses import replace
 from pathlib import Path
 
 from importer.formats.text_file import column_names, option_names, read_head
 from importer.formats.yaml_file import read_yaml
 from importer.model import Epochs, FinalValidation, Note, TrainingRun
-from importer.read.common import RESULTS, Args, add_epochs, or_kept, read_table, results_name, whole
+from importer.read.common import RESULTS, Sources, add_checkpoints, add_epochs, new_run, read_table, results_name
 from importer.read.directory import RunDirectory
-from importer.read.epochs import has_base
-from importer.read.evidence import believed, read_checkpoints
 
 PRIORITY = 50
 COLUMNS = ("train/", "metrics/", "val/")  # the columns of every task begin so
@@ -62,58 +60,19 @@ def read(directory: RunDirectory) -> TrainingRun:
     Errors: RunDirError when args.yaml or results.csv cannot be read as what they are.
     Source: ultralytics/engine/trainer.py, 8.0.0 to 8.4.190.
     """
-    args, args_notes = _read_args(directory)
-    results, results_notes = read_table(directory)
-    needed = not args or results.table is None or not has_base(results.table)
-    checkpoints, notes = read_checkpoints(directory, needed=needed)
-    (table, results_file), more = or_kept(results, checkpoints.any)
-    notes = [*directory.notes, *args_notes, *notes, *results_notes, *more]
-    if table is not None and table.short_rows:
-        notes.append(Note("ragged-row", f"the last line of {results_file} is short; left out"))
-    checkpoints, more = believed(checkpoints, table, args)
-    notes += more
-    facts = checkpoints.any
-    params_from = ["args.yaml"] if args else []
-    if facts is not None and facts.train_args:
-        params_from.append("last.pt" if checkpoints.last else "best.pt")
-        if not args:
-            args = dict(facts.train_args)
-            notes.append(Note("args-from-checkpoint", "no args.yaml; params are the checkpoint's"))
-    version = facts.version if facts else None
-    run = TrainingRun(
-        save_dir=str(directory.save_dir),
-        name=directory.name,
-        family="ultralytics",
-        generator=f"Ultralytics {version}" if version else "Ultralytics",
-        task=None,
-        args=args,
-        version=version,
-        planned_epochs=whole(args.get("epochs")),
-        last=checkpoints.last,
-        best=checkpoints.best,
-        results_file=results_file,
-        params_from=tuple(params_from),
-        files=directory.files,
-        notes=tuple(notes),
-        segment=directory.segment,
-    )
-    run = add_epochs(run, directory, table)
-    final = run.final_validation or _multitrain_result(directory, run.epochs)
-    return replace(run, task=_task(args, run.epochs.columns), final_validation=final)
-
-
-def _read_args(directory: RunDirectory) -> tuple[Args, list[Note]]:
     place = directory.get("args.yaml")
-    if place is None:
-        return {}, [Note("no-args", "no args.yaml; the task is known by the columns")]
-    return read_yaml(place.location)
-
-
-def _task(args: Mapping[str, object], columns: tuple[str, ...]) -> str | None:
-    task = args.get("task")
-    if isinstance(task, str) and task:
-        return task
-    return next((task for column, task in TASKS.items() if column in columns), None)
+    no_args: list[Note] = [Note("no-args", "no args.yaml; the task is known by the columns")]
+    args, notes = read_yaml(place.location) if place is not None else ({}, no_args)
+    table, results_file, more = read_table(directory)
+    params_from = ("args.yaml",) if args else ()
+    sources = add_checkpoints(directory, Sources(args, params_from, table, results_file, (*notes, *more)))
+    version = sources.checkpoints.any.version if sources.checkpoints.any else None
+    run = new_run(directory, sources, "ultralytics", f"Ultralytics {version}" if version else "Ultralytics")
+    run = add_epochs(replace(run, version=version), directory, sources.table)
+    task = run.args.get("task")
+    if not isinstance(task, str) or not task:
+        task = next((task for column, task in TASKS.items() if column in run.epochs.columns), None)
+    return replace(run, task=task, final_validation=run.final_validation or _multitrain_result(directory, run.epochs))
 
 
 def _multitrain_result(directory: RunDirectory, epochs: Epochs) -> FinalValidation | None:

@@ -18,10 +18,18 @@ from importer.errors import RunDirError
 from importer.formats.csv_table import CUT, Row, ShortRow, Table
 from importer.formats.text_file import column_names, option_names
 from importer.model import FinalValidation, Note, TrainingRun
-from importer.read.common import add_epochs, flat, or_kept, read_options, read_table, results_name, whole
+from importer.read.common import (
+    RESULTS,
+    Sources,
+    add_checkpoints,
+    add_epochs,
+    new_run,
+    read_options,
+    read_table,
+    results_name,
+)
 from importer.read.directory import RunDirectory
 from importer.read.epochs import split_trainings
-from importer.read.evidence import believed, read_checkpoints
 
 PRIORITY = 40
 COLUMNS = {"metrics/mAP_0.5", "metrics/mAP_0.5(B)", "x/lr0", "lr/0"}
@@ -50,39 +58,18 @@ def read(directory: RunDirectory) -> TrainingRun:
     Source: train.py, segment/train.py, classify/train.py and utils/loggers/__init__.py of YOLOv5 v6.0 to v7.0 and of
             YOLOv9.
     """
-    args, params_from, args_notes = read_options(directory)
-    results, results_notes = read_table(directory, short_rows=True)
-    checkpoints, notes = read_checkpoints(directory, needed=not args or results.table is None)
-    (table, results_file), more = or_kept(results, checkpoints.any)
-    notes = [*directory.notes, *args_notes, *notes, *results_notes, *more]
-    checkpoints, more = believed(checkpoints, table, args)
-    notes += more
-    if not args and checkpoints.any is not None and checkpoints.any.opt:
-        args, params_from = flat(checkpoints.any.opt, {}), ("last.pt" if checkpoints.last else "best.pt",)
-        notes.append(Note("args-from-checkpoint", "no opt.yaml; params are the checkpoint's"))
-    finals: dict[int, Final] = {}
+    args, params_from, notes = read_options(directory)
+    table, results_file, more = read_table(directory, short_rows=True)
+    sources = add_checkpoints(directory, Sources(args, params_from, table, results_file, (*notes, *more)))
+    run = new_run(directory, sources, "yolov5", _generator(sources.args, sources.table))
+    table = sources.table
     if table is not None:
-        table, finals, more = _without_finals(table, whole(args.get("epochs")), directory)
-        notes += more
-    final = _final_of(table, finals, directory.segment)
-    run = TrainingRun(
-        save_dir=str(directory.save_dir),
-        name=directory.name,
-        family="yolov5",
-        generator=_generator(args, table),
-        task=_task(args, table),
-        args=args,
-        planned_epochs=whole(args.get("epochs")),
-        last=checkpoints.last,
-        best=checkpoints.best,
-        final_validation=FinalValidation(final, results_file or "results.csv") if final else None,
-        results_file=results_file,
-        params_from=params_from,
-        files=directory.files,
-        notes=tuple(notes),
-        segment=directory.segment,
-    )
-    return add_epochs(run, directory, table, base=0)
+        table, finals, more = _without_finals(table, run.planned_epochs, directory)
+        final = _final_of(table, finals, directory.segment)
+        validation = FinalValidation(final, sources.results_file or RESULTS) if final else None
+        run = replace(run, final_validation=validation, notes=(*run.notes, *more))
+    run = add_epochs(run, directory, table, base=0)
+    return replace(run, task=_task(run.args, run.epochs.columns))
 
 
 def _without_finals(
@@ -101,20 +88,18 @@ def _without_finals(
     for at, row in enumerate((*table.rows, None)):
         if (short := short_rows.get(at)) is not None:
             cells = _realigned(table, short, rows[-1][epoch] if rows else None, planned)
-            if cells is None and row is not None:
+            if cells is not None:
+                finals[len(rows)] = _metrics(cells)
+            elif row is not None:
                 text = f"line {short.line} has {len(short.cells)} values, the header has {len(table.header)}"
                 raise RunDirError(f"{directory.save_dir}/results.csv: {text}", hint=CUT)
-            if cells is None:
+            else:
                 text = "the last line of results.csv is short and no final validation; left out"
                 notes.append(Note("ragged-row", text))
-            else:
-                finals[len(rows)] = _metrics(cells)
-        if row is None:
-            break
         # An epoch that a resume trained again has losses of its own. By repr, for nan equals nothing.
-        if rows and len(same) > 1 and all(repr(row[cell]) == repr(rows[-1][cell]) for cell in same):
+        if row and rows and len(same) > 1 and all(repr(row[cell]) == repr(rows[-1][cell]) for cell in same):
             finals[len(rows)] = _metrics(dict(zip(table.header, row, strict=True)))
-        else:
+        elif row:
             rows.append(row)
     if finals:
         text = "a row after the last epoch is best.pt's validation, not an epoch"
@@ -142,12 +127,10 @@ def _metrics(cells: Mapping[str, float | None]) -> Final:
     return tuple((key, cell) for key, cell in cells.items() if key.startswith("metrics/") and cell is not None)
 
 
-def _final_of(table: Table | None, finals: Mapping[int, Final], segment: int | None) -> Final | None:
+def _final_of(table: Table, finals: Mapping[int, Final], segment: int | None) -> Final | None:
     """Return the final validation of the training that is read, which others may follow in the same file."""
-    if table is None or not table.rows:
-        return None
     spans = split_trainings([0 if cell == 0 else 1 for cell in table.column("epoch")], 0)
-    return finals.get(spans[-1 if segment is None else segment][1])
+    return finals.get(spans[-1 if segment is None else segment][1]) if spans else None
 
 
 def _generator(args: Mapping[str, object], table: Table | None) -> str:
@@ -156,8 +139,7 @@ def _generator(args: Mapping[str, object], table: Table | None) -> str:
     return "YOLOv9" if "train/dfl_loss" in columns or "close_mosaic" in args or "dfl" in args else "YOLOv5"
 
 
-def _task(args: Mapping[str, object], table: Table | None) -> str:
-    columns = table.header if table is not None and table.rows else ()
+def _task(args: Mapping[str, object], columns: tuple[str, ...]) -> str:
     if any("accuracy_top" in name for name in columns) or {"model", "pretrained"} <= args.keys():
         return "classify"
     is_segment = "train/seg_loss" in columns or "metrics/mAP_0.5(M)" in columns or "mask_ratio" in args

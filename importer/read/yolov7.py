@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set
+from dataclasses import replace
 from pathlib import Path
 
 from importer.errors import RunDirError
@@ -18,9 +19,8 @@ from importer.formats.csv_table import Table
 from importer.formats.text_file import option_names, read_head
 from importer.formats.yaml_file import read_text
 from importer.model import Note, TrainingRun
-from importer.read.common import add_epochs, read_options, whole
+from importer.read.common import Sources, add_checkpoints, add_epochs, new_run, read_options
 from importer.read.directory import RunDirectory
-from importer.read.evidence import believed, read_checkpoints
 
 PRIORITY = 35
 RESULTS = "results.txt"
@@ -57,25 +57,14 @@ def read(directory: RunDirectory) -> TrainingRun:
     args, params_from, notes = read_options(directory)
     place = directory.get(RESULTS)
     table, last_epoch = read_results_txt(place.location) if place is not None else (None, None)
-    checkpoints, more = read_checkpoints(directory, needed=False)
-    checkpoints, foreign = believed(checkpoints, table, args)
-    run = TrainingRun(
-        save_dir=str(directory.save_dir),
-        name=directory.name,
-        family="yolov7",
-        generator="YOLOv5" if args and not args.keys() & YOLOV7_ARGS else "YOLOv7",
-        task="detect",
-        args=args,
-        planned_epochs=whole(args.get("epochs")) or (last_epoch + 1 if last_epoch is not None else None),
-        last=checkpoints.last,
-        best=checkpoints.best,
-        results_file=place.path if place is not None else None,
-        params_from=params_from,
-        files=directory.files,
-        notes=(*directory.notes, *notes, *(table.notes if table is not None else ()), *more, *foreign),
-        segment=directory.segment,
-    )
-    return add_epochs(run, directory, table, base=0)
+    notes += table.notes if table is not None else ()
+    name = RESULTS if place is not None else None
+    sources = add_checkpoints(directory, Sources(args, params_from, table, name, tuple(notes)))
+    generator = "YOLOv5" if sources.args and not sources.args.keys() & YOLOV7_ARGS else "YOLOv7"
+    run = new_run(directory, sources, "yolov7", generator)
+    if not run.planned_epochs and last_epoch is not None:
+        run = replace(run, planned_epochs=last_epoch + 1)
+    return replace(add_epochs(run, directory, sources.table, base=0), task="detect")
 
 
 def read_results_txt(path: Path) -> tuple[Table, int | None]:
