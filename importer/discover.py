@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -21,10 +21,11 @@ DATASET = {"images", "labels"}  # side by side they hold a dataset, which may ha
 
 
 class FoundRun(NamedTuple):
-    """A run directory and the path below which it was found."""
+    """A run directory, the path below which it was found, and the names in it."""
 
     save_dir: Path
     root: Path
+    names: frozenset[str] = frozenset()
 
 
 def find_runs(
@@ -38,11 +39,11 @@ def find_runs(
     """
     seen: set[str] = set()
     for root in map(open_source, as_paths(paths)):
-        for save_dir in _walk(_checked(root), follow_symlinks, passed_by if passed_by is not None else []):
+        for save_dir, names in _walk(_checked(root), follow_symlinks, passed_by if passed_by is not None else []):
             identity = identity_of(save_dir)
             if identity not in seen:
                 seen.add(identity)
-                yield FoundRun(save_dir, root)
+                yield FoundRun(save_dir, root, frozenset(names))
 
 
 def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
@@ -66,7 +67,7 @@ def _checked(root: Path) -> Path:
     raise RunDirError(f"{root}: no such file or directory", hint="check the spelling, or where you are")
 
 
-def _walk(root: Path, follow: bool, passed_by: list[Path]) -> Iterator[Path]:
+def _walk(root: Path, follow: bool, passed_by: list[Path]) -> Iterator[tuple[Path, Set[str]]]:
     """Yield the run directories from the root down; a stack of its own, for a tree may be deeper than Python's."""
     waiting: list[tuple[Path, frozenset[object]]] = [(root, frozenset())]
     while waiting:
@@ -83,7 +84,7 @@ def _walk(root: Path, follow: bool, passed_by: list[Path]) -> Iterator[Path]:
             continue
         is_run = recognise(folder, inside.keys()) is not None
         if is_run:
-            yield folder
+            yield folder, inside.keys()
         elif alike := look_alikes(inside.keys()):
             passed_by.append(folder)
             log.info("%s: passed by: %s", folder, "; ".join(alike))

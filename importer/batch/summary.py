@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +11,7 @@ from pathlib import Path
 from importer.discover import FoundRun
 from importer.errors import RunDirError, StoreError, YmlfError
 from importer.model import ImportOptions, TrainingRun
-from importer.read.registry import read_run
+from importer.read.registry import read_run, read_summary
 from importer.replay.callbacks import on_train_end
 from importer.replay.file_times import file_times_believed
 from importer.replay.fingerprint import content_fingerprint
@@ -75,21 +75,23 @@ class Progress:
 def summarize(found: FoundRun, options: ImportOptions) -> list[RunSummary]:
     """Return the training of a directory, or each with `--segments all`; or why it was refused. Errors: StoreError."""
     options = replace(options, root=str(found.root))
+    read = partial(read_summary, names=found.names)
     try:
-        return [_describe(run, found, options) for run in read_trainings(found.save_dir, options, light=True)]
+        return [_describe(run, found, options) for run in read_trainings(found.save_dir, options, read)]
     except StoreError:
         raise  # a bucket that does not answer is no fault of the directory
     except YmlfError as error:
         return [RunSummary(str(found.save_dir), str(found.root), refused=error.message, hint=error.hint)]
 
 
-def read_trainings(save_dir: Path, options: ImportOptions, *, light: bool = False) -> Iterator[TrainingRun]:
+def read_trainings(
+    save_dir: Path, options: ImportOptions, read: Callable[..., TrainingRun] = read_run
+) -> Iterator[TrainingRun]:
     """Yield the last training of a directory, after the earlier ones if they are asked for. Errors: RunDirError."""
-    follow = options.follow_symlinks
-    last = read_run(save_dir, follow_symlinks=follow, light=light)
+    last = read(save_dir, follow_symlinks=options.follow_symlinks)
     if options.segments == "all":
         for segment in range(last.trainings - 1):
-            yield read_run(save_dir, follow_symlinks=follow, segment=segment, light=light)
+            yield read(save_dir, follow_symlinks=options.follow_symlinks, segment=segment)
     yield last
 
 

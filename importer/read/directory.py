@@ -4,100 +4,104 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from importer.errors import RunDirError
-from importer.model import Note, RunFile
+from importer.model import Note, RunFile, TrainingRun
 from importer.naming import storable
 from importer.sources.archive import UnpackedPath
 
 NEVER = {".ipynb_checkpoints", "__pycache__", ".git", ".DS_Store", "Thumbs.db", "desktop.ini"}
 MAX_WEIGHTS_DEPTH = 4
+FAULTS: dict[type[OSError], tuple[object, str]] = {
+    FileNotFoundError: ("no such file or directory", "check the spelling, or where you are"),
+    NotADirectoryError: ("is a file", "give the run directory that holds it"),
+}
+
+ReadChild = Callable[[Path], TrainingRun]
 
 
+@dataclass(frozen=True)
 class RunDirectory:
-    """A run directory with its listing, and the notes that reading it collects.
+    """A run directory with its listing, and how to read others: `read_child` as this one, `summarize` for a look."""
 
-    A `light` reading is enough to know which training it is and whether it has changed: checkpoints and event files
-    are opened only where args or results are missing.
-    """
-
-    def __init__(
-        self,
-        save_dir: Path,
-        *,
-        follow_symlinks: bool = False,
-        segment: int | None = None,
-        light: bool = False,
-    ) -> None:
-        self.save_dir = save_dir
-        self.follow_symlinks = follow_symlinks
-        self.segment = segment
-        self.light = light
-        self.files, self.notes = list_run_directory(save_dir, follow_symlinks=follow_symlinks)
-        self.by_path = {found.path: found for found in self.files}
+    save_dir: Path
+    files: tuple[RunFile, ...]
+    notes: tuple[Note, ...]  # of the listing
+    read_child: ReadChild
+    summarize: ReadChild
+    follow_symlinks: bool = False
+    segment: int | None = None
+    is_summary: bool = False  # no reader asks: it decides which files the methods below return
 
     @property
     def name(self) -> str:
-        """The directory's own name, also where it was given as `.`."""
+        """Return the directory's own name, also where it was given as `.`."""
         return storable(self.save_dir.name or self.save_dir.resolve().name)
 
+    @cached_property
+    def by_path(self) -> dict[str, RunFile]:
+        """Return the files by their paths below the directory."""
+        return {file.path: file for file in self.files}
+
     def get(self, path: str) -> RunFile | None:
-        """The file at `path` below the directory, or None."""
+        """Return the file at `path` below the directory, or None."""
         return self.by_path.get(path)
 
-    def note(self, code: str, text: str) -> None:
-        """Keep an oddity, once."""
-        self.add([Note(code, text)])
+    def checkpoint_files(self, *, needed: bool) -> dict[str, RunFile]:
+        """Return last.pt and best.pt, in weights/ or beside it; for a summary only if it cannot do without."""
+        if self.is_summary and not needed:
+            return {}
+        places = {name: self.get(f"weights/{name}") or self.get(name) for name in ("last.pt", "best.pt")}
+        return {name: place for name, place in places.items() if place is not None}
 
-    def add(self, notes: Iterable[Note]) -> None:
-        """Keep notes, each once."""
-        self.notes += [note for note in notes if note not in self.notes]
-
-
-def list_run_directory(save_dir: Path, *, follow_symlinks: bool = False) -> tuple[tuple[RunFile, ...], list[Note]]:
-    """The top-level files and everything inside weights/, by name, and notes on links that were not followed.
-
-    Errors: RunDirError when the directory cannot be listed.
-    """
-    notes: list[Note] = save_dir.notes() if isinstance(save_dir, UnpackedPath) else []
-    files = list(_files(save_dir, save_dir, "", follow_symlinks, notes))
-    weights = save_dir / "weights"
-    if _is_inside(weights, save_dir, follow_symlinks, notes) and weights.is_dir():
-        files += _files(weights, save_dir, "weights/", follow_symlinks, notes, MAX_WEIGHTS_DEPTH)
-    return tuple(sorted(files)), notes
+    def event_files(self) -> list[RunFile]:
+        """Return the event files; a summary does without."""
+        return [file for file in self.files if file.path.startswith("events.out.tfevents.") and not self.is_summary]
 
 
-def _files(
-    folder: Path, save_dir: Path, prefix: str, follow: bool, notes: list[Note], depth: int = 0
-) -> Iterator[RunFile]:
+def list_names(folder: Path) -> set[str]:
+    """Return the names in a folder. Errors: RunDirError when it cannot be listed."""
     try:
-        entries = sorted(entry for entry in folder.iterdir() if entry.name not in NEVER)
+        return {entry.name for entry in folder.iterdir()}
     except OSError as error:
-        raise RunDirError(f"{folder}: {error.strerror or error}", hint="check the directory's permissions") from error
-    for entry in entries:
-        if not _is_inside(entry, save_dir, follow, notes):
+        fault, hint = FAULTS.get(type(error), (error.strerror or error, "check the directory's permissions"))
+        raise RunDirError(f"{folder}: {fault}", hint=hint) from error
+
+
+def list_files(
+    save_dir: Path, names: Set[str], *, follow_symlinks: bool = False
+) -> tuple[tuple[RunFile, ...], tuple[Note, ...]]:
+    """Return the top-level files, of which `names` has the names, and all in weights/; and notes on links left out.
+
+    Errors: RunDirError when weights/ cannot be listed.
+    """
+    files, notes = _list(save_dir, names, "", None if follow_symlinks else os.path.realpath(save_dir) + os.sep)
+    unpacked: list[Note] = save_dir.notes() if isinstance(save_dir, UnpackedPath) else []
+    return tuple(sorted(files)), (*unpacked, *notes)
+
+
+def _list(folder: Path, names: Set[str], prefix: str, within: str | None) -> tuple[list[RunFile], list[Note]]:
+    """Return the files of a folder; of folders in it, those of weights/. Links have to stay `within`."""
+    files: list[RunFile] = []
+    notes: list[Note] = []
+    for name in sorted(names - NEVER):
+        entry, path = folder / name, prefix + name
+        if within is not None and entry.is_symlink() and not os.path.realpath(entry).startswith(within):
+            notes.append(Note("link-outside", f"{path} is a link that leaves the directory; not followed"))
             continue
         try:
             found = entry.stat()
         except OSError:
-            notes.append(Note("broken-link", f"{prefix}{entry.name} leads nowhere; left out"))
+            notes.append(Note("broken-link", f"{path} leads nowhere; left out"))
             continue
         if stat.S_ISREG(found.st_mode):
-            mtime_ms = int(found.st_mtime * 1000)
-            yield RunFile(prefix + entry.name, found.st_size, mtime_ms, entry)
-        elif stat.S_ISDIR(found.st_mode) and depth:
-            yield from _files(entry, save_dir, f"{prefix}{entry.name}/", follow, notes, depth - 1)
-
-
-def _is_inside(path: Path, save_dir: Path, follow: bool, notes: list[Note]) -> bool:
-    """Whether a path may be read: no link, or one that stays below the directory."""
-    if follow or not path.is_symlink():
-        return True
-    target = os.path.realpath(path)
-    if target.startswith(os.path.realpath(save_dir) + os.sep):
-        return True
-    name = path.relative_to(save_dir).as_posix()
-    notes.append(Note("link-outside", f"{name} is a link that leaves the directory; not followed"))
-    return False
+            files.append(RunFile(path, found.st_size, int(found.st_mtime * 1000), entry))
+        elif stat.S_ISDIR(found.st_mode) and (prefix or name == "weights") and prefix.count("/") <= MAX_WEIGHTS_DEPTH:
+            more = _list(entry, list_names(entry), f"{path}/", within)
+            files += more[0]
+            notes += more[1]
+    return files, notes

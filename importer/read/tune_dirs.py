@@ -5,33 +5,36 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 from importer.errors import RunDirError
 from importer.model import TrainingRun
-from importer.read.directory import RunDirectory
-from importer.read.registry import read_run
+from importer.read.directory import RunDirectory, list_names
+from importer.read.evidence import near
+from importer.read.fitness import EARLY, MIXED, TODAY, fitness
 from importer.read.tune_table import Iteration, TuneTable, table_name
 from importer.sources.opening import is_within
 
 SIBLING = re.compile(r"train-?(\d{0,9})")  # train, train2 up to 8.4.38, train-2 from 8.4.39
 MAX_PATH = 4_096
 MAX_DEPTH = 4  # multitrain-2/coco8 is two below the tune's parent
-HYPERPARAMETER_ABS = 6e-6  # the tuner rounds them to five digits after the point
-FITNESS_ABS = 2e-5  # from metrics that were rounded to five
+FITNESS_ABS = 2e-5  # from metrics that were rounded to five digits
+
+TrainingAt = Callable[[Path], TrainingRun | None]
 
 
-class Claim(NamedTuple):
+class IterationDir(NamedTuple):
     """A training that an iteration says it made."""
 
     number: int
     dataset: str
 
 
-def iteration_dirs(directory: RunDirectory, table: TuneTable, recorded: str | None) -> dict[Claim, Path]:
-    """The directory of each training that is still there; no directory belongs to two.
+def iteration_dirs(directory: RunDirectory, table: TuneTable, recorded: str | None) -> dict[IterationDir, Path]:
+    """Return the directory of each training that is still there; no directory belongs to two.
 
     A tune that wrote down its directories is believed where they hold these hyperparameters; they lie where they lay
     then, as seen from the tune. Of a tune that did not, `train`, `train2`.. beside it are taken that hold the
@@ -39,56 +42,49 @@ def iteration_dirs(directory: RunDirectory, table: TuneTable, recorded: str | No
     """
     save_dir = directory.save_dir
     beside = save_dir.parent if save_dir.name not in ("", "..") else Path(os.path.abspath(save_dir)).parent  # noqa: PTH100
-    looked_at = _Trainings(directory, beside)
-    if any(told.save_dirs for told in table.iterations):
-        return _written_down(table, recorded, looked_at)
-    if any(told.metrics for told in table.iterations):
+    if any(iteration.save_dirs for iteration in table.iterations):
+        return _written_down(table, recorded, beside, _training_at(directory, beside))
+    if any(iteration.metrics for iteration in table.iterations):
         return {}  # YOLOv5 evolves in one directory
-    return _siblings(table, looked_at)
+    return _siblings(table, beside, _training_at(directory, beside))
 
 
-class _Trainings:
-    """The trainings beside a tune, each read once, and lightly."""
+def _training_at(directory: RunDirectory, beside: Path) -> TrainingAt:
+    """Return a function that summarizes the Ultralytics training at a path, once."""
 
-    def __init__(self, directory: RunDirectory, beside: Path) -> None:
-        self.directory, self.beside = directory, beside
-        self._read: dict[Path, TrainingRun | None] = {}
-
-    def at(self, path: Path) -> TrainingRun | None:
-        """The Ultralytics training at a path, or None where there is none that can be read and has args.yaml."""
-        if path not in self._read:
-            try:
-                self._read[path] = self._look(path)
-            except (RunDirError, OSError, ValueError):  # ValueError: no path has such characters
-                self._read[path] = None
-        return self._read[path]
-
-    def _look(self, path: Path) -> TrainingRun | None:
-        follow = self.directory.follow_symlinks
-        if not (path / "args.yaml").is_file():
+    @cache
+    def training_at(path: Path) -> TrainingRun | None:
+        try:
+            if not (path / "args.yaml").is_file() or not (directory.follow_symlinks or is_within(path, beside)):
+                return None
+            if table_name(path, list_names(path)) is not None:
+                return None  # another tune, which might lead back here
+            run = directory.summarize(path)
+        except (RunDirError, OSError, ValueError):  # ValueError: no path has such characters
             return None
-        if not follow and not is_within(path, self.beside):
-            return None
-        if table_name(path, {entry.name for entry in path.iterdir()}) is not None:
-            return None  # another tune, which might lead back here
-        run = read_run(path, follow_symlinks=follow, light=True)
         return run if run.args and run.family == "ultralytics" else None
 
+    return training_at
 
-def _written_down(table: TuneTable, recorded: str | None, trainings: _Trainings) -> dict[Claim, Path]:
-    """The tuner removes what is not the best, and its successor may get the same name: the later claim holds."""
-    claims: dict[Path, Claim] = {}
-    for told in reversed(table.iterations):
-        for dataset, text in told.save_dirs.items():
-            place = _place_now(text, recorded, trainings.beside)
-            run = trainings.at(place) if place is not None and place not in claims else None
-            if place is not None and run is not None and _has_hyperparameters(run, told):
-                claims[place] = Claim(told.number, dataset)
-    return {claim: place for place, claim in claims.items()}
+
+def _written_down(
+    table: TuneTable, recorded: str | None, beside: Path, training_at: TrainingAt
+) -> dict[IterationDir, Path]:
+    """The tuner removes what is not the best, and its successor may get the same name: the later iteration has it."""
+    taken: dict[Path, IterationDir] = {}
+    for iteration in reversed(table.iterations):
+        for dataset, text in iteration.save_dirs.items():
+            path = _place_now(text, recorded, beside)
+            if path is None or path in taken:
+                continue
+            run = training_at(path)
+            if run is not None and _has_hyperparameters(run, iteration):
+                taken[path] = IterationDir(iteration.number, dataset)
+    return {iteration_dir: path for path, iteration_dir in taken.items()}
 
 
 def _place_now(text: str, recorded: str | None, beside: Path) -> Path | None:
-    """Where a directory is that lay at `text` when the tune lay at `recorded`, which need not be this host's paths."""
+    """Return where a directory is that lay at `text` when the tune lay at `recorded`, both maybe on another host."""
     parts = _parts(text)
     above = _parts(recorded or "")[:-1]
     below = parts[-2:] if len(parts) > 1 and parts[-2].startswith("multitrain") else parts[-1:]
@@ -100,80 +96,52 @@ def _place_now(text: str, recorded: str | None, beside: Path) -> Path | None:
 
 
 def _parts(path: str) -> list[str]:
-    """The names in a path of any system; none where it is longer than a path can be."""
-    if len(path) > MAX_PATH:
-        return []
-    return [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
+    """Return the names in a path of any system; of one that is longer than a path can be, nothing."""
+    names = path.replace("\\", "/").split("/") if len(path) <= MAX_PATH else []
+    return [name for name in names if name not in ("", ".")]
 
 
-def _siblings(table: TuneTable, trainings: _Trainings) -> dict[Claim, Path]:
-    """Iterations and directories that fit each other and nothing else; as many equal ones go together in order."""
-    places = sorted((path for path in _folders(trainings.beside) if SIBLING.fullmatch(path.name)), key=_rank)
-    runs = [(path, run, _fitnesses(run)) for path in places if (run := trainings.at(path)) is not None]
+def _siblings(table: TuneTable, beside: Path, training_at: TrainingAt) -> dict[IterationDir, Path]:
+    """Return iterations and directories that fit each other and nothing else; equal ones go together in order."""
+    try:
+        numbered = [(int(match[1] or 1), name) for name in list_names(beside) if (match := SIBLING.fullmatch(name))]
+    except RunDirError:
+        return {}
+    paths = [beside / name for _, name in sorted(numbered)]
+    runs = [(path, run, _fitnesses(run)) for path in paths if (run := training_at(path)) is not None]
     fitting: dict[tuple[Path, ...], list[int]] = {}
-    for told in table.iterations:
-        paths = tuple(
+    for iteration in table.iterations:
+        fit = tuple(
             path
             for path, run, reached in runs
-            if _has_hyperparameters(run, told)
-            and any(abs(fitness - told.fitness) <= FITNESS_ABS for fitness in reached)
+            if _has_hyperparameters(run, iteration)
+            and any(abs(value - iteration.fitness) <= FITNESS_ABS for value in reached)
         )
-        if paths:
-            fitting.setdefault(paths, []).append(told.number)
-    groups = Counter(path for paths in fitting for path in paths)
-    found: dict[Claim, Path] = {}
-    for paths, numbers in fitting.items():
-        if len(paths) == len(numbers) and all(groups[path] == 1 for path in paths):
-            found |= {Claim(number, ""): path for number, path in zip(numbers, paths, strict=True)}
-    return found
+        if fit:
+            fitting.setdefault(fit, []).append(iteration.number)
+    groups = Counter(path for fit in fitting for path in fit)
+    return {
+        IterationDir(number, ""): path
+        for fit, numbers in fitting.items()
+        if len(fit) == len(numbers) and all(groups[path] == 1 for path in fit)
+        for number, path in zip(numbers, fit, strict=True)
+    }
 
 
-def _folders(beside: Path) -> Sequence[Path]:
-    try:
-        return [path for path in beside.iterdir() if path.is_dir()]
-    except OSError:
-        return ()
-
-
-def _rank(path: Path) -> int:
-    number = SIBLING.fullmatch(path.name)
-    return int(number[1] or 1) if number is not None else 0
-
-
-def _has_hyperparameters(run: TrainingRun, told: Iteration) -> bool:
-    """Whether a training was made with an iteration's hyperparameters, as far as it knows them by name."""
-    shared = [name for name in told.hyperparameters if name in run.args]
-    if not shared or 2 * len(shared) < len(told.hyperparameters):
-        return False
-    return all(_same(run.args[name], told.hyperparameters[name]) for name in shared)
+def _has_hyperparameters(run: TrainingRun, iteration: Iteration) -> bool:
+    """Return whether a training was made with an iteration's hyperparameters, as far as it knows them by name."""
+    pairs = [(run.args[name], value) for name, value in iteration.hyperparameters.items() if name in run.args]
+    return 0 < len(iteration.hyperparameters) <= 2 * len(pairs) and all(_same(*pair) for pair in pairs)
 
 
 def _same(ours: object, theirs: object) -> bool:
-    if not isinstance(ours, (int, float)) or not isinstance(theirs, (int, float)):
-        return ours == theirs
-    try:
-        return abs(float(ours) - float(theirs)) <= HYPERPARAMETER_ABS
-    except OverflowError:
-        return False
+    if isinstance(ours, (int, float)) and isinstance(theirs, (int, float)):
+        return near(ours, theirs)
+    return ours == theirs
 
 
 def _fitnesses(run: TrainingRun) -> list[float]:
-    """The fitness of each epoch, by every rule; a training without an epoch failed, and the tuner gave it 0."""
-    if not len(run.epochs):
-        return [0.0]
-    rows = [dict(zip(run.epochs.columns, cells, strict=True)) for cells in run.epochs.rows]
-    return [fitness for row in rows for fitness in _fitness(row)]
-
-
-def _fitness(row: Mapping[str, float | None]) -> list[float]:
-    """What tuners of all releases would have called the fitness of an epoch. Source: ultralytics/utils/metrics.py."""
-    told = {name: cell for name, cell in row.items() if cell is not None}
-    top1, top5 = told.get("metrics/accuracy_top1"), told.get("metrics/accuracy_top5")
-    if top1 is not None and top5 is not None:
-        return [(top1 + top5) / 2, top5]
-    for name in ("metrics/mIoU", "metrics/delta1"):
-        if name in told:
-            return [told[name]]
-    halves = [told.get(f"metrics/mAP50({part})", 0.0) for part in "BMP"]
-    wholes = [told.get(f"metrics/mAP50-95({part})", 0.0) for part in "BMP"]
-    return [0.1 * sum(halves) + 0.9 * sum(wholes), sum(wholes)]
+    """Return the fitness of each epoch by the rule of each release; the tuner gave 0 to a training without an epoch."""
+    rows = [zip(run.epochs.columns, cells, strict=True) for cells in run.epochs.rows]
+    known = [{name: cell for name, cell in row if cell is not None} for row in rows]
+    return [fitness(cells, rule)[0] or 0.0 for cells in known or [{}] for rule in (EARLY, MIXED, TODAY)]

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from importer.formats.csv_table import read_results
 from importer.formats.text_file import HEAD_BYTES, column_names, read_head
 from importer.formats.yaml_file import read_text
 from importer.model import Note
+from importer.read.fitness import YOLOV5, fitness
 
 MAX_BYTES = 8_000_000  # 300 iterations have 300 kB
 MAX_LINE = 1_000_000
@@ -24,7 +26,7 @@ MAX_DATASETS = 20_000  # in all iterations together
 MAX_NUMBER = 2**31
 
 TABLES = ("tune_results.ndjson", "tune_results.csv", "evolve.csv")
-RESTORE = "restore the file as the tuner wrote it"
+RESTORE = "restore the file as the tuner wrote it, or remove the line"
 
 _PLACE = re.compile(r"#\s*Results saved to (.+)")
 _PROGRESS = re.compile(r"#\s*\d+/(\d{1,9}) iterations[^(\n]{0,40}(?:\((\d{1,9}(?:\.\d{1,9})?)s\))?")
@@ -50,13 +52,13 @@ class TuneTable:
     notes: tuple[Note, ...] = ()
 
     def best(self) -> int:
-        """Index of the fittest, the first of equals, as both tuners choose."""
-        fitness = [-math.inf if math.isnan(told.fitness) else told.fitness for told in self.iterations]
-        return fitness.index(max(fitness))
+        """Return the index of the fittest, the first of equals, as both tuners choose."""
+        values = [-math.inf if math.isnan(iteration.fitness) else iteration.fitness for iteration in self.iterations]
+        return values.index(max(values))
 
 
 def table_name(save_dir: Path, names: Collection[str]) -> str | None:
-    """The file of a directory that begins as a tuner's table does, or None; others have a tune_results.csv, too."""
+    """Return the file of a directory that begins as a tuner's table does, or None."""
     return next((name for name in TABLES if name in names and _begins_as_table(save_dir / name)), None)
 
 
@@ -65,15 +67,13 @@ def _begins_as_table(path: Path) -> bool:
         head = read_head(path)
         return head.startswith("{") and '"fitness"' in head
     columns = column_names(path)
-    return columns[0] == "fitness" if path.name != "evolve.csv" else _is_evolve(columns)
-
-
-def _is_evolve(columns: list[str]) -> bool:
-    return columns[0].startswith("metrics/") and "lr0" in columns
+    if path.name == "evolve.csv":
+        return columns[0].startswith("metrics/") and "lr0" in columns
+    return columns[0] == "fitness"
 
 
 def read_tune_table(path: Path) -> TuneTable:
-    """The iterations that a file of one of the three forms holds.
+    """Read the iterations that a file of one of the three forms holds.
 
     Errors: RunDirError when a line cannot be read as an iteration, or there are more of them than anyone trains.
     Source: ultralytics/engine/tuner.py, 8.0.170 to 8.4.190; print_mutation in yolov5/utils/general.py, v6.0 to v7.0.
@@ -88,119 +88,98 @@ def _read_csv(path: Path) -> TuneTable:
     is_evolve = path.name == "evolve.csv"
     table = read_results(path, "lr0" if is_evolve else "fitness")
     for short in table.short_rows:
-        raise RunDirError(
-            f"{path}: the last line has {len(short.cells)} values, the header has {len(table.header)}",
-            hint="restore the file from a copy, or remove the line",
-        )
+        text = f"the last line has {len(short.cells)} values, the header has {len(table.header)}"
+        raise RunDirError(f"{path}: {text}", hint=RESTORE)
     if len(table.rows) > MAX_ITERATIONS:
         raise RunDirError(f"{path}: more than {MAX_ITERATIONS:,} iterations", hint="is it the right file?")
     iterations = []
     for number, row in enumerate(table.rows, start=1):
         cells = {name: cell for name, cell in zip(table.header, row, strict=True) if cell is not None}
         metrics = {name: cell for name, cell in cells.items() if "/" in name}
-        fitness = _evolve_fitness(metrics) if is_evolve else cells.get("fitness")
-        if fitness is None:
-            raise RunDirError(f"{path}: iteration {number} has no fitness", hint="restore the file from a copy")
-        plain = {name: cell for name, cell in cells.items() if name != "fitness" and name not in metrics}
-        iterations.append(Iteration(number, fitness, plain, metrics))
+        reached = fitness(metrics, YOLOV5)[0] if is_evolve else cells.get("fitness")
+        if reached is None:
+            raise RunDirError(f"{path}: iteration {number} has no fitness", hint=RESTORE)
+        varied = {name: cell for name, cell in cells.items() if name != "fitness" and name not in metrics}
+        iterations.append(Iteration(number, reached, varied, metrics))
     return TuneTable(tuple(iterations), table.notes)
 
 
-def _evolve_fitness(metrics: Mapping[str, float]) -> float | None:
-    """Source: fitness in yolov5/utils/metrics.py, and in utils/segment/metrics.py."""
-    halves = [metrics.get(f"metrics/mAP_0.5{suffix}") for suffix in ("", "(B)", "(M)")]
-    wholes = [metrics.get(f"metrics/mAP_0.5:0.95{suffix}") for suffix in ("", "(B)", "(M)")]
-    told = [0.1 * a + 0.9 * b for a, b in zip(halves, wholes, strict=True) if a is not None and b is not None]
-    return sum(told) if told else None
-
-
 def _read_ndjson(path: Path) -> TuneTable:
-    text, notes = read_text(path, MAX_BYTES)
-    found: dict[tuple[object, ...], Iteration] = {}
+    text, read_notes = read_text(path, MAX_BYTES)
+    notes = [*read_notes]
+    trials: dict[tuple[object, ...], Iteration] = {}
     names: dict[str, str] = {}  # each name once in memory, however often it is written
     repeated = datasets = 0
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        where = f"{path}: line {number}"
-        told = _iteration(_parsed(line, where), where, names)
-        trial = (told.number, *told.hyperparameters.items())
-        repeated += trial in found
-        found[trial] = told
-        datasets += max(len(told.datasets), len(told.save_dirs))
-        if len(names) > MAX_NAMES or len(found) > MAX_ITERATIONS or datasets > MAX_DATASETS:
-            raise RunDirError(f"{where}: more names or iterations than anyone trains", hint="is it the right file?")
+        try:
+            iteration = _iteration(_parsed(line), names)
+        except ValueError as error:
+            raise RunDirError(f"{path}: line {number}: {error}", hint=RESTORE) from error
+        trial = (iteration.number, *iteration.hyperparameters.items())
+        repeated += trial in trials
+        trials[trial] = iteration
+        datasets += max(len(iteration.datasets), len(iteration.save_dirs))
+        if len(names) > MAX_NAMES or len(trials) > MAX_ITERATIONS or datasets > MAX_DATASETS:
+            text = f"{path}: line {number}: more names or iterations than anyone trains"
+            raise RunDirError(text, hint="is it the right file?")
     if repeated:
         notes.append(Note("repeated-iterations", f"{repeated} iterations stand twice; the last record of each is kept"))
-    iterations = tuple(sorted(found.values(), key=lambda iteration: iteration.number))
-    shared = len(iterations) - len({iteration.number for iteration in iterations})
-    if shared:
+    iterations = sorted(trials.values(), key=lambda iteration: iteration.number)
+    if shared := len(iterations) - len({iteration.number for iteration in iterations}):
         text = f"{shared} trials share the number of another; they are numbered in the order of the file"
         notes.append(Note("shared-iterations", text))
-        iterations = tuple(found.values())
-        iterations = tuple(replace(each, number=number) for number, each in enumerate(iterations, start=1))
-    return TuneTable(iterations, tuple(notes))
+        iterations = [replace(iteration, number=number) for number, iteration in enumerate(trials.values(), start=1)]
+    return TuneTable(tuple(iterations), tuple(notes))
 
 
-def _parsed(line: str, where: str) -> Mapping[str, object]:
+def _parsed(line: str) -> Mapping[str, object]:
     try:
-        if len(line) > MAX_LINE:
-            raise ValueError(f"is longer than {MAX_LINE:,} characters")
-        record = json.loads(line)
+        record = json.loads(line) if len(line) <= MAX_LINE else None
     except (ValueError, RecursionError) as error:
-        told = "is nested too deep" if isinstance(error, RecursionError) else str(error)[:120]
-        raise RunDirError(
-            f"{where}: no JSON: {told}", hint="restore the file from a copy, or remove the line"
-        ) from error
+        raise ValueError(f"no JSON: {str(error)[:120]}") from error
     if not isinstance(record, dict):
-        raise RunDirError(f"{where}: a {type(record).__name__}, not a record", hint="restore the file from a copy")
+        raise ValueError(f"a {type(record).__name__}, not a record of at most {MAX_LINE:,} characters")
     return record
 
 
-def _iteration(record: Mapping[str, object], where: str, names: dict[str, str]) -> Iteration:
+def _iteration(record: Mapping[str, object], names: dict[str, str]) -> Iteration:
+    """Return a record as an iteration. Errors: ValueError."""
     number = record.get("iteration")
     if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number < MAX_NUMBER:
-        raise RunDirError(f"{where}: iteration is {str(number)[:40]!r}, not a whole number from 1", hint=RESTORE)
-    hyperparameters = _mapping(record, "hyperparameters", where)
+        raise ValueError(f"iteration is {str(number)[:40]!r}, not a whole number from 1")
+    hyperparameters = _mapping(record, "hyperparameters", names)
     for name, value in hyperparameters.items():
         if not isinstance(value, (int, float, str, type(None))):
-            raise RunDirError(f"{where}: hyperparameter {name[:40]} is a {type(value).__name__}", hint=RESTORE)
-    datasets = {}
-    for dataset, metrics in _mapping(record, "datasets", where).items():
-        told = _mapping({dataset: metrics}, dataset, where)
-        datasets[_once(dataset, names)] = {
-            _once(name, names): _number(value, where, name) for name, value in told.items() if value is not None
-        }
-    save_dirs = _mapping(record, "save_dirs", where)
+            raise ValueError(f"hyperparameter {name[:40]} is a {type(value).__name__}")
+    recorded = _mapping(record, "datasets", names)
+    datasets = {dataset: _mapping(recorded, dataset, names) for dataset in recorded}
     return Iteration(
         number=number,
-        fitness=_number(record.get("fitness"), where, "fitness"),
-        hyperparameters={_once(name, names): value for name, value in hyperparameters.items()},
-        datasets=datasets,
-        save_dirs={_once(name, names): value for name, value in save_dirs.items() if isinstance(value, str)},
+        fitness=_number(record, "fitness"),
+        hyperparameters=hyperparameters,
+        datasets={
+            dataset: {name: _number(metrics, name) for name, value in metrics.items() if value is not None}
+            for dataset, metrics in datasets.items()
+        },
+        save_dirs={name: at for name, at in _mapping(record, "save_dirs", names).items() if isinstance(at, str)},
     )
 
 
-def _once(name: str, names: dict[str, str]) -> str:
-    return names.setdefault(name, name)
-
-
-def _mapping(record: Mapping[str, object], name: str, where: str) -> Mapping[str, object]:
+def _mapping(record: Mapping[str, object], name: str, names: dict[str, str]) -> dict[str, object]:
     value = record.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise RunDirError(f"{where}: {name[:40]} is a {type(value).__name__}, not names and values", hint=RESTORE)
-    return value
+    if not isinstance(value, (dict, type(None))):
+        raise ValueError(f"{name[:40]} is a {type(value).__name__}, not names and values")
+    return {names.setdefault(key, key): item for key, item in (value or {}).items()}
 
 
-def _number(value: object, where: str, name: str) -> float:
-    try:
+def _number(record: Mapping[str, object], name: str) -> float:
+    value = record.get(name)
+    with suppress(OverflowError):
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
-    except OverflowError:
-        pass
-    raise RunDirError(f"{where}: {name[:40]} is {str(value)[:40]!r}, not a number", hint=RESTORE)
+    raise ValueError(f"{name[:40]} is {str(value)[:40]!r}, not a number")
 
 
 class Header(NamedTuple):
@@ -213,12 +192,10 @@ class Header(NamedTuple):
 
 def read_header(path: Path) -> Header:
     """Read the comments of a best_hyperparameters.yaml. Errors: RunDirError when it is no text."""
-    text, _ = read_text(path, MAX_BYTES)
-    place = planned = seconds = None
-    for line in text[:HEAD_BYTES].split("\n"):
-        if (found := _PLACE.match(line)) is not None:
-            place = found[1].strip()
-        if (found := _PROGRESS.match(line)) is not None:
-            planned = int(found[1])
-            seconds = float(found[2]) if found[2] else None
-    return Header(place, planned, seconds)
+    header = Header()
+    for line in read_text(path, MAX_BYTES)[0][:HEAD_BYTES].split("\n"):
+        if match := _PLACE.match(line):
+            header = header._replace(place=match[1].strip())
+        if match := _PROGRESS.match(line):
+            header = header._replace(planned=int(match[1]), seconds=float(match[2]) if match[2] else None)
+    return header

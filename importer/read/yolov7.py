@@ -19,10 +19,8 @@ from importer.formats.csv_table import Table
 from importer.formats.text_file import option_names, read_head
 from importer.formats.yaml_file import read_text
 from importer.model import Note, TrainingRun
+from importer.read.common import Sources, add_checkpoints, add_epochs, new_run, read_options
 from importer.read.directory import RunDirectory
-from importer.read.evidence import believed, read_weights
-from importer.read.ultralytics import add_epochs, whole
-from importer.read.yolov5 import read_options
 
 PRIORITY = 35
 RESULTS = "results.txt"
@@ -42,7 +40,7 @@ _BEGIN = re.compile(r"\d{1,9}/\d{1,9}\s+[\d.e+-]+G\s")
 
 
 def recognise(save_dir: Path, names: Set[str]) -> bool:
-    """By a results.txt that begins with an epoch and the memory it took, else by what stands in opt.yaml."""
+    """Recognise a results.txt that begins with an epoch and its memory, else what stands in opt.yaml."""
     if "results.csv" in names or "args.yaml" in names:
         return False
     if RESULTS in names and _BEGIN.match(read_head(save_dir / RESULTS)):
@@ -51,41 +49,30 @@ def recognise(save_dir: Path, names: Set[str]) -> bool:
 
 
 def read(directory: RunDirectory) -> TrainingRun:
-    """The last training of the directory, or the one that `directory.segment` names.
+    """Read the last training of the directory, or the one that `directory.segment` names.
 
     Errors: RunDirError when opt.yaml, hyp.yaml or results.txt cannot be read as what they are.
     Source: train.py of YOLOv7 and of YOLOv5 v1.0 to v5.0.
     """
-    args, params_from = read_options(directory)
+    args, params_from, notes = read_options(directory)
     place = directory.get(RESULTS)
     table, last_epoch = read_results_txt(place.location) if place is not None else (None, None)
-    for note in table.notes if table is not None else ():
-        directory.note(*note)
-    weights = believed(read_weights(directory, needed=False), table, args, directory)
-    run = TrainingRun(
-        save_dir=str(directory.save_dir),
-        name=directory.name,
-        family="yolov7",
-        generator="YOLOv5" if args and not args.keys() & YOLOV7_ARGS else "YOLOv7",
-        task=None,
-        args=args,
-        planned_epochs=whole(args.get("epochs")) or (last_epoch + 1 if last_epoch is not None else None),
-        last=weights.last,
-        best=weights.best,
-        results_file=place.path if place is not None else None,
-        params_from=params_from,
-        files=directory.files,
-        segment=directory.segment,
-    )
-    return replace(add_epochs(run, directory, table, known_base=0), task="detect")
+    notes += table.notes if table is not None else ()
+    name = RESULTS if place is not None else None
+    sources = add_checkpoints(directory, Sources(args, params_from, table, name, tuple(notes)))
+    generator = "YOLOv5" if sources.args and not sources.args.keys() & YOLOV7_ARGS else "YOLOv7"
+    run = new_run(directory, sources, "yolov7", generator)
+    if not run.planned_epochs and last_epoch is not None:
+        run = replace(run, planned_epochs=last_epoch + 1)
+    return replace(add_epochs(run, directory, sources.table, base=0), task="detect")
 
 
 def read_results_txt(path: Path) -> tuple[Table, int | None]:
-    """The table of a results.txt under its columns' names, and the number of the last epoch that was planned.
+    """Read the table of a results.txt under its columns' names, and the number of the last epoch that was planned.
 
     Errors: RunDirError when a line has another number of values, or text where a number should be.
     """
-    text, notes = read_text(path, MAX_BYTES)
+    text, read_notes = read_text(path, MAX_BYTES)
     rows: list[tuple[float, ...]] = []
     last_epoch = None
     for number, line in enumerate(text.split("\n"), start=1):
@@ -103,12 +90,12 @@ def read_results_txt(path: Path) -> tuple[Table, int | None]:
         last_epoch = int(epoch[2])
         values = (_number(cell, path, number, name) for cell, name in zip(cells[2:], COLUMNS, strict=True))
         rows.append((float(epoch[1]), *values))
-    if rows and not text.endswith("\n"):
-        notes.append(
-            Note("no-final-newline", f"the last line of {path.name} has no line end; its last cell may be cut")
-        )
+    notes = [*read_notes]
     if not rows:
         notes.append(Note("empty-results", f"{path.name} is empty"))
+    elif not text.endswith("\n"):
+        text = f"the last line of {path.name} has no line end; its last cell may be cut"
+        notes.append(Note("no-final-newline", text))
     return Table(("epoch", *COLUMNS), tuple(rows), notes=tuple(notes)), last_epoch
 
 
@@ -122,7 +109,5 @@ def _number(cell: str, path: Path, line: int, column: str) -> float:
 
 
 def _no_number(path: Path, line: int, column: str, cell: str, expected: str) -> RunDirError:
-    return RunDirError(
-        f"{path}: line {line}, column {column}: {cell[:40]!r} is not {expected}",
-        hint="restore the file as the trainer wrote it",
-    )
+    text = f"{path}: line {line}, column {column}: {cell[:40]!r} is not {expected}"
+    return RunDirError(text, hint="restore the file as the trainer wrote it")

@@ -64,7 +64,7 @@ def ndjson_tune(tune: Path, records: list[dict[str, object]], recorded: str | No
     (tune / "weights").mkdir(parents=True)
     (tune / "weights" / "best.pt").write_bytes(b"\x80\x02}q\x00.")
     (tune / "tune_fitness.png").write_bytes(b"\x89PNG")
-    (tune / "tune_results.ndjson").write_text("".join(json.dumps(told) + "\n" for told in records))
+    (tune / "tune_results.ndjson").write_text("".join(json.dumps(record) + "\n" for record in records))
     if recorded is not None:
         best_yaml(tune, recorded)
     return tune
@@ -72,7 +72,7 @@ def ndjson_tune(tune: Path, records: list[dict[str, object]], recorded: str | No
 
 def csv_tune(tune: Path, iterations: list[dict[str, float]], fitness: list[float]) -> Path:
     tune.mkdir(parents=True)
-    rows = [["fitness", *iterations[0]], *([reached, *told.values()] for reached, told in zip(fitness, iterations))]  # noqa: B905
+    rows = [["fitness", *iterations[0]], *([reached, *varied.values()] for reached, varied in zip(fitness, iterations))]  # noqa: B905
     (tune / "tune_results.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
     best_yaml(tune, r"runs\detect\tune")
     return tune
@@ -134,7 +134,7 @@ def test_an_iteration_whose_directory_is_gone_is_what_the_table_says(tree: Path)
 
 def test_the_note_of_a_tune_speaks_of_iterations_and_that_of_an_iteration_of_what_is_left(tree: Path) -> None:
     plan = plan_import(read_run(tree / "tune"), ImportOptions(iterations="all"))
-    note, whole, gone = (told.tags["mlflow.note.content"] for told in (plan, plan.children[1], plan.children[2]))
+    note, whole, gone = (plan.tags["mlflow.note.content"] for plan in (plan, plan.children[1], plan.children[2]))
 
     assert " from the Ultralytics tuner directory of 3 iterations.\n" in note
     assert "- **best iteration**: 2, at step 1, by fitness\n" in note
@@ -179,9 +179,9 @@ def test_directories_are_found_by_their_place_beside_the_tune(tmp_path: Path, re
 
 
 def test_paths_of_windows_are_found_on_any_system(tmp_path: Path) -> None:
-    told = record(1)
-    told["save_dirs"] = {"coco8": r"C:\Users\me\runs\detect\train"}
-    ndjson_tune(tmp_path / "tune", [told], r"C:\Users\me\runs\detect\tune")
+    first = record(1)
+    first["save_dirs"] = {"coco8": r"C:\Users\me\runs\detect\train"}
+    ndjson_tune(tmp_path / "tune", [first], r"C:\Users\me\runs\detect\tune")
     training(tmp_path / "train", ITERATIONS[0], FITNESS[0])
 
     assert names(read_run(tmp_path / "tune")) == ["train"]
@@ -217,8 +217,8 @@ def test_a_directory_that_two_iterations_claim_belongs_to_the_later(tmp_path: Pa
 )
 def test_a_strange_place_is_no_directory(tmp_path: Path, text: str) -> None:
     training(tmp_path / "secret", ITERATIONS[0], FITNESS[0])
-    told = {**record(1), "save_dirs": {"coco8": text}}
-    tune = ndjson_tune(tmp_path / "runs" / "detect" / "tune", [told])
+    first = {**record(1), "save_dirs": {"coco8": text}}
+    tune = ndjson_tune(tmp_path / "runs" / "detect" / "tune", [first])
 
     assert names(read_run(tune)) == ["tune iteration 1"]
 
@@ -247,8 +247,8 @@ def test_of_several_datasets_each_is_a_child_and_the_rest_is_what_the_table_says
 @pytest.mark.parametrize("siblings", [("train", "train2", "train3"), ("train", "train-2", "train-3")])
 def test_a_classic_tune_has_its_trainings_beside_it_in_their_order(tmp_path: Path, siblings: tuple[str, ...]) -> None:
     csv_tune(tmp_path / "tune", ITERATIONS, FITNESS)
-    for name, told, fitness in zip(siblings, ITERATIONS, FITNESS, strict=True):
-        training(tmp_path / name, told, fitness)
+    for name, varied, fitness in zip(siblings, ITERATIONS, FITNESS, strict=True):
+        training(tmp_path / name, varied, fitness)
 
     run = read_run(tmp_path / "tune")
 
@@ -266,17 +266,17 @@ def test_equal_iterations_and_directories_go_together_in_order(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("told", "fitness"),
+    ("varied", "fitness"),
     [
         pytest.param(ITERATIONS[1], 0.5, id="other hyperparameters"),
         pytest.param(ITERATIONS[0], 0.4, id="another fitness"),
     ],
 )
 def test_a_training_of_the_user_beside_a_classic_tune_is_left_alone(
-    tmp_path: Path, told: dict[str, float], fitness: float
+    tmp_path: Path, varied: dict[str, float], fitness: float
 ) -> None:
     csv_tune(tmp_path / "tune", ITERATIONS[:1], FITNESS[:1])
-    training(tmp_path / "train", told, fitness)
+    training(tmp_path / "train", varied, fitness)
 
     assert names(read_run(tmp_path / "tune")) == ["tune iteration 1"]
 
@@ -365,7 +365,7 @@ GOOD = json.dumps({"iteration": 1, "fitness": 0.5, "hyperparameters": {"lr0": 0.
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         pytest.param("tune_results.csv", "fitness,lr0\n0.1,x\n", "line 2, column lr0: 'x' is not a number", id="text"),
         pytest.param("tune_results.csv", "fitness,lr0\n0.1\n", "last line has 1 values, the header has 2", id="cut"),
@@ -381,10 +381,10 @@ GOOD = json.dumps({"iteration": 1, "fitness": 0.5, "hyperparameters": {"lr0": 0.
         pytest.param("tune_results.ndjson", GOOD.replace("0.5", "1" * 5000), "line 1: no JSON", id="beyond an int"),
     ],
 )
-def test_what_cannot_be_read_is_refused_by_line(tmp_path: Path, name: str, text: str, told: str) -> None:
+def test_what_cannot_be_read_is_refused_by_line(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
 
-    with pytest.raises(RunDirError, match=told):
+    with pytest.raises(RunDirError, match=message):
         read_run(tmp_path)
 
 

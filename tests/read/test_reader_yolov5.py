@@ -293,7 +293,7 @@ def test_opt_yaml_without_results_is_a_run_that_died_before_its_first_epoch(tmp_
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         pytest.param("opt.yaml", "- a\n- b\n", "opt.yaml: holds a list", id="options that are no mapping"),
         pytest.param(
@@ -303,11 +303,11 @@ def test_opt_yaml_without_results_is_a_run_that_died_before_its_first_epoch(tmp_
         pytest.param("results.csv", padded(["epoch", *DETECT]) + "0, 0.1", "line 2 has 2 values", id="cut in mid-line"),
     ],
 )
-def test_what_cannot_be_read_is_refused_by_file_and_place(tmp_path: Path, name: str, text: str, told: str) -> None:
+def test_what_cannot_be_read_is_refused_by_file_and_place(tmp_path: Path, name: str, text: str, message: str) -> None:
     save_dir = run_directory(tmp_path / "exp", DETECT, [epoch_row(0, DETECT)], hyp="lr0: 0.1\n")
     (save_dir / name).write_text(text)
 
-    with pytest.raises(RunDirError, match=told):
+    with pytest.raises(RunDirError, match=message):
         read_run(save_dir)
 
 

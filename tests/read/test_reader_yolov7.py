@@ -69,9 +69,9 @@ def test_every_number_is_logged_at_its_step_under_the_name_it_has_in_the_trainer
 
     assert (run.family, run.generator, run.task) == ("yolov7", "YOLOv7", "detect")
     assert (run.epochs.steps, run.planned_epochs) == ((0, 1, 2), 3)
-    told = [float(cell) for cell in line(1).split()[2:]]
+    cells = [float(cell) for cell in line(1).split()[2:]]
     points = {point.key: point.value for point in plan_import(run).points if point.step == 1}
-    assert points == dict(zip(LOGGED, told, strict=True))
+    assert points == dict(zip(LOGGED, cells, strict=True))
 
 
 def test_the_file_itself_is_an_artifact(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_an_empty_results_txt_has_no_epochs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "message"),
     [
         pytest.param(line(1)[:60], "line 2 has 6 values, expected 15", id="cut in mid-line"),
         pytest.param(line(1).rstrip() + line(2), "line 2 has 30 values", id="two lines joined"),
@@ -136,10 +136,10 @@ def test_an_empty_results_txt_has_no_epochs(tmp_path: Path) -> None:
         pytest.param(line(1).replace("0.1057", " 1_000"), "line 2, column train/obj_loss", id="an underscore"),
     ],
 )
-def test_a_bad_line_is_refused_by_line_and_column(tmp_path: Path, bad: str, told: str) -> None:
+def test_a_bad_line_is_refused_by_line_and_column(tmp_path: Path, bad: str, message: str) -> None:
     save_dir = run_directory(tmp_path / "exp", [line(0), bad])
 
-    with pytest.raises(RunDirError, match=told):
+    with pytest.raises(RunDirError, match=message):
         read_run(save_dir)
 
 

@@ -155,8 +155,8 @@ def test_a_time_that_is_none_leaves_only_the_epochs(times: tuple[str, str], tmp_
 def test_epochs_are_counted_from_0_or_1(
     numbers: tuple[int, ...], has_time: bool, version: str | None, planned: int | None, base: int, noted: bool
 ) -> None:
-    told, note = epoch_base(numbers, has_time=has_time, version=version, planned=planned)
-    assert (told, note is not None) == (base, noted)
+    found, note = epoch_base(numbers, has_time=has_time, version=version, planned=planned)
+    assert (found, note is not None) == (base, noted)
 
 
 @pytest.mark.parametrize(

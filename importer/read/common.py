@@ -1,0 +1,184 @@
+"""What the readers of Ultralytics, YOLOv5 and YOLOv7 share: options, results.csv, and a run from its table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from importer.formats.csv_table import Table, read_results
+from importer.formats.yaml_file import read_yaml
+from importer.model import Note, TrainingRun
+from importer.naming import last_part
+from importer.read.directory import RunDirectory
+from importer.read.epochs import build_epochs, epoch_base, epoch_numbers, has_base, split_trainings
+from importer.read.evidence import Checkpoints, believed, read_checkpoints, read_events, row_of_metrics, saved_at
+
+RESULTS = "results.csv"
+MAX_EPOCHS = 2**31
+
+
+class Sources(NamedTuple):
+    """What the files of a run directory say."""
+
+    args: Mapping[str, object]
+    params_from: tuple[str, ...]
+    table: Table | None
+    results_file: str | None
+    notes: tuple[Note, ...]
+    checkpoints: Checkpoints = Checkpoints()
+
+
+def results_name(names: Iterable[str]) -> str | None:
+    """Return results.csv, else the only file that a browser or a copy renamed: `results (1).csv`."""
+    csvs = _results_names(names)
+    return RESULTS if RESULTS in csvs else csvs[0] if len(csvs) == 1 else None
+
+
+def _results_names(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if name.startswith("results") and name.endswith(".csv"))
+
+
+def read_table(directory: RunDirectory, *, short_rows: bool = False) -> tuple[Table | None, str | None, list[Note]]:
+    """Read results.csv, and return its name. Errors: RunDirError when it cannot be read as a table of epochs."""
+    name = results_name(directory.by_path)
+    place = directory.get(name) if name else None
+    if name is None or place is None:
+        several = " or ".join(_results_names(directory.by_path))
+        text = f"no results.csv, and {several} may be it; none of them is read"
+        return None, None, [Note("results-ignored", text)] if several else []
+    notes = [Note("renamed-results", f"no results.csv; read {name}")] if name != RESULTS else []
+    if not place.size:
+        return None, name, [*notes, Note("empty-results", f"{name} is empty")]
+    table = read_results(place.location, short_rows=short_rows)
+    notes += table.notes
+    if table.short_rows and not short_rows:
+        notes.append(Note("ragged-row", f"the last line of {name} is short; left out"))
+    return table, name, notes
+
+
+def read_options(directory: RunDirectory) -> tuple[Mapping[str, object], tuple[str, ...], list[Note]]:
+    """Read opt.yaml and hyp.yaml, else the `hyp` in opt.yaml, as one, and return which of them hold something.
+
+    Errors: RunDirError.
+    """
+    found: dict[str, Mapping[str, object]] = {}
+    notes: list[Note] = []
+    for name in ("opt.yaml", "hyp.yaml"):
+        if (place := directory.get(name)) is not None:
+            found[name], more = read_yaml(place.location)
+            notes += more
+    if "opt.yaml" not in found:
+        notes.append(Note("no-args", "no opt.yaml; the task is known by the columns"))
+    args = _flat(found.get("opt.yaml", {}), found.get("hyp.yaml", {}))
+    return args, tuple(name for name, options in found.items() if options), notes
+
+
+def _flat(options: Mapping[str, object], hyperparameters: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the options, which win, over the hyperparameters; a `hyp` that is a path stays one."""
+    inner = options.get("hyp")
+    if not isinstance(inner, Mapping):
+        return {**hyperparameters, **options}
+    plain = {key: value for key, value in options.items() if key != "hyp"}
+    return {**(hyperparameters or {str(key): value for key, value in inner.items()}), **plain}
+
+
+def add_checkpoints(directory: RunDirectory, sources: Sources) -> Sources:
+    """Return the sources with the checkpoints that belong to them, and with args or epochs that only those have."""
+    args, params_from, table, results_file, _, _ = sources
+    needed = not args or table is None or not has_base(table)
+    checkpoints, notes = read_checkpoints(directory, needed=needed)
+    columns = checkpoints.any.train_results if checkpoints.any is not None else {}
+    if table is None and "epoch" in columns:
+        table, results_file = Table(tuple(columns), tuple(zip(*columns.values(), strict=False))), None
+        text = "no results.csv; the epochs are the checkpoint's train_results"
+        notes.append(Note("results-from-checkpoint", text))
+    checkpoints, foreign = believed(checkpoints, table, args)
+    notes += foreign
+    facts = checkpoints.any
+    if facts is not None and (facts.train_args or (facts.opt and not args)):
+        params_from = (*params_from, "last.pt" if checkpoints.last else "best.pt")
+        if not args:
+            args = facts.train_args or _flat(facts.opt, {})
+            file = "args.yaml" if facts.train_args else "opt.yaml"
+            notes.append(Note("args-from-checkpoint", f"no {file}; params are the checkpoint's"))
+    return Sources(args, params_from, table, results_file, (*sources.notes, *notes), checkpoints)
+
+
+def new_run(directory: RunDirectory, sources: Sources, family: str, generator: str) -> TrainingRun:
+    """Return the run before its epochs are added."""
+    epochs = sources.args.get("epochs")
+    return TrainingRun(
+        save_dir=str(directory.save_dir),
+        name=directory.name,
+        family=family,
+        generator=generator,
+        task=None,
+        args=sources.args,
+        planned_epochs=int(epochs) if isinstance(epochs, (int, float)) and abs(epochs) < MAX_EPOCHS else None,
+        last=sources.checkpoints.last,
+        best=sources.checkpoints.best,
+        results_file=sources.results_file,
+        params_from=sources.params_from,
+        files=directory.files,
+        notes=(*directory.notes, *sources.notes, *_renamed(sources.args, directory.name)),
+        segment=directory.segment,
+    )
+
+
+def _renamed(args: Mapping[str, object], name: str) -> list[Note]:
+    """Before 8.0.198, and in YOLOv5, `name` has not the number that save_dir got, so that save_dir is asked first."""
+    recorded = args.get("save_dir") or args.get("name")
+    former = last_part(recorded) if isinstance(recorded, str) else ""
+    text = f"was {former} when it was trained; the run is called {name}"
+    return [Note("renamed", text)] if former not in ("", name) else []
+
+
+def add_epochs(run: TrainingRun, directory: RunDirectory, table: Table | None, base: int | None = None) -> TrainingRun:
+    """Return the run with the epochs of its table, and what follows from its checkpoints and event files.
+
+    The base of the epochs is worked out where it is not given.
+    """
+    notes: list[Note] = []
+    numbers: tuple[int, ...] = ()
+    if table is not None and table.rows:
+        numbers = epoch_numbers(table, directory.save_dir / (run.results_file or RESULTS))
+        if base is None:
+            has_time = "time" in table.header
+            base, guess = epoch_base(numbers, has_time=has_time, version=run.version, planned=run.planned_epochs)
+            notes += [guess] if guess else []
+        spans = split_trainings(numbers, base)
+        if len(spans) > 1 and run.segment is None:
+            text = f"{run.results_file} holds {len(spans)} trainings; this is the last"
+            notes.append(Note("several-trainings", text))
+        span = spans[-1 if run.segment is None else run.segment]
+        epochs, more = build_epochs(table, numbers, base, span)
+        notes += more
+        segment = None if span is spans[-1] else run.segment
+        run = replace(run, epochs=epochs, segment=segment, trainings=len(spans))
+    run = replace(run, notes=tuple(dict.fromkeys((*run.notes, *notes))))
+    if run.segment is not None:  # checkpoints, event files and plots are the last training's
+        return replace(run, last=None, best=None)
+    return _add_evidence(run, directory, numbers, base or 0)
+
+
+def _add_evidence(run: TrainingRun, directory: RunDirectory, numbers: tuple[int, ...], base: int) -> TrainingRun:
+    """Return the run with the epochs of its checkpoints, and the times and final validation of its event files."""
+    last_row = saved_at(run.last, run.epochs, numbers, base)
+    if last_row is None and run.last is not None and run.last.epoch == -1 and len(run.epochs):
+        last_row = len(run.epochs) - 1
+    best_row = saved_at(run.best, run.epochs, numbers, base)
+    if best_row is None and run.best is not None:
+        best_row = row_of_metrics(run.best.train_metrics, run.epochs)
+    times, final, notes = read_events(directory, run.epochs)
+    if run.final_validation is not None:
+        final = replace(run.final_validation, wall_ms=final.wall_ms if final is not None else None)
+    notes = [note for note in notes if note not in run.notes]
+    return replace(
+        run,
+        last_row=last_row,
+        best_row=best_row,
+        event_times=times,
+        final_validation=final,
+        notes=(*run.notes, *notes),
+    )
