@@ -1,4 +1,4 @@
-"""From inert stand-ins to plain values, by our own code and never by what the pickle names."""
+"""Turn the stubs of a pickle into plain values, by our own code and never by what the pickle names."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import PurePosixPath, PureWindowsPath
 
-from importer.formats.stub_unpickler import LONG_STRING, Inert, PickleHostileError
+from importer.formats.stub_unpickler import PickleHostileError, Stub
 
 MAX_CHARACTERS = 250_000  # of all values together; those of a true checkpoint have 5,000
 MAX_DEPTH = 32
+_MAX_TEXT = 65_536  # bytes; a longer one is left out
+_MAX_INT = 2_048  # bits; a checkpoint's random state has integers of 128
 _MAX_ARRAY = 4_096  # bytes
 
 _NAMESPACES = ("IterableSimpleNamespace", "SimpleNamespace", "Namespace")
@@ -19,8 +21,8 @@ _NUMPY_FORMATS = {"f8": "d", "f4": "f", "f2": "e", "b1": "?", "i8": "q", "i4": "
 _NUMPY_FORMATS |= {"u8": "Q", "u4": "I", "u2": "H", "u1": "B"}
 
 
-class Plain:
-    """Turns what a Machine built into None, bool, int, float, str, list, tuple and dict.
+class PlainValues:
+    """Turns what a StubUnpickler built into None, bool, int, float, str, list, tuple and dict.
 
     Shape:  one of these per file, for `left` is what all its values together may still have.
     Errors: PickleHostileError beyond MAX_CHARACTERS or MAX_DEPTH, which a few references to references reach.
@@ -31,13 +33,15 @@ class Plain:
         self.open: set[int] = set()  # ids of what is being turned, to notice a list that holds itself
 
     def __call__(self, value: object) -> object:
-        kind = type(value)
-        if kind is str:
-            self._spend(1 + len(str(value)))
-            return value
+        if isinstance(value, str):
+            text = _text(value)
+            self._spend(1 + len(text))
+            return text
         self._spend(1)
-        if value is None or kind is bool or kind is int or kind is float:
+        if value is None or isinstance(value, float):
             return value
+        if isinstance(value, int):
+            return value if value.bit_length() <= _MAX_INT else "<int>"
         if isinstance(value, bytes):
             return f"<{len(value):,} bytes>"
         if id(value) in self.open:
@@ -51,8 +55,8 @@ class Plain:
             self.open.discard(id(value))
 
     def mapping(self, value: object) -> dict[str, object]:
-        """The dict, or the attributes of a namespace; empty for anything else."""
-        if isinstance(value, Inert) and value.path.rpartition(".")[2] in _NAMESPACES:
+        """Return the dict, or the attributes of a namespace; empty for anything else."""
+        if isinstance(value, Stub) and value.path.rpartition(".")[2] in _NAMESPACES:
             value = value.state
         if not isinstance(value, dict):
             return {}
@@ -66,11 +70,11 @@ class Plain:
             return tuple([self(item) for item in value])
         if isinstance(value, dict):
             return {self(key): self(item) for key, item in value.items()}
-        assert isinstance(value, Inert)  # noqa: S101  Machine builds nothing else
+        assert isinstance(value, Stub)  # noqa: S101  StubUnpickler builds nothing else
         return self._rebuilt(value)
 
-    def _rebuilt(self, made: Inert) -> object:
-        if isinstance(made.args, tuple) and made is not LONG_STRING:
+    def _rebuilt(self, made: Stub) -> object:
+        if isinstance(made.args, tuple):
             module, _, name = made.path.rpartition(".")
             if made.path in _COLLECTIONS:
                 return self(made.args[0]) if made.args else []
@@ -88,7 +92,7 @@ class Plain:
 
 
 def is_stand_in(value: object) -> bool:
-    """Whether a plain value is, or holds, the text that stands for an object: `<albumentations.Blur>`."""
+    """Return whether a plain value is, or holds, the text of a stub: `<albumentations.Blur>`."""
     if isinstance(value, str):
         return value.startswith("<") and value.endswith(">")
     if isinstance(value, (list, tuple)):
@@ -108,9 +112,17 @@ def number(value: object) -> float | None:
         return None
 
 
+def _text(value: str) -> str:
+    """Return a text that a store takes, so without a lone surrogate, and that is not too long."""
+    if value.isascii() and len(value) <= _MAX_TEXT:
+        return value
+    raw = value.encode("utf-8", "surrogatepass")
+    return raw.decode("utf-8", "replace") if len(raw) <= _MAX_TEXT else f"<text over {_MAX_TEXT:,} bytes>"
+
+
 def _raw(value: object) -> bytes | None:
     """Bytes, which protocol 2 writes as `_codecs.encode(text, "latin1")`."""
-    if isinstance(value, Inert) and value.path == "_codecs.encode" and isinstance(value.args, tuple) and value.args:
+    if isinstance(value, Stub) and value.path == "_codecs.encode" and isinstance(value.args, tuple) and value.args:
         value = value.args[0]
     if isinstance(value, str) and len(value) <= _MAX_ARRAY:
         try:
@@ -120,19 +132,19 @@ def _raw(value: object) -> bytes | None:
     return value if isinstance(value, bytes) else None
 
 
-def _bytes(made: Inert, _: str) -> bytes | None:
+def _bytes(made: Stub, _: str) -> bytes | None:
     return _raw(made)
 
 
-def _path(made: Inert, name: str) -> str | None:
+def _path(made: Stub, name: str) -> str | None:
     parts = made.args if isinstance(made.args, tuple) else ()
     texts = [part for part in parts[:256] if isinstance(part, str)]
-    if len(texts) != len(parts) or not name.endswith("Path"):
+    if len(texts) != len(parts) or sum(map(len, texts)) > _MAX_TEXT or not name.endswith("Path"):
         return None
     return str(PureWindowsPath(*texts) if "Windows" in name else PurePosixPath(*texts))
 
 
-def _scalar(made: Inert, _: str) -> object:
+def _scalar(made: Stub, _: str) -> object:
     match made.args:
         case (dtype, data):
             values = _unpacked(dtype, _raw(data))
@@ -140,7 +152,7 @@ def _scalar(made: Inert, _: str) -> object:
     return None
 
 
-def _array(made: Inert, _: str) -> object:
+def _array(made: Stub, _: str) -> object:
     match made.state:
         case (_, _, dtype, _, data):
             return _unpacked(dtype, _raw(data))
@@ -149,7 +161,7 @@ def _array(made: Inert, _: str) -> object:
 
 def _unpacked(dtype: object, raw: bytes | None) -> list[object] | None:
     match dtype:
-        case Inert(path="numpy.dtype", args=(str(code), *_), state=(_, str(order), *_)) if raw is not None:
+        case Stub(path="numpy.dtype", args=(str(code), *_), state=(_, str(order), *_)) if raw is not None:
             layout = _NUMPY_FORMATS.get(code, "")
             size = struct.calcsize("<" + layout)
             if size and 0 < len(raw) <= _MAX_ARRAY and len(raw) % size == 0:
@@ -157,7 +169,7 @@ def _unpacked(dtype: object, raw: bytes | None) -> list[object] | None:
     return None
 
 
-def _datetime(made: Inert, _: str) -> str | None:
+def _datetime(made: Stub, _: str) -> str | None:
     match made.args:
         case (data, *zone) if (raw := _raw(data)) is not None and len(raw) == 10:
             year, (month, day, hour, minute, second) = int.from_bytes(raw[:2], "big"), raw[2:7]
@@ -171,12 +183,12 @@ def _datetime(made: Inert, _: str) -> str | None:
 
 def _zone(zone: list[object]) -> timezone | None:
     match zone:
-        case [Inert(path="datetime.timezone", args=(Inert(args=(int(days), int(seconds), *_)), *_))]:
+        case [Stub(path="datetime.timezone", args=(Stub(args=(int(days), int(seconds), *_)), *_))]:
             return timezone(timedelta(days, seconds))
     return None
 
 
-_REBUILDS: dict[str, Callable[[Inert, str], object]] = {
+_REBUILDS: dict[str, Callable[[Stub, str], object]] = {
     "_codecs.encode": _bytes,
     "pathlib": _path,
     "datetime.datetime": _datetime,

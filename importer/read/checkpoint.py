@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from importer.errors import CheckpointError
-from importer.formats.stub_unpickler import Inert, PickleError, PickleHostileError
-from importer.formats.stub_values import Plain, number
+from importer.formats.stub_unpickler import PickleError, PickleHostileError, Stub
+from importer.formats.stub_values import PlainValues, number
 from importer.formats.torch_file import hostile, read_torch_file
 from importer.model import CheckpointFacts
 
@@ -41,7 +41,7 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
 def _facts(saved: object) -> CheckpointFacts:
     if not isinstance(saved, dict):
         return CheckpointFacts()
-    plain = Plain()
+    plain = PlainValues()
     return CheckpointFacts(
         version=_text(plain, saved.get("version")),
         date=_text(plain, saved.get("date")),
@@ -55,7 +55,7 @@ def _facts(saved: object) -> CheckpointFacts:
     )
 
 
-def _text(plain: Plain, value: object) -> str | None:
+def _text(plain: PlainValues, value: object) -> str | None:
     text = plain(value)
     return text if isinstance(text, str) and not text.startswith("<") else None
 
@@ -71,12 +71,12 @@ def _epoch(value: object) -> int | None:
     return None
 
 
-def _metrics(plain: Plain, value: object) -> dict[str, float]:
+def _metrics(plain: PlainValues, value: object) -> dict[str, float]:
     numbers = {key: number(item) for key, item in plain.mapping(value).items()}
     return {key: item for key, item in numbers.items() if item is not None}
 
 
-def _results(plain: Plain, value: object) -> dict[str, tuple[float, ...]]:
+def _results(plain: PlainValues, value: object) -> dict[str, tuple[float, ...]]:
     """The columns that hold numbers only; a cell that was blank is nan, as in the table that the trainer read."""
     if not isinstance(value, dict):
         return {}
@@ -91,12 +91,12 @@ def _results(plain: Plain, value: object) -> dict[str, tuple[float, ...]]:
     return columns
 
 
-def _column(plain: Plain, cells: list[object]) -> tuple[float, ...] | None:
+def _column(plain: PlainValues, cells: list[object]) -> tuple[float, ...] | None:
     numbers = [cell if type(cell) is float else _cell(plain, cell) for cell in cells]
     return None if None in numbers else tuple([cell for cell in numbers if cell is not None])
 
 
-def _cell(plain: Plain, cell: object) -> float | None:
+def _cell(plain: PlainValues, cell: object) -> float | None:
     if cell is None:
         return float("nan")
-    return number(plain(cell) if isinstance(cell, Inert) else cell)
+    return number(plain(cell) if isinstance(cell, Stub) else cell)
