@@ -12,8 +12,7 @@ from dataclasses import replace
 
 from importer.batch.executors import Workers
 from importer.batch.gather import check_start_time, gather
-from importer.batch.preview import Preview, preview_work
-from importer.batch.run import import_work
+from importer.batch.run import Preview, import_work, preview_work
 from importer.batch.selection import Selection
 from importer.batch.summary import RunSummary, read_summarized
 from importer.discover import find_runs
