@@ -223,14 +223,14 @@ def test_a_signal_amid_a_tune_lets_its_iterations_in_hand_finish_and_leaves_the_
 ) -> None:
     runs = 1 + MANY_RUNS
     tune_table(tmp_path / "tune", [number / 100 for number in range(MANY_RUNS)])
-    with begin(tmp_path / "tune", uri=empty_store) as begun:
+    with begin(tmp_path / "tune", "--iterations", "all", uri=empty_store) as begun:
         begun.wait_for(5)
         begun.process.send_signal(signal.SIGTERM)
         assert begun.end() == 143
     counted = begun.told[-1]["summary"]
     assert isinstance(counted, dict) and counted["not tried"] > 10 and sum(counted.values()) == runs
     assert {run.data.tags["ymlf.state"] for run in active(empty_store)} == {"complete"}
-    again = ymlf("import", tmp_path / "tune", "--tracking-uri", empty_store, "--json")
+    again = ymlf("import", tmp_path / "tune", "--iterations", "all", "--tracking-uri", empty_store, "--json")
     assert again.told[-1]["summary"] == {"already there": counted["imported"], "imported": runs - counted["imported"]}
     [parent] = [run for run in active(empty_store) if "mlflow.parentRunId" not in run.data.tags]
     below = {run.data.tags.get("mlflow.parentRunId") for run in active(empty_store)} - {None}
