@@ -94,7 +94,7 @@ def _new_processes(jobs: int, with_mlflow: bool) -> Executor:
 @contextmanager
 def _signals_held() -> Iterator[None]:
     """Hold SIGINT and SIGTERM back while workers start: an interrupted start prints a traceback."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
     held: list[int] = []

@@ -54,34 +54,31 @@ def gather(
     workers: Workers | None = None,
     progress: Progress | None = None,
 ) -> Batch:
-    """Return every run directory at or below the paths that is selected, summarized. `progress` is kept up to date.
+    """Return every run directory at or below the paths that is selected, summarized; a path without one is refused.
 
-    A path that does not exist, is a file or has no run below it is settled as refused.
-
-    Errors: UsageError for a template with an unknown field, more tags than a record holds, or one start for several
-        trainings.
+    Errors: UsageError for a template with an unknown field, too many tags, or one start for several trainings.
     """
     options, selection = options or ImportOptions(), selection or Selection()
     workers, progress = workers or Workers(), progress or Progress()
     check_templates(options)
     check_options(options)
     places = [_search(path, options, progress) for path in as_paths(paths)]
-    first: dict[object, FoundRun] = {}
+    found: dict[str, FoundRun] = {}
     for run in (run for place in places for run in place.found):
-        first.setdefault(identity_of(run.save_dir), run)
-    chosen = by_path(first.values(), selection)
+        found.setdefault(identity_of(run.save_dir), run)
+    chosen = by_path(found.values(), selection)
     are_few = len(chosen) <= FEW_DIRECTORIES
     with workers.executor(1 if are_few else workers.jobs_for(len(chosen), is_server=False), threads=False) as executor:
         summaries = summarize_all(chosen, options, executor, progress)
         selected = by_content(summaries, selection)
         kept, aside = _set_apart(selected, options, executor)
     check_start_time(sum(summary.runs for summary in kept), options)
-    is_narrowed = len(chosen) < len(first) or len(selected) < len(summaries)
+    is_narrowed = len(chosen) < len(found) or len(selected) < len(summaries)
     return Batch(
         summaries=tuple(kept),
         settled=(*(place.refusal for place in places if place.refusal is not None), *aside),
         options=options,
-        none_selected=why_nothing(tuple(first.values()), summaries, selection) if is_narrowed and not kept else None,
+        none_selected=why_nothing(tuple(found.values()), summaries, selection) if is_narrowed and not kept else None,
         passed_by=tuple(folder for place in places for folder in place.passed_by),
         roots=tuple(place.root for place in places if place.root is not None),
     )

@@ -58,11 +58,7 @@ def import_work(
 
 
 def check_import(batch: Batch, workers: Workers | None = None) -> None:
-    """Check what an import of a batch cannot mean.
-
-    Errors: UsageError for one fixed run name for more than one run, an import's id with characters that no tag can
-        hold, or the address of a Dask cluster that cannot be one.
-    """
+    """Check one fixed run name for several runs, the import's id, and the address of a cluster. Errors: UsageError."""
     if batch.options.import_id:
         check_import_id(batch.options.import_id)
     fixed = batch.options.run_name or os.environ.get("MLFLOW_RUN")
@@ -107,9 +103,9 @@ class Preview:
 
 
 def preview_work(batch: Batch, store: Store, *, with_plans: bool) -> Iterator[Preview]:
-    """Yield what an import would do with each training of a batch, and with each iteration of its tunes.
+    """Yield what an import would do with each training of a batch, and each iteration of its tunes. Errors: StoreError.
 
-    Without `with_plans`, what is there already is not read again. Errors: StoreError.
+    Without `with_plans`, a training that is there already is not read again.
     """
     yield from (Preview(outcome) for outcome in batch.settled)
     for summary in batch.summaries:

@@ -107,7 +107,7 @@ def find_unchanged(summary: RunSummary, store: Store, options: ImportOptions) ->
     The outcome is None where the training has to be read, the look-up where the summary cannot name the experiment.
     Errors: StoreError.
     """
-    if needs_date(options.experiment):
+    if summary.child is not None or needs_date(options.experiment):
         return None, None
     experiment_id = store.experiment_id(summary.experiment, create=False)
     runs = find_runs_of(store, experiment_id, summary.key, has_epochs=bool(summary.epochs))

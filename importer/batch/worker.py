@@ -32,13 +32,10 @@ def import_one(summary: RunSummary, uri: str, options: ImportOptions, context: I
     def attempt() -> Outcome:
         began = time.monotonic()
         store = worker_store(uri, context.import_id)
-        if summary.child is not None:
-            return import_training(_iteration(summary, store, options, context))
         unchanged, looked_up = find_unchanged(summary, store, options)
         if unchanged is not None:
             return replace(unchanged, seconds=time.monotonic() - began)
-        run = read_summarized(summary, options)
-        return import_training(Job(run, store, options, context, looked_up=looked_up))
+        return import_training(replace(_job(summary, store, options, context), looked_up=looked_up))
 
     return _settled(summary, attempt)
 
@@ -48,11 +45,7 @@ def verify_one(summary: RunSummary, uri: str, options: ImportOptions, context: I
     options = replace(options, root=summary.root)
 
     def attempt() -> Outcome:
-        store = worker_store(uri, context.import_id)
-        if summary.child is not None:
-            job = _iteration(summary, store, options, context)
-        else:
-            job = Job(read_summarized(summary, options), store, options, context)
+        job = _job(summary, worker_store(uri, context.import_id), options, context)
         return verify_training(job, deep=context.deep)
 
     return _settled(summary, attempt)
@@ -66,14 +59,15 @@ def _settled(summary: RunSummary, attempt: Callable[[], Outcome]) -> Outcome:
         return Outcome(kind, summary.save_dir, error.message, error.hint, key=summary.key)
 
 
-def _iteration(summary: RunSummary, store: Store, options: ImportOptions, context: ImportContext) -> Job:
-    assert summary.child is not None  # noqa: S101  for mypy
+def _job(summary: RunSummary, store: Store, options: ImportOptions, context: ImportContext) -> Job:
+    """Return what to import or verify, read now. Errors: RunDirError; StoreError for an iteration."""
+    if summary.child is None:
+        return Job(read_summarized(summary, options), store, options, context)
     with _tune_lock:
         jobs = _iterations(replace(summary, child=None), store, options)
     if summary.child >= len(jobs):
-        raise RunDirError(
-            f"{summary.save_dir}: has fewer iterations than when it was looked at", hint="import it again"
-        )
+        changed = f"{summary.save_dir}: has fewer iterations than when it was looked at"
+        raise RunDirError(changed, hint="import it again")
     return replace(jobs[summary.child], context=context)
 
 

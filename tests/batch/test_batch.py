@@ -16,7 +16,20 @@ from mlflow import MlflowClient
 from support.command import ymlf, ymlf_process
 from support.directories import touch_all
 from support.stores import points_of, rewrite_record, runs_in
-from support.trees import active, assert_whole, by_name, grow, imported, outcomes, summary, training, write_unfinished
+from support.trees import (
+    active,
+    assert_whole,
+    by_name,
+    grow,
+    imported,
+    outcomes,
+    small_tree,
+    summary,
+    training,
+    write_unfinished,
+)
+
+from importer import Workers, import_many
 
 MAPS = "- no\n- mapping\n"
 
@@ -214,8 +227,6 @@ def test_without_dask_the_package_to_install_is_named(
 
 def frozen_after_an_import(tree: Path, uri: str) -> int:
     """How many objects a program that imports a tree is left with that are never collected."""
-    from importer import import_many
-
     assert [outcome.kind.value for outcome in import_many([tree], tracking_uri=uri)] == ["imported"] * 4
     return gc.get_freeze_count()
 
@@ -223,3 +234,13 @@ def frozen_after_an_import(tree: Path, uri: str) -> int:
 def test_a_program_that_uses_the_library_in_a_process_keeps_its_garbage_collector(tree: Path, empty_store: str) -> None:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         assert pool.submit(frozen_after_an_import, tree, empty_store).result() == 0
+
+
+def test_a_library_call_uses_threads_and_starts_no_process(tmp_path: Path, empty_store: str) -> None:
+    tree = small_tree(tmp_path / "tree", 9, epochs=2)
+    kinds = []
+    for outcome in import_many([tree], tracking_uri=empty_store, workers=Workers(2)):
+        kinds.append(outcome.kind.value)
+        assert multiprocessing.active_children() == []
+    assert kinds == ["imported"] * 9
+    assert_whole(empty_store, tree, 9)
