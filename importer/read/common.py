@@ -19,14 +19,13 @@ MAX_EPOCHS = 2**31
 
 
 class Sources(NamedTuple):
-    """What the files of a run directory say."""
+    """What args and results files say, and where it came from."""
 
     args: Mapping[str, object]
     params_from: tuple[str, ...]
     table: Table | None
     results_file: str | None
     notes: tuple[Note, ...]
-    checkpoints: Checkpoints = Checkpoints()
 
 
 def results_name(names: Iterable[str]) -> str | None:
@@ -83,16 +82,38 @@ def _flat(options: Mapping[str, object], hyperparameters: Mapping[str, object]) 
     return {**(hyperparameters or {str(key): value for key, value in inner.items()}), **plain}
 
 
-def add_checkpoints(directory: RunDirectory, sources: Sources) -> Sources:
-    """Return the sources with the checkpoints that belong to them, and with args or epochs that only those have."""
-    args, params_from, table, results_file, _, _ = sources
+def new_run(directory: RunDirectory, family: str, sources: Sources) -> tuple[TrainingRun, Table | None]:
+    """Return the run with its checkpoints, still without a name for the generator and epochs; and its table."""
+    (args, params_from, table, results_file, notes), checkpoints = _with_checkpoints(directory, sources)
+    epochs = args.get("epochs")
+    run = TrainingRun(
+        save_dir=str(directory.save_dir),
+        name=directory.name,
+        family=family,
+        generator="",
+        task=None,
+        args=args,
+        planned_epochs=int(epochs) if isinstance(epochs, (int, float)) and abs(epochs) < MAX_EPOCHS else None,
+        last=checkpoints.last,
+        best=checkpoints.best,
+        results_file=results_file,
+        params_from=params_from,
+        files=directory.files,
+        notes=(*directory.notes, *notes, *_renamed(args, directory.name)),
+        segment=directory.segment,
+    )
+    return run, table
+
+
+def _with_checkpoints(directory: RunDirectory, sources: Sources) -> tuple[Sources, Checkpoints]:
+    """Return the sources with args or epochs that only checkpoints have, and the checkpoints that belong to them."""
+    args, params_from, table, results_file, _ = sources
     needed = not args or table is None or not has_base(table)
     checkpoints, notes = read_checkpoints(directory, needed=needed)
     columns = checkpoints.any.train_results if checkpoints.any is not None else {}
     if table is None and "epoch" in columns:
         table, results_file = Table(tuple(columns), tuple(zip(*columns.values(), strict=False))), None
-        text = "no results.csv; the epochs are the checkpoint's train_results"
-        notes.append(Note("results-from-checkpoint", text))
+        notes.append(Note("results-from-checkpoint", "no results.csv; the epochs are the checkpoint's train_results"))
     checkpoints, foreign = believed(checkpoints, table, args)
     notes += foreign
     facts = checkpoints.any
@@ -102,28 +123,7 @@ def add_checkpoints(directory: RunDirectory, sources: Sources) -> Sources:
             args = facts.train_args or _flat(facts.opt, {})
             file = "args.yaml" if facts.train_args else "opt.yaml"
             notes.append(Note("args-from-checkpoint", f"no {file}; params are the checkpoint's"))
-    return Sources(args, params_from, table, results_file, (*sources.notes, *notes), checkpoints)
-
-
-def new_run(directory: RunDirectory, sources: Sources, family: str, generator: str) -> TrainingRun:
-    """Return the run before its epochs are added."""
-    epochs = sources.args.get("epochs")
-    return TrainingRun(
-        save_dir=str(directory.save_dir),
-        name=directory.name,
-        family=family,
-        generator=generator,
-        task=None,
-        args=sources.args,
-        planned_epochs=int(epochs) if isinstance(epochs, (int, float)) and abs(epochs) < MAX_EPOCHS else None,
-        last=sources.checkpoints.last,
-        best=sources.checkpoints.best,
-        results_file=sources.results_file,
-        params_from=sources.params_from,
-        files=directory.files,
-        notes=(*directory.notes, *sources.notes, *_renamed(sources.args, directory.name)),
-        segment=directory.segment,
-    )
+    return Sources(args, params_from, table, results_file, (*sources.notes, *notes)), checkpoints
 
 
 def _renamed(args: Mapping[str, object], name: str) -> list[Note]:
@@ -174,11 +174,5 @@ def _add_evidence(run: TrainingRun, directory: RunDirectory, numbers: tuple[int,
     if run.final_validation is not None:
         final = replace(run.final_validation, wall_ms=final.wall_ms if final is not None else None)
     notes = [note for note in notes if note not in run.notes]
-    return replace(
-        run,
-        last_row=last_row,
-        best_row=best_row,
-        event_times=times,
-        final_validation=final,
-        notes=(*run.notes, *notes),
-    )
+    run = replace(run, last_row=last_row, best_row=best_row, event_times=times)
+    return replace(run, final_validation=final, notes=(*run.notes, *notes))

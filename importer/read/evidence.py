@@ -60,8 +60,7 @@ def believed(
         reason = _foreign(facts, table, args) if facts is not None else None
         kept.append(facts if reason is None else None)
         if reason is not None:
-            text = f"{name} belongs to another training ({reason}); not believed"
-            notes.append(Note("checkpoint-foreign", text))
+            notes.append(Note("checkpoint-foreign", f"{name} belongs to another training ({reason}); not believed"))
     return Checkpoints(*kept), notes
 
 
@@ -130,8 +129,7 @@ def read_events(
             notes.append(Note("event-file-unreadable", f"{error.message}; imported without it"))
             continue
         if events.truncated:
-            text = f"{place.path} is cut off or damaged; what comes before is used"
-            notes.append(Note("event-file-truncated", text))
+            notes.append(Note("event-file-truncated", f"{place.path} is cut off or damaged; what comes before is used"))
         scalars += events.scalars
         if events.created_ms is not None:
             first_ms = events.scalars[0].wall_ms if events.scalars else None

@@ -163,15 +163,14 @@ def _without_directory(tune: _Tune, index: int, read: Set[str], evolved: Epochs 
 
 def _left(iteration: Iteration, read: Set[str]) -> dict[str, float]:
     """Return the metrics of the datasets that were not read, behind the dataset's name where a tune had several."""
-    if len(iteration.datasets) <= 1:
-        only = next(iter(iteration.datasets.values()), {})
-        return {**iteration.metrics, **{key: value for key, value in only.items() if key != "fitness"}}
-    return {
-        f"{dataset}/{key}": value
+    several = len(iteration.datasets) > 1
+    of_datasets = {
+        f"{dataset}/{key}" if several else key: value
         for dataset, metrics in iteration.datasets.items()
         for key, value in metrics.items()
-        if dataset not in read
+        if dataset not in read and (several or key != "fitness")
     }
+    return {**iteration.metrics, **of_datasets}
 
 
 def _evolved(tune: _Tune) -> tuple[dict[int, Epochs], list[Note]]:
@@ -195,8 +194,7 @@ def _evolved(tune: _Tune) -> tuple[dict[int, Epochs], list[Note]]:
         for row, iteration in zip(last_rows, iterations, strict=True)
         for key, value in iteration.metrics.items()
     ):
-        text = f"results.csv does not hold the trainings of {EVOLVE}; not read"
-        return {}, [Note("results-unmatched", text)]
+        return {}, [Note("results-unmatched", f"results.csv does not hold the trainings of {EVOLVE}; not read")]
     evolved = {}
     for span, iteration in zip(spans, iterations, strict=True):
         epochs, _ = build_epochs(table, numbers, 0, span)

@@ -10,7 +10,7 @@ from pathlib import Path
 from importer.formats.text_file import column_names, option_names, read_head
 from importer.formats.yaml_file import read_yaml
 from importer.model import Epochs, FinalValidation, Note, TrainingRun
-from importer.read.common import RESULTS, Sources, add_checkpoints, add_epochs, new_run, read_table, results_name
+from importer.read.common import RESULTS, Sources, add_epochs, new_run, read_table, results_name
 from importer.read.directory import RunDirectory
 
 PRIORITY = 50
@@ -65,10 +65,10 @@ def read(directory: RunDirectory) -> TrainingRun:
     args, notes = read_yaml(place.location) if place is not None else ({}, no_args)
     table, results_file, more = read_table(directory)
     params_from = ("args.yaml",) if args else ()
-    sources = add_checkpoints(directory, Sources(args, params_from, table, results_file, (*notes, *more)))
-    version = sources.checkpoints.any.version if sources.checkpoints.any else None
-    run = new_run(directory, sources, "ultralytics", f"Ultralytics {version}" if version else "Ultralytics")
-    run = add_epochs(replace(run, version=version), directory, sources.table)
+    run, table = new_run(directory, "ultralytics", Sources(args, params_from, table, results_file, (*notes, *more)))
+    version = run.facts.version if run.facts else None
+    generator = f"Ultralytics {version}" if version else "Ultralytics"
+    run = add_epochs(replace(run, version=version, generator=generator), directory, table)
     task = run.args.get("task")
     if not isinstance(task, str) or not task:
         task = next((task for column, task in TASKS.items() if column in run.epochs.columns), None)

@@ -18,16 +18,7 @@ from importer.errors import RunDirError
 from importer.formats.csv_table import CUT, Row, ShortRow, Table
 from importer.formats.text_file import column_names, option_names
 from importer.model import FinalValidation, Note, TrainingRun
-from importer.read.common import (
-    RESULTS,
-    Sources,
-    add_checkpoints,
-    add_epochs,
-    new_run,
-    read_options,
-    read_table,
-    results_name,
-)
+from importer.read.common import RESULTS, Sources, add_epochs, new_run, read_options, read_table, results_name
 from importer.read.directory import RunDirectory
 from importer.read.epochs import split_trainings
 
@@ -60,13 +51,12 @@ def read(directory: RunDirectory) -> TrainingRun:
     """
     args, params_from, notes = read_options(directory)
     table, results_file, more = read_table(directory, short_rows=True)
-    sources = add_checkpoints(directory, Sources(args, params_from, table, results_file, (*notes, *more)))
-    run = new_run(directory, sources, "yolov5", _generator(sources.args, sources.table))
-    table = sources.table
+    run, table = new_run(directory, "yolov5", Sources(args, params_from, table, results_file, (*notes, *more)))
+    run = replace(run, generator=_generator(run.args, table))
     if table is not None:
         table, finals, more = _without_finals(table, run.planned_epochs, directory)
         final = _final_of(table, finals, directory.segment)
-        validation = FinalValidation(final, sources.results_file or RESULTS) if final else None
+        validation = FinalValidation(final, run.results_file or RESULTS) if final else None
         run = replace(run, final_validation=validation, notes=(*run.notes, *more))
     run = add_epochs(run, directory, table, base=0)
     return replace(run, task=_task(run.args, run.epochs.columns))
@@ -102,8 +92,7 @@ def _without_finals(
         elif row:
             rows.append(row)
     if finals:
-        text = "a row after the last epoch is best.pt's validation, not an epoch"
-        notes.append(Note("final-validation-row", text))
+        notes.append(Note("final-validation-row", "a row after the last epoch is best.pt's validation, not an epoch"))
     return replace(table, rows=tuple(rows), short_rows=()), finals, notes
 
 

@@ -19,7 +19,7 @@ from importer.formats.csv_table import Table
 from importer.formats.text_file import option_names, read_head
 from importer.formats.yaml_file import read_text
 from importer.model import Note, TrainingRun
-from importer.read.common import Sources, add_checkpoints, add_epochs, new_run, read_options
+from importer.read.common import Sources, add_epochs, new_run, read_options
 from importer.read.directory import RunDirectory
 
 PRIORITY = 35
@@ -59,12 +59,11 @@ def read(directory: RunDirectory) -> TrainingRun:
     table, last_epoch = read_results_txt(place.location) if place is not None else (None, None)
     notes += table.notes if table is not None else ()
     name = RESULTS if place is not None else None
-    sources = add_checkpoints(directory, Sources(args, params_from, table, name, tuple(notes)))
-    generator = "YOLOv5" if sources.args and not sources.args.keys() & YOLOV7_ARGS else "YOLOv7"
-    run = new_run(directory, sources, "yolov7", generator)
-    if not run.planned_epochs and last_epoch is not None:
-        run = replace(run, planned_epochs=last_epoch + 1)
-    return replace(add_epochs(run, directory, sources.table, base=0), task="detect")
+    run, table = new_run(directory, "yolov7", Sources(args, params_from, table, name, tuple(notes)))
+    planned = run.planned_epochs or (last_epoch + 1 if last_epoch is not None else None)
+    generator = "YOLOv5" if run.args and not run.args.keys() & YOLOV7_ARGS else "YOLOv7"
+    run = replace(run, generator=generator, task="detect", planned_epochs=planned)
+    return add_epochs(run, directory, table, base=0)
 
 
 def read_results_txt(path: Path) -> tuple[Table, int | None]:
