@@ -91,13 +91,13 @@ class PlainValues:
             raise PickleHostileError(f"its values have more than {MAX_CHARACTERS:,} characters")
 
 
-def is_stand_in(value: object) -> bool:
+def holds_stub(value: object) -> bool:
     """Return whether a plain value is, or holds, the text of a stub: `<albumentations.Blur>`."""
     if isinstance(value, str):
         return value.startswith("<") and value.endswith(">")
     if isinstance(value, (list, tuple)):
-        return any(map(is_stand_in, value))
-    return isinstance(value, dict) and any(map(is_stand_in, value.values()))
+        return any(map(holds_stub, value))
+    return isinstance(value, dict) and any(map(holds_stub, value.values()))
 
 
 def number(value: object) -> float | None:

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from importer.errors import RunDirError
 from importer.formats.csv_table import read_results
-from importer.formats.text_file import HEAD_BYTES, column_names, read_head
-from importer.formats.yaml_file import read_text
+from importer.formats.text_file import HEAD_BYTES, column_names, read_head, read_text
 from importer.model import Note
 
 MAX_BYTES = 8_000_000  # 300 iterations have 300 kB
