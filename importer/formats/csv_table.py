@@ -80,15 +80,13 @@ def read_results(path: Path, needed: str = "epoch", *, short_rows: bool = False)
     if len(epochs) < len(lines):
         notes.append(Note("repeated-header", f"{path.name} has its header more than once; read as one table"))
     if epochs and not ended:
-        notes.append(
-            Note("no-final-newline", f"the last line of {path.name} has no line end; its last cell may be cut")
-        )
+        problem = f"the last line of {path.name} has no line end; its last cell may be cut"
+        notes.append(Note("no-final-newline", problem))
     width = len(header)
     header, epochs = _with_sizes(header, epochs)
     if len(header) > width:
-        notes.append(
-            Note("wide-row", f"{path.name} has rows with mAP by size, which its header lacks; put under names")
-        )
+        problem = f"{path.name} has rows with mAP by size, which its header lacks; put under names"
+        notes.append(Note("wide-row", problem))
     whole = [(number, line) for number, line in epochs if line.count(",") + 1 == len(header)]
     short = _short_rows(path, header, epochs, ended=ended, anywhere=short_rows)
     return _named(Table(header, _numbers(path, header, whole), short, tuple(notes)), path, width)
@@ -180,9 +178,8 @@ def _named(table: Table, path: Path, width: int) -> Table:
         notes.append(Note("blank-cell", f"{path.name} has blank cells; they are left out"))
     if len(named) == len(table.header):
         return replace(table, notes=tuple(notes))
-    notes.append(
-        Note("nameless-column", f"{path.name} has a column without a name, as pandas calls its index; left out")
-    )
+    problem = f"{path.name} has a column without a name, as pandas calls its index; left out"
+    notes.append(Note("nameless-column", problem))
     header = tuple(table.header[at] for at in named)
     return Table(header, tuple(tuple(row[at] for at in named) for row in table.rows), table.short_rows, tuple(notes))
 

@@ -1,4 +1,4 @@
-"""The scalars of a TensorBoard event file, decoded without protobuf."""
+"""Read the scalars of a TensorBoard event file, without protobuf."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from typing import IO, NamedTuple
 
 from importer.errors import RunDirError
 
-# A scalar record takes some 60 bytes; a graph or an image takes more than this.
-_LARGEST_PARSED = 64 * 1024
-# A training of 1000 epochs writes some 25,000; this many take about 250 MB of memory.
-_MOST_SCALARS = 1_000_000
+_LARGEST_PARSED = 64 * 1024  # bytes; a scalar record takes some 60, a graph or an image more than this
+_MOST_SCALARS = 1_000_000  # of about 250 MB; a training of 1000 epochs writes some 25,000
 _YEAR_2200_SECONDS = 7_258_118_400
-
 _HEADER = struct.Struct("<QI")  # length of the data, masked CRC32C of those eight bytes
 _CHECKSUM = struct.Struct("<I")  # masked CRC32C of the data, behind it
 _SIZES = {0: 0, 1: 8, 2: 0, 5: 4}  # bytes of a field by its wire type; 0 where a varint is the content or its size
@@ -63,14 +60,12 @@ def read_event_file(path: Path) -> EventFile:
         with path.open("rb") as file:
             event_file = _read(file)
     except OSError as error:
-        raise RunDirError(
-            f"{path}: cannot be read: {error.strerror or error}",
-            hint="make the file readable, or import a copy of the run directory without it",
-        ) from error
+        hint = "make the file readable, or import a copy of the run directory without it"
+        raise RunDirError(f"{path}: cannot be read: {error.strerror or error}", hint=hint) from error
     if event_file is None:
+        problem = "not a TensorBoard event file: its first record is cut short or fails its checksum"
         raise RunDirError(
-            f"{path}: not a TensorBoard event file: its first record is cut short or fails its checksum",
-            hint="move it out of the run directory; the run can be imported without it",
+            f"{path}: {problem}", hint="move it out of the run directory; the run can be imported without it"
         )
     return event_file
 
@@ -134,22 +129,17 @@ def _records(file: IO[bytes], size: int) -> Iterator[bytes]:
 
 
 def _event(record: bytes) -> _Event:
-    seconds, step, opens_file = 0.0, 0, False
-    numbers: list[tuple[str, float]] = []
-    for key, content in _fields(record):
-        if key == _WALL_TIME:
-            (seconds,) = _DOUBLE.unpack(content)
-        elif key == _STEP:
-            step = int.from_bytes(content, "little", signed=True)
-        elif key == _FILE_VERSION:
-            opens_file = True
-        elif key == _SUMMARY:
-            for value in [dict(_fields(value)) for value_key, value in _fields(content) if value_key == _VALUE]:
-                if _SIMPLE_VALUE in value:
-                    (number,) = _FLOAT.unpack(value[_SIMPLE_VALUE])
-                    numbers.append((value.get(_TAG, b"").decode("utf-8", "replace"), number))
+    event = dict(_fields(record))
+    (seconds,) = _DOUBLE.unpack(event.get(_WALL_TIME, bytes(8)))
+    values = [dict(_fields(value)) for key, value in _fields(event.get(_SUMMARY, b"")) if key == _VALUE]
+    numbers = [
+        (value.get(_TAG, b"").decode("utf-8", "replace"), *_FLOAT.unpack(value[_SIMPLE_VALUE]))
+        for value in values
+        if _SIMPLE_VALUE in value
+    ]
     wall_ms = round(seconds * 1000) if 0 <= seconds < _YEAR_2200_SECONDS else None
-    return _Event(wall_ms, step, opens_file, numbers)
+    step = int.from_bytes(event.get(_STEP, b""), "little", signed=True)
+    return _Event(wall_ms, step, _FILE_VERSION in event, numbers)
 
 
 def _fields(message: bytes) -> list[tuple[int, bytes]]:

@@ -164,27 +164,28 @@ class StubUnpickler(pickle._Unpickler):
             raise PickleError("it has a memo entry that has no number")
         self.memo[key] = self.stack[-1]
 
-    def add(self) -> None:
-        value = self.stack.pop()
-        if type(target := self.stack[-1]) is list:
-            target.append(value)
-
     def add_all(self) -> None:
         items = self.pop_mark()
         if type(target := self.stack[-1]) is list:
             target.extend(items)
 
-    def new_dict(self) -> None:
-        items = self.pop_mark()
-        self.append(_filled({}, items))
-
-    def set_item(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        _filled(self.stack[-1], [key, value])
+    def add(self) -> None:
+        item = self.stack.pop()
+        if type(target := self.stack[-1]) is list:
+            target.append(item)
 
     def set_items(self) -> None:
         items = self.pop_mark()
-        _filled(self.stack[-1], items)
+        _fill(self.stack[-1], items)
+
+    def set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        _fill(self.stack[-1], [key, value])
+
+    def new_dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        _fill(self.stack[-1], items)
 
     def reduce(self) -> None:
         args = self.stack.pop()
@@ -229,7 +230,7 @@ def load(content: PickleBytes) -> tuple[object, dict[str, int]]:
         raise PickleError(f"{problem} at byte {at:,}") from error
 
 
-def _filled(target: object, items: list[object]) -> object:
+def _fill(target: object, items: list[object]) -> None:
     """Add keys and values in turn to a dict, and to nothing else; of the keys, those that facts need.
 
     A tuple nested without end as a key would overflow the stack of `hash`, and integers chosen to collide stall a dict.
@@ -238,7 +239,6 @@ def _filled(target: object, items: list[object]) -> object:
         for key, value in zip(islice(items, 0, None, 2), islice(items, 1, None, 2), strict=False):
             if type(key) is str or (type(key) is int and -MAX_KEY <= key < MAX_KEY):
                 target[key] = value
-    return target
 
 
 def _made(callee: object, args: object) -> object:

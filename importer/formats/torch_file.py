@@ -13,17 +13,14 @@ from typing import BinaryIO, NamedTuple
 
 from importer.errors import CheckpointError
 from importer.formats.stub_unpickler import MAX_BYTES, PickleBytes, PickleCutError, load
+from importer.formats.text_file import LFS_POINTER_HEAD
 
 MAX_DIRECTORY = 4_000_000  # bytes; the largest seen, of 914 members, has 57 kB
 _TAIL = 131_072  # bytes; more than the longest zip comment, and nearly always the whole directory
 _MAGIC = 0x1950A86A20F9469CFC6C
 _ZIP = b"PK\3\4"
-_LFS = b"version https://git-lfs.github.com/spec/"
-
-_END = struct.Struct("<4s4H2LH")
-_END64_LOCATOR = struct.Struct("<4sLQL")
-_END64 = struct.Struct("<4sQ2H2L4Q")
-_LOCAL = struct.Struct("<4s5H3L2H")
+_END, _LOCAL = struct.Struct("<4s4H2LH"), struct.Struct("<4s5H3L2H")
+_END64, _END64_LOCATOR = struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
 
 
 _HINTS = {
@@ -66,7 +63,7 @@ def read_torch_file(handle: BinaryIO, path: str) -> object:
     """
     source = _Source(handle, path, handle.seek(0, io.SEEK_END))
     head = source.read(0, min(source.size, 64))
-    if head.startswith(_LFS):
+    if head.startswith(LFS_POINTER_HEAD):
         raise refusal(path, "is a git-LFS pointer, not the checkpoint itself", "lfs-pointer")
     if head.startswith(_ZIP) or _ZIP.startswith(head):
         return load(PickleBytes(_data_pkl(source)))[0]
@@ -103,17 +100,23 @@ def _directory(source: _Source) -> bytes:
     return tail[offset - start : offset - start + size] if offset >= start else source.read(offset, size)
 
 
-def _data_pkl(source: _Source) -> bytes:
-    """Return the bytes of data.pkl, of which no announced size is believed."""
+def _member(source: _Source) -> zipfile.ZipInfo:
+    """Return the entry of data.pkl in the zip's directory, which is parsed as a zip without content."""
     directory = _directory(source)
     end = _END.pack(b"PK\5\6", 0, 0, 0, 0, len(directory), 0, 0)
     try:
-        members = zipfile.ZipFile(io.BytesIO(directory + end)).infolist()  # a zip of no content, so no further read
+        members = zipfile.ZipFile(io.BytesIO(directory + end)).infolist()
     except (zipfile.BadZipFile, ValueError, RuntimeError, struct.error) as error:
         raise source.unreadable("is damaged: its zip directory breaks off") from error
-    member = next((member for member in members if member.filename.partition("/")[2] == "data.pkl"), None)
-    if member is None:
-        raise source.unreadable("is a zip without data.pkl, so no checkpoint")
+    for member in members:
+        if member.filename.partition("/")[2] == "data.pkl":
+            return member
+    raise source.unreadable("is a zip without data.pkl, so no checkpoint")
+
+
+def _data_pkl(source: _Source) -> bytes:
+    """Return the bytes of data.pkl, of which no announced size is believed."""
+    member = _member(source)
     announced = max(member.compress_size, member.file_size)
     if announced > MAX_BYTES:
         raise refusal(source.path, f"announces {announced:,} bytes for data.pkl, more than {MAX_BYTES:,}")
@@ -124,21 +127,16 @@ def _data_pkl(source: _Source) -> bytes:
         raise source.unreadable("is damaged: data.pkl is not where the zip directory says")
     content = source.read(member.header_offset + _LOCAL.size + names + extras, member.compress_size)
     if member.compress_type == zipfile.ZIP_DEFLATED:
-        content = _inflated(source, content)
+        try:
+            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, MAX_BYTES + 1)
+        except zlib.error as error:
+            raise source.unreadable("is damaged: data.pkl cannot be inflated") from error
+        if len(content) > MAX_BYTES:
+            raise refusal(source.path, f"its data.pkl inflates to more than {MAX_BYTES:,} bytes")
     # A CRC of 0: torch.serialization.set_crc32_options(False).
     if len(content) != member.file_size or (member.CRC and zlib.crc32(content) != member.CRC):
         raise source.unreadable("is damaged: data.pkl is not what the zip directory says")
     return content
-
-
-def _inflated(source: _Source, content: bytes) -> bytes:
-    try:
-        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, MAX_BYTES + 1)
-    except zlib.error as error:
-        raise source.unreadable("is damaged: data.pkl cannot be inflated") from error
-    if len(inflated) > MAX_BYTES:
-        raise refusal(source.path, f"its data.pkl inflates to more than {MAX_BYTES:,} bytes")
-    return inflated
 
 
 def _read_legacy(source: _Source) -> object:

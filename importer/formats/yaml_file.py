@@ -59,11 +59,9 @@ def read_yaml(path: Path) -> tuple[dict[str, object], list[Note]]:
             f"{path}: holds a {type(loaded).__name__}, not a mapping of names to values",
             hint="restore the file as the trainer wrote it, or move it away to import without it",
         )
-    twice = [name for name, count in Counter(_NAME.findall(text)).items() if count > 1]
-    if twice:
-        notes.append(
-            Note("repeated-keys", f"{', '.join(twice)[:80]}: more than once in {path.name}; the last one holds")
-        )
+    repeated = ", ".join(name for name, count in Counter(_NAME.findall(text)).items() if count > 1)
+    if repeated:
+        notes.append(Note("repeated-keys", f"{repeated[:80]}: more than once in {path.name}; the last one holds"))
     return {str(key): value for key, value in loaded.items()}, notes
 
 
