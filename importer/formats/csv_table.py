@@ -1,20 +1,20 @@
-"""The text of a results.csv, and of other tables of its form, to numbers; its cells are counted first.
+"""Read results.csv, and other tables of its form, as numbers; the cells are counted first.
 
 What spreadsheets, pandas and people add is taken away: blank lines, quotes, separators at the end, a second header.
 """
 
 from __future__ import annotations
 
+import csv
 import io
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from importer.errors import RunDirError
-from importer.formats.yaml_file import read_text
+from importer.formats.text_file import read_text
 from importer.model import Note
 
 MAX_BYTES = 8_000_000  # the largest results.csv seen, 400 epochs, has 135 kB
@@ -22,9 +22,11 @@ MAX_COLUMNS = 2_000
 MAX_LINES = 100_000
 MAX_CELLS = 1_000_000
 SIZES = ("metrics/mAP_small(B)", "metrics/mAP_medium(B)", "metrics/mAP_large(B)")
-# Decimals of which pandas before 3.1 rounds two to the wrong double.
-HARD = ("0.1234567890123456789", "2.2250738585072011e-308", "8.41e+21", "9007199254740993.5", "1.7976931348623157e308")
 CUT = "the line was cut or joined; restore the file from a copy, or remove the line"
+CONFLICT = "it holds the markers of a merge conflict; resolve it"
+# Before 3.1, pandas rounds as float() does only when asked to; since 3.1 always, and the argument is deprecated.
+ASKS_TO_ROUND = tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
+ROUNDING: dict[str, Any] = {"float_precision": "round_trip"} if ASKS_TO_ROUND else {}
 
 Row = tuple[float | None, ...]
 Line = tuple[int, str]  # its number in the file, from 1
@@ -34,7 +36,7 @@ class ShortRow(NamedTuple):
     """A whole line that has fewer cells than the header."""
 
     line: int
-    before: int  # how many rows stand before it
+    before: int  # how many rows are before it
     cells: Row
 
 
@@ -48,13 +50,13 @@ class Table:
     notes: tuple[Note, ...] = ()
 
     def column(self, name: str) -> tuple[float | None, ...]:
-        """The cells of one column, top to bottom."""
+        """Return the cells of one column, top to bottom."""
         index = self.header.index(name)
         return tuple(row[index] for row in self.rows)
 
 
 def read_results(path: Path, needed: str = "epoch", *, short_rows: bool = False) -> Table:
-    """The table of a results.csv or of another file of its form, each cell as float(text).
+    """Return the table of a results.csv or of another file of its form, each cell as float(text).
 
     Shape:  a short last line is set aside, with `short_rows` any short line.
     Errors: RunDirError when there is no column called `needed`, a line is cut short, or a cell is text.
@@ -74,19 +76,20 @@ def read_results(path: Path, needed: str = "epoch", *, short_rows: bool = False)
         if line.replace(",", "").strip()
     ]
     epochs = [(number, line) for number, line in lines if line.strip() != first.strip()]
+    ended = text.endswith("\n")
     if len(epochs) < len(lines):
         notes.append(Note("repeated-header", f"{path.name} has its header more than once; read as one table"))
-    if epochs and not text.endswith("\n"):
-        notes.append(
-            Note("no-final-newline", f"the last line of {path.name} has no line end; its last cell may be cut")
-        )
-    header, epochs, added = _with_sizes(header, epochs)
-    if added:
-        notes.append(
-            Note("wide-row", f"{path.name} has rows with mAP by size, which its header lacks; put under names")
-        )
-    whole, short = _parted(path, header, epochs, anywhere=short_rows, ended=text.endswith("\n"))
-    return _named(Table(header, _numbers(path, header, whole), short, tuple(notes)), path, len(header) - added)
+    if epochs and not ended:
+        problem = f"the last line of {path.name} has no line end; its last cell may be cut"
+        notes.append(Note("no-final-newline", problem))
+    width = len(header)
+    header, epochs = _with_sizes(header, epochs)
+    if len(header) > width:
+        problem = f"{path.name} has rows with mAP by size, which its header lacks; put under names"
+        notes.append(Note("wide-row", problem))
+    whole = [(number, line) for number, line in epochs if line.count(",") + 1 == len(header)]
+    short = _short_rows(path, header, epochs, ended=ended, anywhere=short_rows)
+    return _named(Table(header, _numbers(path, header, whole), short, tuple(notes)), path, width)
 
 
 def _header(path: Path, line: str, needed: str) -> tuple[str, ...]:
@@ -95,32 +98,29 @@ def _header(path: Path, line: str, needed: str) -> tuple[str, ...]:
         header.pop()
     if needed not in header or len(header) > MAX_COLUMNS:
         raise _no_column(path, line, needed)
-    twice = sorted({name for name in header if name and header.count(name) > 1})
-    if twice:
-        raise RunDirError(f"{path}: two columns are called {twice[0]!r}", hint="rename one of them")
+    repeated = sorted({name for name in header if name and header.count(name) > 1})
+    if repeated:
+        raise RunDirError(f"{path}: two columns are called {repeated[0]!r}", hint="rename one of them")
     return tuple(header)
 
 
 def _no_column(path: Path, line: str, needed: str) -> RunDirError:
-    found = ", ".join(line.split(",", 4)[:4])
-    found = ", ".join(part.strip() for part in found.split(","))[:80].strip() or "nothing"
-    hint = "such a file begins with a line of column names"
-    if line.startswith("<<<<<<<"):
-        hint = "it holds the markers of a merge conflict; resolve it"
-    for name, separator in (("semicolons", ";"), ("tabs", "\t")):
-        if needed in [_bare(part) for part in line.split(separator, MAX_COLUMNS)] and separator in line:
-            hint = f"it is separated by {name}; save it with commas, and with points in the numbers"
-    return RunDirError(f"{path}: the first line has no `{needed}` column; found {found}", hint=hint)
+    names = ", ".join(part.strip() for part in line.split(",", 4)[:4])[:80].strip() or "nothing"
+    hint = CONFLICT if line.startswith("<<<<<<<") else "such a file begins with a line of column names"
+    for separator, mark in (("semicolons", ";"), ("tabs", "\t")):
+        if mark in line and needed in [_bare(part) for part in line.split(mark, MAX_COLUMNS)]:
+            hint = f"it is separated by {separator}; save it with commas, and with points in the numbers"
+    return RunDirError(f"{path}: the first line has no `{needed}` column; found {names}", hint=hint)
 
 
 def _bare(cell: str) -> str:
-    """The cell without blanks and the quotes around it."""
+    """Return the cell without blanks and the quotes around it."""
     cell = cell.strip()
     return cell[1:-1].strip() if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
 
 
 def _fitted(line: str, width: int) -> str:
-    """The line without separators after its last cell, where they make it wider than the header."""
+    """Return the line without separators after its last cell, where they make it wider than the header."""
     if line.count(",") < width:
         return line
     short = line.rstrip(" \t,")
@@ -128,17 +128,16 @@ def _fitted(line: str, width: int) -> str:
     return short + "," * missing if missing >= 0 else line
 
 
-def _with_sizes(header: tuple[str, ...], lines: list[Line]) -> tuple[tuple[str, ...], list[Line], int]:
-    """The table with mAP by size in columns at the end, and how many those are.
+def _with_sizes(header: tuple[str, ...], lines: list[Line]) -> tuple[tuple[str, ...], list[Line]]:
+    """Return the table with mAP by size in columns at the end, if a row has it.
 
     Source: with save_json, 8.4.120 and later put them between metrics/ and val/, but with val=False only in the last
         epoch, when the header is long written.
     """
     width, more = len(header), len(SIZES)
-    if "metrics/mAP50-95(B)" not in header or SIZES[0] in header:
-        return header, lines, 0
-    if not any(line.count(",") + 1 == width + more for _, line in lines):
-        return header, lines, 0
+    is_wide = any(line.count(",") + 1 == width + more for _, line in lines)
+    if not is_wide or "metrics/mAP50-95(B)" not in header or SIZES[0] in header:
+        return header, lines
     at = 1 + max(index for index, name in enumerate(header) if name.startswith("metrics/"))
     moved = []
     for number, line in lines:
@@ -148,49 +147,39 @@ def _with_sizes(header: tuple[str, ...], lines: list[Line]) -> tuple[tuple[str, 
         elif len(cells) == width:
             cells += [""] * more
         moved.append((number, ",".join(cells)))
-    return (*header, *SIZES), moved, more
+    return (*header, *SIZES), moved
 
 
-def _parted(
-    path: Path, header: tuple[str, ...], lines: list[Line], *, anywhere: bool, ended: bool
-) -> tuple[list[Line], tuple[ShortRow, ...]]:
-    """The lines that have a cell for each column, and the short ones that may be there."""
-    whole: list[Line] = []
+def _short_rows(
+    path: Path, header: tuple[str, ...], lines: list[Line], *, ended: bool, anywhere: bool
+) -> tuple[ShortRow, ...]:
+    """Return the lines that lack cells; refuse one that may not, and one that has too many."""
     short: list[ShortRow] = []
-    for number, line in lines:
-        cells = line.count(",") + 1
-        is_last = number == lines[-1][0]
-        if cells == len(header):
-            whole.append((number, line))
-        elif cells > len(header) or not (is_last or anywhere) or (is_last and not ended):
-            raise cut(path, number, line, len(header))
-        else:
-            told = zip(line.split(","), header, strict=False)
-            short.append(ShortRow(number, len(whole), tuple(_number(cell, path, number, name) for cell, name in told)))
-    return whole, tuple(short)
-
-
-def cut(path: Path, number: int, line: str, expected: int) -> RunDirError:
-    """The refusal of a line that has not as many values as the header."""
-    cells = line.count(",") + 1
-    values = "value" if cells == 1 else "values"
-    hint = CUT
-    if line.startswith(("<<<<<<<", "=======", ">>>>>>>")):
-        hint = "it holds the markers of a merge conflict; resolve it"
-    return RunDirError(f"{path}: line {number} has {cells} {values}, the header has {expected}", hint=hint)
+    for index, (number, line) in enumerate(lines):
+        count = line.count(",") + 1
+        is_last = index == len(lines) - 1
+        if count > len(header) or (count < len(header) and not (ended if is_last else anywhere)):
+            values = "value" if count == 1 else "values"
+            hint = CONFLICT if line.startswith(("<<<<<<<", "=======", ">>>>>>>")) else CUT
+            raise RunDirError(f"{path}: line {number} has {count} {values}, the header has {len(header)}", hint=hint)
+        if count < len(header):
+            cells = tuple(
+                _number(cell, path, number, name) for cell, name in zip(line.split(","), header, strict=False)
+            )
+            short.append(ShortRow(number, index - len(short), cells))
+    return tuple(short)
 
 
 def _named(table: Table, path: Path, width: int) -> Table:
-    """The table less columns without a name, and with notes on them and on blank cells in the first `width` ones."""
+    """Return the table less columns without a name, with notes on them and on blank cells of the first `width` ones."""
     notes = list(table.notes)
     named = [at for at, name in enumerate(table.header) if name]
     if any(row[at] is None for row in table.rows if None in row for at in named if at < width):
         notes.append(Note("blank-cell", f"{path.name} has blank cells; they are left out"))
     if len(named) == len(table.header):
-        return Table(table.header, table.rows, table.short_rows, tuple(notes))
-    notes.append(
-        Note("nameless-column", f"{path.name} has a column without a name, as pandas calls its index; left out")
-    )
+        return replace(table, notes=tuple(notes))
+    problem = f"{path.name} has a column without a name, as pandas calls its index; left out"
+    notes.append(Note("nameless-column", problem))
     header = tuple(table.header[at] for at in named)
     return Table(header, tuple(tuple(row[at] for at in named) for row in table.rows), table.short_rows, tuple(notes))
 
@@ -200,36 +189,20 @@ def _numbers(path: Path, header: tuple[str, ...], lines: list[Line]) -> tuple[Ro
         return ()
     text = "\n".join(line for _, line in lines)
     try:
-        return tuple(map(tuple, _cells(text, dtype="float64", **_rounded())))
+        return tuple(map(tuple, _cells(text, dtype="float64", **ROUNDING)))
     except ValueError:  # nan, a blank cell, quotes, or no number at all
         pass
-    rows = _cells(text, dtype=object)
     return tuple(
         tuple(_number(cell, path, number, name) for cell, name in zip(row, header, strict=True))
-        for (number, _), row in zip(lines, rows, strict=True)
+        for (number, _), row in zip(lines, _cells(text, dtype=object), strict=True)
     )
 
 
-@cache
-def _rounded() -> dict[str, str]:
-    """What makes pandas round as float() does. Source: it does so by itself since 3.1, and takes no word for it."""
-    if [cell for [cell] in _cells("\n".join(HARD), dtype="float64")] == list(map(float, HARD)):
-        return {}
-    return {"float_precision": "round_trip"}
-
-
-def _cells(text: str, **how: Any) -> list[list[Any]]:
-    """The cells of lines that have one for each column, as pandas reads them."""
-    frame = pd.read_csv(
-        io.StringIO(text),
-        header=None,
-        na_filter=False,
-        quoting=3,  # csv.QUOTE_NONE: cells were counted by their commas
-        engine="c",
-        low_memory=False,  # in one piece
-        **how,
-    )
-    return list(frame.to_numpy().tolist())
+def _cells(text: str, **options: Any) -> list[list[Any]]:
+    """Return the cells of lines that have one for each column, as pandas reads them in one piece."""
+    options |= {"na_filter": False, "engine": "c", "low_memory": False}
+    options["quoting"] = csv.QUOTE_NONE  # cells were counted by their commas
+    return list(pd.read_csv(io.StringIO(text), header=None, **options).to_numpy().tolist())
 
 
 def _number(cell: str, path: Path, line: int, column: str) -> float | None:

@@ -1,39 +1,31 @@
-"""The scalars of a TensorBoard event file, read with the protobuf package that mlflow brings."""
+"""Read the scalars of a TensorBoard event file, without protobuf."""
 
 from __future__ import annotations
 
 import functools
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from importer.errors import RunDirError
 
-# A scalar record takes some 60 bytes; a graph or an image takes more than this.
-_LARGEST_PARSED = 64 * 1024
-# A training of 1000 epochs writes some 25,000; this many take about 250 MB of memory.
-_MOST_SCALARS = 1_000_000
+_LARGEST_PARSED = 64 * 1024  # bytes; a scalar record takes some 60, a graph or an image more than this
+_MOST_SCALARS = 1_000_000  # of about 250 MB; a training of 1000 epochs writes some 25,000
 _YEAR_2200_SECONDS = 7_258_118_400
-
 _HEADER = struct.Struct("<QI")  # length of the data, masked CRC32C of those eight bytes
 _CHECKSUM = struct.Struct("<I")  # masked CRC32C of the data, behind it
-_WALL_TIME = struct.Struct("<Bd")  # how every known writer begins an event: field 1, a double
-_WALL_TIME_KEY = 1 << 3 | 1
+_SIZES = {0: 0, 1: 8, 2: 0, 5: 4}  # bytes of a field by its wire type; 0 where a varint is the content or its size
+_NO_TIME = struct.pack("<Bd", 1 << 3 | 1, float("nan"))
+_FLOAT, _DOUBLE = struct.Struct("<f"), struct.Struct("<d")
 
-# TensorFlow's event.proto, summary.proto and tensor.proto, less what is not read. Enums stand as int32 and
-# strings as bytes, the same on the wire, so that an unknown number or a broken UTF-8 does not stop the parser.
-_SCHEMA = {
-    "Event": ["wall_time double 1", "step int64 2", "file_version bytes 3", "summary Summary 5"],
-    "Summary": ["value Value* 1"],
-    "Value": ["tag bytes 1", "simple_value float 2", "tensor Tensor 8", "metadata Metadata 9"],
-    "Tensor": ["dtype int32 1", "tensor_content bytes 4", "float_val float* 5", "double_val double* 6"],
-    "Metadata": ["plugin_data PluginData 1"],
-    "PluginData": ["plugin_name bytes 1"],
-}
-_DT_FLOAT, _DT_DOUBLE = 1, 2  # tensorflow/core/framework/types.proto
+# The keys of fields: the number, and the wire type in three bits.
+# Source: tensorflow/core/util/event.proto and framework/summary.proto.
+_WALL_TIME, _STEP, _FILE_VERSION, _SUMMARY = 1 << 3 | 1, 2 << 3, 3 << 3 | 2, 5 << 3 | 2  # of an Event
+_VALUE = 1 << 3 | 2  # of a Summary
+_TAG, _SIMPLE_VALUE = 1 << 3 | 2, 2 << 3 | 5  # of a Value
 
 
 class Scalar(NamedTuple):
@@ -53,62 +45,57 @@ class EventFile:
 
 
 def read_event_file(path: Path) -> EventFile:
-    """The scalars of an events.out.tfevents file, and the times that it tells.
+    """Return the scalars of an events.out.tfevents file, and its times.
 
-    Shape:  one Scalar per number, in file order; the first damaged byte ends the file and makes it `truncated`, and so
-            does the millionth scalar. A file without a byte, as a writer leaves it that was killed before its first
-            flush, is truncated too.
-            The length of every record is held against its CRC32C. The data of a record above 64 KB, which is a graph or
-            an image and no scalar, is neither held against its CRC32C nor parsed, only its wall time is read.
+    Shape:  the first damaged byte ends the file and makes it `truncated`, and so does the millionth scalar. A file
+            without a byte, as a writer leaves it that was killed before its first flush, is truncated too.
+            Of a record above 64 KB, which is a graph or an image, only the wall time is read, without its CRC32C.
     Units:  ms since the Unix epoch, rounded. A scalar whose wall time is no finite number from 1970 to 2199 is left
             out; any other such time is None.
     Errors: RunDirError when the file cannot be read, or its first record is not that of an event file.
-    Source: torch/utils/tensorboard/writer.py, SummaryWriter.add_scalar (simple_value); tensorboard/plugins/scalar,
-            summary_v2.py (tensor); tensorflow/core/lib/io/record_writer.h (framing).
+    Source: torch/utils/tensorboard/writer.py, SummaryWriter.add_scalar (simple_value);
+            tensorflow/core/lib/io/record_writer.h (framing).
     """
     try:
         with path.open("rb") as file:
             event_file = _read(file)
     except OSError as error:
-        raise RunDirError(
-            f"{path}: cannot be read: {error.strerror or error}",
-            hint="make the file readable, or import a copy of the run directory without it",
-        ) from error
+        hint = "make the file readable, or import a copy of the run directory without it"
+        raise RunDirError(f"{path}: cannot be read: {error.strerror or error}", hint=hint) from error
     if event_file is None:
+        problem = "not a TensorBoard event file: its first record is cut short or fails its checksum"
         raise RunDirError(
-            f"{path}: not a TensorBoard event file: its first record is cut short or fails its checksum",
-            hint="move it out of the run directory; the run can be imported without it",
+            f"{path}: {problem}", hint="move it out of the run directory; the run can be imported without it"
         )
     return event_file
-
-
-class _Event(NamedTuple):
-    wall_ms: int | None
-    opens_file: bool
-    scalars: list[Scalar]
-    other: bool  # neither the opening record nor one of scalars
 
 
 class _CutError(Exception):
     """From here on the bytes are no whole record."""
 
 
+class _Event(NamedTuple):
+    wall_ms: int | None
+    step: int
+    opens_file: bool
+    numbers: list[tuple[str, float]]  # of each tag
+
+
 def _read(file: IO[bytes]) -> EventFile | None:
-    """The event file, or None when its first record is broken."""
+    """Return the event file, or None when its first record is broken."""
     size = file.seek(0, os.SEEK_END)
-    file.seek(0)
     created_ms = first_graph_ms = last_ms = None
     scalars: list[Scalar] = []
     records, truncated = 0, size == 0
     try:
-        for event in _events(file, size):
-            if event.opens_file and created_ms is None:
-                created_ms = event.wall_ms
-            if event.other and first_graph_ms is None:
-                first_graph_ms = event.wall_ms
+        for event in map(_event, _records(file, size)):
+            if event.opens_file:
+                created_ms = event.wall_ms if created_ms is None else created_ms
+            elif not event.numbers:
+                first_graph_ms = event.wall_ms if first_graph_ms is None else first_graph_ms
             if event.wall_ms is not None:
                 last_ms = event.wall_ms
-            scalars += event.scalars
+                scalars += [Scalar(tag, number, event.step, event.wall_ms) for tag, number in event.numbers]
             records += 1
             if len(scalars) >= _MOST_SCALARS:
                 raise _CutError
@@ -119,127 +106,93 @@ def _read(file: IO[bytes]) -> EventFile | None:
     return EventFile(created_ms, first_graph_ms, tuple(scalars), truncated, last_ms)
 
 
-def _events(file: IO[bytes], size: int) -> Iterator[_Event]:
-    begin = 0
+def _records(file: IO[bytes], size: int) -> Iterator[bytes]:
+    """Yield each record; of a large one its time only, with which every known writer begins an event."""
+    begin = file.seek(0)
     while begin < size:
         header = file.read(_HEADER.size)
         if len(header) < _HEADER.size:
             raise _CutError
         length, checksum = _HEADER.unpack(header)
-        end = begin + _HEADER.size + length + _CHECKSUM.size
-        if checksum != _masked_crc32c(header[:8]) or end > size:
+        begin += _HEADER.size + length + _CHECKSUM.size
+        if checksum != _length_crc32c(header[:8]) or begin > size:
             raise _CutError
+        record = file.read(length if length <= _LARGEST_PARSED else len(_NO_TIME))
         if length > _LARGEST_PARSED:
-            yield _big_event(file.read(_WALL_TIME.size))
-            file.seek(end)
+            file.seek(begin)
+            yield record if record[:1] == _NO_TIME[:1] else _NO_TIME
+        # The file may have become shorter since its size was asked for; then the checksum fails as well.
+        elif file.read(_CHECKSUM.size) == _CHECKSUM.pack(_masked_crc32c(record)):
+            yield record
         else:
-            yield _event(_checked(file.read(length), file.read(_CHECKSUM.size)))
-        begin = end
-
-
-def _checked(record: bytes, checksum: bytes) -> bytes:
-    # The file may have become shorter since its size was asked for; then the checksum fails as well.
-    if checksum != _CHECKSUM.pack(_masked_crc32c(record)):
-        raise _CutError
-    return record
-
-
-def _big_event(head: bytes) -> _Event:
-    """The event of a record that is too big for scalars, from its first bytes."""
-    key, seconds = _WALL_TIME.unpack(head) if len(head) == _WALL_TIME.size else (0, 0.0)
-    return _Event(_wall_ms(seconds) if key == _WALL_TIME_KEY else None, False, [], True)
+            raise _CutError
 
 
 def _event(record: bytes) -> _Event:
-    parse, decode_error = _parser()
-    try:
-        event = parse(record)
-    # The pure Python protobuf before 4.25.8 follows nested groups until the stack ends.
-    except (decode_error, RecursionError) as error:
-        raise _CutError from error
-    wall_ms = _wall_ms(event.wall_time)
-    numbers = [(value.tag, number) for value in event.summary.value if (number := _number(value)) is not None]
-    scalars = [
-        Scalar(tag.decode("utf-8", "replace"), number, event.step, wall_ms)
-        for tag, number in numbers
-        if wall_ms is not None
+    event = dict(_fields(record))
+    (seconds,) = _DOUBLE.unpack(event.get(_WALL_TIME, bytes(8)))
+    values = [dict(_fields(value)) for key, value in _fields(event.get(_SUMMARY, b"")) if key == _VALUE]
+    numbers = [
+        (value.get(_TAG, b"").decode("utf-8", "replace"), *_FLOAT.unpack(value[_SIMPLE_VALUE]))
+        for value in values
+        if _SIMPLE_VALUE in value
     ]
-    opens_file = event.HasField("file_version")
-    return _Event(wall_ms, opens_file, scalars, not opens_file and not numbers)
+    wall_ms = round(seconds * 1000) if 0 <= seconds < _YEAR_2200_SECONDS else None
+    step = int.from_bytes(event.get(_STEP, b""), "little", signed=True)
+    return _Event(wall_ms, step, _FILE_VERSION in event, numbers)
 
 
-def _number(value: Any) -> float | None:
-    """The number of one summary value: a simple_value as torch writes it, or a tensor of one number as TensorFlow 2."""
-    if value.HasField("simple_value"):
-        return float(value.simple_value)
-    if not value.HasField("tensor") or value.metadata.plugin_data.plugin_name not in (b"", b"scalars"):
-        return None
-    tensor = value.tensor
-    if tensor.dtype == _DT_FLOAT:
-        numbers, code = tensor.float_val, "<f"
-    elif tensor.dtype == _DT_DOUBLE:
-        numbers, code = tensor.double_val, "<d"
-    else:
-        return None
-    if len(tensor.tensor_content) == struct.calcsize(code):
-        numbers = struct.unpack(code, tensor.tensor_content)
-    return float(numbers[0]) if len(numbers) == 1 else None
+def _fields(message: bytes) -> list[tuple[int, bytes]]:
+    """Return the key of each field of a protobuf message, which is its number and wire type, and its content."""
+    fields = []
+    at, end = 0, len(message)
+    while at < end:
+        key = message[at]
+        at += 1
+        if key >= 0x80:
+            key, at = _varint(message, at - 1)
+        wire_type = key & 7
+        if key < 8 or wire_type not in _SIZES:
+            raise _CutError
+        number = _SIZES[wire_type]
+        if not number:
+            number, at = _varint(message, at)
+        if wire_type == 0:
+            fields.append((key, number.to_bytes(8, "little")))
+            continue
+        fields.append((key, message[at : at + number]))
+        at += number
+    if at > end:
+        raise _CutError
+    return fields
 
 
-def _wall_ms(seconds: float) -> int | None:
-    return round(seconds * 1000) if 0 <= seconds < _YEAR_2200_SECONDS else None
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    """Return the number that begins there, seven bits a byte, and where it ends."""
+    number = 0
+    for place, byte in enumerate(message[at : at + 10]):
+        number |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            return number & 0xFFFF_FFFF_FFFF_FFFF, at + place + 1
+    raise _CutError
 
 
-@functools.cache
-def _parser() -> tuple[Callable[[bytes], Any], type[Exception]]:
-    """What parses an Event, and what it raises.
-
-    The pool is private: a process that has tensorboard or tensorflow loaded knows the same messages in full.
-    """
-    from google.protobuf import (  # type: ignore[import-untyped,unused-ignore]
-        descriptor_pb2,
-        descriptor_pool,
-        message,
-        message_factory,
-    )
-
-    field_type = descriptor_pb2.FieldDescriptorProto
-    schema = descriptor_pb2.FileDescriptorProto(name="ymlf/event.proto", package="ymlf", syntax="proto2")
-    for message_name, fields in _SCHEMA.items():
-        message_type = schema.message_type.add(name=message_name)
-        for name, kind, number in map(str.split, fields):
-            label = field_type.LABEL_REPEATED if kind.endswith("*") else field_type.LABEL_OPTIONAL
-            field = message_type.field.add(name=name, number=int(number), label=label)
-            if kind.rstrip("*") in _SCHEMA:
-                field.type, field.type_name = field_type.TYPE_MESSAGE, f".ymlf.{kind.rstrip('*')}"
-            else:
-                field.type = field_type.Type.Value(f"TYPE_{kind.rstrip('*').upper()}")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(schema)
-    descriptor = pool.FindMessageTypeByName("ymlf.Event")
-    if hasattr(message_factory, "GetMessageClass"):
-        event_class = message_factory.GetMessageClass(descriptor)
-    else:  # protobuf before 4.22
-        event_class = message_factory.MessageFactory(pool).GetPrototype(descriptor)
-    return event_class.FromString, message.DecodeError
+def _crc32c_of_byte(byte: int) -> int:
+    for _ in range(8):
+        byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+    return byte
 
 
-def _crc32c_table() -> tuple[int, ...]:
-    table = []
-    for crc in range(256):
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-        table.append(crc)
-    return tuple(table)
-
-
-_CRC32C_TABLE = _crc32c_table()
+_CRC32C_TABLE = tuple(map(_crc32c_of_byte, range(256)))
 
 
 def _masked_crc32c(content: bytes) -> int:
-    """CRC32C, rotated and shifted as TFRecord files hold it (tensorflow/core/lib/hash/crc32c.h, Mask)."""
-    crc = 0xFFFFFFFF
+    """Return the CRC32C, rotated and shifted as TFRecord files hold it (tensorflow/core/lib/hash/crc32c.h, Mask)."""
+    crc, table = 0xFFFFFFFF, _CRC32C_TABLE
     for byte in content:
-        crc = crc >> 8 ^ _CRC32C_TABLE[(crc ^ byte) & 0xFF]
+        crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
     crc ^= 0xFFFFFFFF
     return ((crc >> 15 | crc << 17 & 0xFFFFFFFF) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+_length_crc32c = functools.lru_cache(_masked_crc32c)  # records are of few lengths; saves a tenth of the time

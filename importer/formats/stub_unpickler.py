@@ -21,18 +21,14 @@ _MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # as protocol 2 w
 # No safeguard, for nothing is called whatever its name: a trainer never writes these, so the user should hear of them.
 _ATTACKS = frozenset(
     f"{module}.{name}"
-    for module, names in {
-        "builtins": "eval exec compile open __import__ breakpoint input",
-        "os": "system popen execv execve execl execlp spawnv spawnl fork remove unlink",
-        "posix": "system popen execv execve fork remove unlink",
-        "nt": "system popen execv execve spawnv remove unlink",
-        "subprocess": "Popen run call check_call check_output getoutput getstatusoutput",
-        "pty": "spawn",
-        "runpy": "run_path run_module _run_code",
-        "shutil": "rmtree move",
-        "socket": "socket create_connection",
-        "webbrowser": "open",
-    }.items()
+    for modules, names in (
+        ("builtins", "eval exec compile open __import__ breakpoint input"),
+        ("os posix nt", "system popen execv execve execl execlp spawnv spawnl fork remove unlink"),
+        ("subprocess", "Popen run call check_call check_output getoutput getstatusoutput"),
+        ("pty runpy shutil", "spawn run_path run_module _run_code rmtree move"),
+        ("socket webbrowser", "socket create_connection open"),
+    )
+    for module in modules.split()
     for name in names.split()
 )
 _DICTS = frozenset({"collections.OrderedDict", "builtins.dict"})
@@ -118,9 +114,6 @@ class StubUnpickler(pickle._Unpickler):
             raise PickleHostileError(f"it names {path}, which no trainer writes; nothing was run")
         return Stub(path)
 
-    def get_extension(self, code: int) -> None:
-        self.refuse()
-
     def _instantiate(self, klass: object, args: object) -> None:
         self.append(_made(klass, args))
 
@@ -135,8 +128,10 @@ class StubUnpickler(pickle._Unpickler):
                 self.storages[key] = count * _ITEM_BYTES.get(kind, 1)
         return STORAGE
 
-    def refuse(self) -> None:
+    def refuse(self, _code: int = 0) -> None:
         raise PickleHostileError("it asks for extension codes or buffers, which no trainer writes")
+
+    get_extension = refuse
 
     def unknown(self) -> None:
         raise PickleError(f"it is no pickle at byte {self.content.tell() - 1:,}")
@@ -169,27 +164,28 @@ class StubUnpickler(pickle._Unpickler):
             raise PickleError("it has a memo entry that has no number")
         self.memo[key] = self.stack[-1]
 
-    def add(self) -> None:
-        value = self.stack.pop()
-        if type(target := self.stack[-1]) is list:
-            target.append(value)
-
     def add_all(self) -> None:
         items = self.pop_mark()
         if type(target := self.stack[-1]) is list:
             target.extend(items)
 
-    def new_dict(self) -> None:
-        items = self.pop_mark()
-        self.append(_filled({}, items))
-
-    def set_item(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        _filled(self.stack[-1], [key, value])
+    def add(self) -> None:
+        item = self.stack.pop()
+        if type(target := self.stack[-1]) is list:
+            target.append(item)
 
     def set_items(self) -> None:
         items = self.pop_mark()
-        _filled(self.stack[-1], items)
+        _fill(self.stack[-1], items)
+
+    def set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        _fill(self.stack[-1], [key, value])
+
+    def new_dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        _fill(self.stack[-1], items)
 
     def reduce(self) -> None:
         args = self.stack.pop()
@@ -221,7 +217,7 @@ class StubUnpickler(pickle._Unpickler):
 def load(content: PickleBytes) -> tuple[object, dict[str, int]]:
     """Return the value of the pickle at the position of `content`, and the bytes of each tensor storage by its key.
 
-    Errors: PickleCutError when the bytes end first, PickleHostileError beyond a limit, PickleError when it is none.
+    Errors: PickleCutError when the bytes end first, PickleHostileError beyond a limit, else PickleError.
     """
     unpickler = StubUnpickler(content)
     try:
@@ -230,12 +226,11 @@ def load(content: PickleBytes) -> tuple[object, dict[str, int]]:
         at = content.tell()
         if not content.read(1):
             raise PickleCutError("it ends in the middle") from error
-        if isinstance(error, IndexError):
-            raise PickleError(f"it takes a value that is not there, at byte {at:,}") from error
-        raise PickleError(f"it is damaged at byte {at:,}") from error
+        problem = "it takes a value that is not there," if isinstance(error, IndexError) else "it is damaged"
+        raise PickleError(f"{problem} at byte {at:,}") from error
 
 
-def _filled(target: object, items: list[object]) -> object:
+def _fill(target: object, items: list[object]) -> None:
     """Add keys and values in turn to a dict, and to nothing else; of the keys, those that facts need.
 
     A tuple nested without end as a key would overflow the stack of `hash`, and integers chosen to collide stall a dict.
@@ -244,7 +239,6 @@ def _filled(target: object, items: list[object]) -> object:
         for key, value in zip(islice(items, 0, None, 2), islice(items, 1, None, 2), strict=False):
             if type(key) is str or (type(key) is int and -MAX_KEY <= key < MAX_KEY):
                 target[key] = value
-    return target
 
 
 def _made(callee: object, args: object) -> object:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import PurePosixPath, PureWindowsPath
 
@@ -24,7 +23,7 @@ _NUMPY_FORMATS |= {"u8": "Q", "u4": "I", "u2": "H", "u1": "B"}
 class PlainValues:
     """Turns what a StubUnpickler built into None, bool, int, float, str, list, tuple and dict.
 
-    Shape:  one of these per file, for `left` is what all its values together may still have.
+    Shape:  one of these per file, for `left` is how many characters its values may still have together.
     Errors: PickleHostileError beyond MAX_CHARACTERS or MAX_DEPTH, which a few references to references reach.
     """
 
@@ -50,7 +49,13 @@ class PlainValues:
             raise PickleHostileError(f"its values are nested deeper than {MAX_DEPTH}")
         self.open.add(id(value))
         try:
-            return self._nested(value)
+            if isinstance(value, list):
+                return [self(item) for item in value]
+            if isinstance(value, tuple):
+                return tuple([self(item) for item in value])
+            if isinstance(value, dict):
+                return {self(key): self(item) for key, item in value.items()}
+            return self._of_stub(value) if isinstance(value, Stub) else None
         finally:
             self.open.discard(id(value))
 
@@ -63,27 +68,15 @@ class PlainValues:
         plain = self(value)
         return {str(key): item for key, item in plain.items()} if isinstance(plain, dict) else {}
 
-    def _nested(self, value: object) -> object:
-        if isinstance(value, list):
-            return [self(item) for item in value]
-        if isinstance(value, tuple):
-            return tuple([self(item) for item in value])
-        if isinstance(value, dict):
-            return {self(key): self(item) for key, item in value.items()}
-        assert isinstance(value, Stub)  # noqa: S101  StubUnpickler builds nothing else
-        return self._rebuilt(value)
-
-    def _rebuilt(self, made: Stub) -> object:
-        if isinstance(made.args, tuple):
-            module, _, name = made.path.rpartition(".")
-            if made.path in _COLLECTIONS:
-                return self(made.args[0]) if made.args else []
-            rebuild = _REBUILDS.get("pathlib" if module.startswith("pathlib") else made.path)
-            rebuilt = rebuild(made, name) if rebuild else None
+    def _of_stub(self, stub: Stub) -> object:
+        if isinstance(stub.args, tuple):
+            if stub.path in _COLLECTIONS:
+                return self(stub.args[0]) if stub.args else []
+            rebuilt = _rebuilt(stub)
             if rebuilt is not None:
                 return self(rebuilt)
-        self._spend(len(made.path))
-        return f"<{made.path}>"
+        self._spend(len(stub.path))
+        return f"<{stub.path}>"
 
     def _spend(self, characters: int) -> None:
         self.left -= characters
@@ -91,17 +84,17 @@ class PlainValues:
             raise PickleHostileError(f"its values have more than {MAX_CHARACTERS:,} characters")
 
 
-def is_stand_in(value: object) -> bool:
+def holds_stub(value: object) -> bool:
     """Return whether a plain value is, or holds, the text of a stub: `<albumentations.Blur>`."""
     if isinstance(value, str):
         return value.startswith("<") and value.endswith(">")
     if isinstance(value, (list, tuple)):
-        return any(map(is_stand_in, value))
-    return isinstance(value, dict) and any(map(is_stand_in, value.values()))
+        return any(map(holds_stub, value))
+    return isinstance(value, dict) and any(map(holds_stub, value.values()))
 
 
 def number(value: object) -> float | None:
-    """The plain number, or that of an array of one; None for anything else."""
+    """Return the plain number, or that of an array of one; None for anything else."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -121,7 +114,7 @@ def _text(value: str) -> str:
 
 
 def _raw(value: object) -> bytes | None:
-    """Bytes, which protocol 2 writes as `_codecs.encode(text, "latin1")`."""
+    """Return bytes, which protocol 2 writes as `_codecs.encode(text, "latin1")`."""
     if isinstance(value, Stub) and value.path == "_codecs.encode" and isinstance(value.args, tuple) and value.args:
         value = value.args[0]
     if isinstance(value, str) and len(value) <= _MAX_ARRAY:
@@ -132,30 +125,25 @@ def _raw(value: object) -> bytes | None:
     return value if isinstance(value, bytes) else None
 
 
-def _bytes(made: Stub, _: str) -> bytes | None:
-    return _raw(made)
-
-
-def _path(made: Stub, name: str) -> str | None:
-    parts = made.args if isinstance(made.args, tuple) else ()
-    texts = [part for part in parts[:256] if isinstance(part, str)]
-    if len(texts) != len(parts) or sum(map(len, texts)) > _MAX_TEXT or not name.endswith("Path"):
-        return None
-    return str(PureWindowsPath(*texts) if "Windows" in name else PurePosixPath(*texts))
-
-
-def _scalar(made: Stub, _: str) -> object:
-    match made.args:
-        case (dtype, data):
+def _rebuilt(stub: Stub) -> object:
+    """Return what the class or function of the stub would have made, or None where it is not one of these."""
+    match stub:
+        case Stub(path="_codecs.encode"):
+            return _raw(stub)
+        case Stub(path="datetime.datetime", args=(data, *zone)):
+            return _datetime(_raw(data), zone)
+        case Stub(path="numpy.core.multiarray.scalar" | "numpy._core.multiarray.scalar", args=(dtype, data)):
             values = _unpacked(dtype, _raw(data))
             return values[0] if values is not None and len(values) == 1 else None
-    return None
-
-
-def _array(made: Stub, _: str) -> object:
-    match made.state:
-        case (_, _, dtype, _, data):
+        case Stub(
+            path="numpy.core.multiarray._reconstruct" | "numpy._core.multiarray._reconstruct",
+            state=(_, _, dtype, _, data),
+        ):
             return _unpacked(dtype, _raw(data))
+        case Stub(path=path, args=(*parts,)) if path.startswith("pathlib") and path.endswith("Path"):
+            texts = [part for part in parts[:256] if isinstance(part, str)]
+            if len(texts) == len(parts) and sum(map(len, texts)) <= _MAX_TEXT:
+                return str(PureWindowsPath(*texts) if "Windows" in path else PurePosixPath(*texts))
     return None
 
 
@@ -169,16 +157,15 @@ def _unpacked(dtype: object, raw: bytes | None) -> list[object] | None:
     return None
 
 
-def _datetime(made: Stub, _: str) -> str | None:
-    match made.args:
-        case (data, *zone) if (raw := _raw(data)) is not None and len(raw) == 10:
-            year, (month, day, hour, minute, second) = int.from_bytes(raw[:2], "big"), raw[2:7]
-            try:
-                micros = int.from_bytes(raw[7:], "big")
-                return datetime(year, month & 0x7F, day, hour, minute, second, micros, _zone(zone)).isoformat()
-            except (ValueError, OverflowError):
-                return None
-    return None
+def _datetime(raw: bytes | None, zone: list[object]) -> str | None:
+    if raw is None or len(raw) != 10:
+        return None
+    year, (month, day, hour, minute, second) = int.from_bytes(raw[:2], "big"), raw[2:7]
+    micros = int.from_bytes(raw[7:], "big")
+    try:
+        return datetime(year, month & 0x7F, day, hour, minute, second, micros, _zone(zone)).isoformat()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _zone(zone: list[object]) -> timezone | None:
@@ -186,14 +173,3 @@ def _zone(zone: list[object]) -> timezone | None:
         case [Stub(path="datetime.timezone", args=(Stub(args=(int(days), int(seconds), *_)), *_))]:
             return timezone(timedelta(days, seconds))
     return None
-
-
-_REBUILDS: dict[str, Callable[[Stub, str], object]] = {
-    "_codecs.encode": _bytes,
-    "pathlib": _path,
-    "datetime.datetime": _datetime,
-    "numpy.core.multiarray.scalar": _scalar,
-    "numpy._core.multiarray.scalar": _scalar,
-    "numpy.core.multiarray._reconstruct": _array,
-    "numpy._core.multiarray._reconstruct": _array,
-}

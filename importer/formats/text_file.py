@@ -1,4 +1,4 @@
-"""What the beginning of a file tells of whose it is, without parsing the file."""
+"""Read text files: the beginning of one, to see whose it is, or the whole."""
 
 from __future__ import annotations
 
@@ -6,33 +6,62 @@ import re
 import stat
 from pathlib import Path
 
-HEAD_BYTES = 8_192  # more than the longest header, and than the part of opt.yaml that tells whose it is
+from importer.errors import RunDirError
+from importer.model import Note
 
+HEAD_BYTES = 8_192  # more than the longest header, and than the part of opt.yaml that shows whose it is
+LFS_POINTER_HEAD = b"version https://git-lfs"
 _SEPARATOR = re.compile(r"[,;\t]")  # the latter two are refused later, but with what to do about it
 
 
 def read_head(path: Path) -> str:
-    """The first bytes of a file as text, without byte order mark and leading blanks; nothing of what is no file."""
-    found = _head_of(path, HEAD_BYTES) or b""
-    return found.decode("utf-8", "replace").lstrip("\ufeff").lstrip()
+    """Return the first bytes as text, without byte order mark and leading blanks; empty for what cannot be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait without end
+            return ""
+        with path.open("rb") as handle:
+            head = handle.read(HEAD_BYTES)
+    except OSError:
+        return ""
+    return head.decode("utf-8", "replace").lstrip("\ufeff").lstrip()
 
 
 def column_names(path: Path) -> list[str]:
-    """The names in the first line of a table."""
+    """Return the names in the first line of a table."""
     return [name.strip().strip('"') for name in _SEPARATOR.split(read_head(path).split("\n", 1)[0])]
 
 
 def option_names(path: Path) -> set[str]:
-    """The names at the left margin of the beginning of a YAML file."""
+    """Return the names at the left margin of the beginning of a YAML file."""
     return set(re.findall(r"^(\w+):", read_head(path), re.MULTILINE))
 
 
-def _head_of(path: Path, size: int) -> bytes | None:
-    """The first bytes of a file; None where it cannot be read, or is a pipe, which would be waited for without end."""
+def read_text(path: Path, limit: int) -> tuple[str, list[Note]]:
+    """Return the text of a file without BOM and carriage returns, and notes on what was taken away.
+
+    Errors: RunDirError when it cannot be opened, is larger than `limit` bytes, is binary or UTF-16, or an LFS pointer.
+    """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return None
         with path.open("rb") as handle:
-            return handle.read(size)
-    except OSError:
-        return None
+            raw = handle.read(limit + 1)
+    except OSError as error:
+        raise RunDirError(f"{path}: {error.strerror or error}", hint="check the file's permissions") from error
+    if len(raw) > limit:
+        raise RunDirError(f"{path}: larger than {limit:,} bytes, which no trainer writes", hint="is it the right file?")
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise RunDirError(f"{path}: is UTF-16, expected UTF-8", hint="save it as UTF-8")
+    notes = []
+    if raw.startswith(b"\xef\xbb\xbf"):
+        raw = raw[3:]
+        notes.append(Note("bom", f"{path.name} begins with a byte order mark"))
+    if raw.startswith(LFS_POINTER_HEAD):
+        raise RunDirError(f"{path}: is a git-LFS pointer, not the file itself", hint="`git lfs pull` fetches it")
+    if b"\0" in raw:
+        raise RunDirError(f"{path}: holds NUL bytes, expected text", hint="the file is damaged; restore it from a copy")
+    if b"\r" in raw:
+        raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        notes.append(Note("crlf", f"{path.name} has Windows line ends"))
+    try:
+        return raw.decode("utf-8"), notes
+    except UnicodeDecodeError:
+        return raw.decode("latin-1"), [*notes, Note("not-utf8", f"{path.name} is not UTF-8; read as Latin-1")]

@@ -1,4 +1,4 @@
-"""args.yaml, opt.yaml, hyp.yaml and their like, read as data from strangers."""
+"""Read args.yaml, opt.yaml, hyp.yaml and their like as data from strangers."""
 
 from __future__ import annotations
 
@@ -9,36 +9,34 @@ from pathlib import Path
 import yaml
 
 from importer.errors import RunDirError
+from importer.formats.text_file import read_text
 from importer.model import Note
 
 MAX_BYTES = 1_000_000  # the largest args.yaml seen has 5 kB
-LFS_POINTER_HEAD = b"version https://git-lfs"  # how it begins
 MAX_DEPTH = 40
 MAX_NODES = 20_000
-TOO_DEEP = "exceeded maximum nesting depth"  # what libyaml 0.2.6 and later says of a depth that it refuses
-MAX_DIGITS = 400  # of a number; PyYAML takes 1:1:1... for base 60, in time that grows with the square
+TOO_DEEP = "exceeded maximum nesting depth"  # by libyaml 0.2.6 and later
+MAX_DIGITS = 400  # of a number; PyYAML reads 1:1:1... in base 60, in time that grows with the square
 
 _NUMBER = re.compile(r"[-+]?[0-9][-+0-9_.:eE]*")
-
 # What the trainers write, one option a line, blocks a few levels deep at most: such a text cannot hide anything.
 _FLAT = re.compile(r"(?:(?: {0,16}(?:- )?[\w'\"./~][^\[{&*!\n]{0,300})?\n){0,2000}")
-
 _NAME = re.compile(r"^([\w-]+):(?:\s|$)", re.MULTILINE)
 
 _Safe: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_Safe):  # type: ignore[valid-type,misc]
-    """A safe loader that builds no sets, whose order, and so whose text, is another one in every process."""
+    """A safe loader that refuses sets: the order, and so the text, of a set differs between processes."""
 
 
 _Loader.add_constructor("tag:yaml.org,2002:set", yaml.constructor.SafeConstructor.construct_undefined)
 
 
 def read_yaml(path: Path) -> tuple[dict[str, object], list[Note]]:
-    """The mapping that a YAML file holds, empty for an empty file, and what was odd about it.
+    """Return the mapping of a YAML file, empty for an empty file, and notes on what is odd about it.
 
-    Errors: RunDirError when it is too large, no mapping, no YAML, or asks for objects or aliases without end.
+    Errors: RunDirError when it is too large, no mapping, no YAML, or has Python objects or aliases without end.
     """
     text, notes = read_text(path, MAX_BYTES)
     try:
@@ -50,7 +48,7 @@ def read_yaml(path: Path) -> tuple[dict[str, object], list[Note]]:
     except yaml.YAMLError as error:
         if getattr(error, "problem", None) == TOO_DEEP:
             raise _beyond(path) from error
-        raise RunDirError(f"{path}: {_sentence(error)}", hint=_yaml_hint(text)) from error
+        raise RunDirError(f"{path}: {_problem(error)}", hint=_hint(text)) from error
     except (ValueError, OverflowError, TypeError, AttributeError) as error:
         # A timestamp of month 13, an integer of 5,000 digits: the resolver matches, the constructor fails.
         raise RunDirError(f"{path}: a value cannot be read: {error}", hint="mend the value or quote it") from error
@@ -61,44 +59,10 @@ def read_yaml(path: Path) -> tuple[dict[str, object], list[Note]]:
             f"{path}: holds a {type(loaded).__name__}, not a mapping of names to values",
             hint="restore the file as the trainer wrote it, or move it away to import without it",
         )
-    twice = [name for name, count in Counter(_NAME.findall(text)).items() if count > 1]
-    if twice:
-        notes.append(
-            Note("repeated-keys", f"{', '.join(twice)[:80]}: more than once in {path.name}; the last one holds")
-        )
+    repeated = ", ".join(name for name, count in Counter(_NAME.findall(text)).items() if count > 1)
+    if repeated:
+        notes.append(Note("repeated-keys", f"{repeated[:80]}: more than once in {path.name}; the last one holds"))
     return {str(key): value for key, value in loaded.items()}, notes
-
-
-def read_text(path: Path, limit: int) -> tuple[str, list[Note]]:
-    """The text of a file without BOM and carriage returns, and notes on what was taken away.
-
-    Errors: RunDirError when it cannot be opened, is larger than `limit` bytes, is binary or UTF-16, or an LFS pointer.
-    """
-    try:
-        with path.open("rb") as handle:
-            raw = handle.read(limit + 1)
-    except OSError as error:
-        raise RunDirError(f"{path}: {error.strerror or error}", hint="check the file's permissions") from error
-    if len(raw) > limit:
-        raise RunDirError(f"{path}: larger than {limit:,} bytes, which no trainer writes", hint="is it the right file?")
-    notes = []
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise RunDirError(f"{path}: is UTF-16, expected UTF-8", hint="save it as UTF-8")
-    if raw.startswith(b"\xef\xbb\xbf"):
-        raw = raw[3:]
-        notes.append(Note("bom", f"{path.name} begins with a byte order mark"))
-    if raw.startswith(LFS_POINTER_HEAD):
-        raise RunDirError(f"{path}: is a git-LFS pointer, not the file itself", hint="`git lfs pull` fetches it")
-    if b"\0" in raw:
-        raise RunDirError(f"{path}: holds NUL bytes, expected text", hint="the file is damaged; restore it from a copy")
-    if b"\r" in raw:
-        raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        notes.append(Note("crlf", f"{path.name} has Windows line ends"))
-    try:
-        return raw.decode("utf-8"), notes
-    except UnicodeDecodeError:
-        notes.append(Note("not-utf8", f"{path.name} is not UTF-8; read as Latin-1"))
-        return raw.decode("latin-1"), notes
 
 
 def _check_shape(text: str, path: Path) -> None:
@@ -133,14 +97,14 @@ def _beyond(path: Path) -> RunDirError:
     return RunDirError(f"{path}: nested or long beyond what a trainer writes", hint="is it the right file?")
 
 
-def _sentence(error: yaml.YAMLError) -> str:
+def _problem(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
-    told = [part for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
-    problem = ", ".join(told) or "is no YAML"
-    return f"line {mark.line + 1}: {problem}" if mark is not None else str(problem)
+    parts = [part for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
+    problem = ", ".join(parts) or "is no YAML"
+    return f"line {mark.line + 1}: {problem}" if mark is not None else problem
 
 
-def _yaml_hint(text: str) -> str:
+def _hint(text: str) -> str:
     if "<<<<<<<" in text:
         return "it holds the markers of a merge conflict; resolve it"
     if "!!python" in text:

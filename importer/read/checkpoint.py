@@ -8,7 +8,7 @@ from pathlib import Path
 from importer.errors import CheckpointError
 from importer.formats.stub_unpickler import PickleError, PickleHostileError, Stub
 from importer.formats.stub_values import PlainValues, number
-from importer.formats.torch_file import hostile, read_torch_file
+from importer.formats.torch_file import read_torch_file, refusal
 from importer.model import CheckpointFacts
 
 MAX_COLUMNS = 2_000  # of train_results, as of a results.csv
@@ -17,9 +17,9 @@ _MAX_EPOCH = 2**31
 
 
 def read_checkpoint(path: Path) -> CheckpointFacts:
-    """The facts of a .pt that torch.save wrote; all are absent where it saved no dict.
+    """Return the facts of a .pt that torch.save wrote; all are absent where it saved no dict.
 
-    Shape:  a value that only executing the file would tell is the text `<class path>`, and left out of the numbers.
+    Shape:  a value that only executing the file would give is the text `<class path>`, and left out of the numbers.
     Errors: CheckpointError with the code lfs-pointer, checkpoint-truncated, checkpoint-hostile or
             checkpoint-unreadable, whatever the bytes.
     Source: torch/serialization.py, 1.0 to 2.8.
@@ -32,7 +32,7 @@ def read_checkpoint(path: Path) -> CheckpointFacts:
         hint = "check that it is a file and its permissions"
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}", hint=hint) from error
     except PickleHostileError as error:
-        raise hostile(str(path), f"its pickle is none of a trainer: {error}") from error
+        raise refusal(str(path), f"no trainer wrote its pickle: {error}") from error
     except PickleError as error:
         hint = "is it a checkpoint? else copy it again from where it was trained"
         raise CheckpointError(f"{path}: its pickle cannot be read: {error}", hint=hint) from error
@@ -60,9 +60,9 @@ def _text(plain: PlainValues, value: object) -> str | None:
     return text if isinstance(text, str) and not text.startswith("<") else None
 
 
-def _git(told: Mapping[str, object]) -> dict[str, str]:
+def _git(git: Mapping[str, object]) -> dict[str, str]:
     """Source: the trainer writes str(GIT.root), which is `None` where the code lay in no repository."""
-    return {key: text for key, text in told.items() if isinstance(text, str) and text != "None"}
+    return {key: text for key, text in git.items() if isinstance(text, str) and text != "None"}
 
 
 def _epoch(value: object) -> int | None:

@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from importer.errors import RunDirError
 from importer.formats.csv_table import read_results
-from importer.formats.text_file import HEAD_BYTES, column_names, read_head
-from importer.formats.yaml_file import read_text
+from importer.formats.text_file import HEAD_BYTES, column_names, read_head, read_text
 from importer.model import Note
 from importer.read.fitness import YOLOV5, fitness
 

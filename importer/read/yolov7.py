@@ -16,8 +16,7 @@ from pathlib import Path
 
 from importer.errors import RunDirError
 from importer.formats.csv_table import Table
-from importer.formats.text_file import option_names, read_head
-from importer.formats.yaml_file import read_text
+from importer.formats.text_file import option_names, read_head, read_text
 from importer.model import Note, TrainingRun
 from importer.read.common import Sources, add_epochs, new_run, read_options
 from importer.read.directory import RunDirectory

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from importer.errors import RunDirError
-from importer.formats.yaml_file import LFS_POINTER_HEAD
+from importer.formats.text_file import LFS_POINTER_HEAD
 from importer.model import Artifact, ImportOptions, Note, RunFile, TrainingRun
 from importer.replay.callbacks import on_train_end
 

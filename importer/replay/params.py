@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from importer.errors import PlanError
-from importer.formats.stub_values import is_stand_in
+from importer.formats.stub_values import holds_stub
 from importer.model import Note, TrainingRun
 from importer.naming import MAX_PARAM_VALUE, accepted_key
 from importer.read.epochs import release
@@ -31,7 +31,7 @@ def live_args(run: TrainingRun) -> dict[str, object]:
     batch = run.args.get("batch")
     if isinstance(batch, int) and batch > 0:
         kept.add("batch")
-    kept |= {key for key, value in facts.train_args.items() if is_stand_in(value)}
+    kept |= {key for key, value in facts.train_args.items() if holds_stub(value)}
     overlay = {key: value for key, value in facts.train_args.items() if not (key in kept and key in run.args)}
     return {**run.args, **overlay}
 
