@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from importer.store.file_store import how_to_migrate
+from importer.store.uri import how_to_migrate
 
 if TYPE_CHECKING:
     from importer.store.store import Store
@@ -100,7 +100,7 @@ def _how_to_move_out() -> list[str]:
 
 def new_store_words(store: Store, *, is_default: bool) -> list[str]:
     """What to tell, once, of a SQLite file that was made just now, and of the file stores beside it."""
-    from importer.store.sqlite_file import database_file
+    from importer.store.uri import database_file
 
     file = database_file(store.uri)
     if file is None or not store.is_new:
