@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from importer.store.uri import how_to_migrate
 
 if TYPE_CHECKING:
+    from importer.model import RunPath
     from importer.store.store import Store
 
 MANY = 1000  # run directories that are counted, and no more
@@ -40,7 +41,7 @@ def suggest_paths(command: str = "import", *, alone: bool = False) -> str:
     return f"give a run directory{below}"
 
 
-def _what_lies_below(where: str, given: str, runs: list[Path], command: str, alone: bool) -> str:
+def _what_lies_below(where: str, given: str, runs: Sequence[RunPath], command: str, alone: bool) -> str:
     number = f"{len(runs)} or more" if len(runs) == MANY else str(len(runs))
     lie = "run directory lies" if len(runs) == 1 else "run directories lie"
     typed = shlex.quote(str(runs[0]) if alone else given)

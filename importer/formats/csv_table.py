@@ -8,14 +8,13 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from importer.errors import RunDirError
 from importer.formats.yaml_file import read_text
-from importer.model import Note
+from importer.model import Note, RunPath
 
 MAX_BYTES = 8_000_000  # the largest results.csv seen, 400 epochs, has 135 kB
 MAX_COLUMNS = 2_000
@@ -53,7 +52,7 @@ class Table:
         return tuple(row[index] for row in self.rows)
 
 
-def read_results(path: Path, needed: str = "epoch", *, short_rows: bool = False) -> Table:
+def read_results(path: RunPath, needed: str = "epoch", *, short_rows: bool = False) -> Table:
     """The table of a results.csv or of another file of its form, each cell as float(text).
 
     Shape:  a short last line is set aside, with `short_rows` any short line.
@@ -89,7 +88,7 @@ def read_results(path: Path, needed: str = "epoch", *, short_rows: bool = False)
     return _named(Table(header, _numbers(path, header, whole), short, tuple(notes)), path, len(header) - added)
 
 
-def _header(path: Path, line: str, needed: str) -> tuple[str, ...]:
+def _header(path: RunPath, line: str, needed: str) -> tuple[str, ...]:
     header = [_bare(name) for name in line.split(",", MAX_COLUMNS)]
     while header and not header[-1]:  # a spreadsheet ends all lines with separators
         header.pop()
@@ -101,7 +100,7 @@ def _header(path: Path, line: str, needed: str) -> tuple[str, ...]:
     return tuple(header)
 
 
-def _no_column(path: Path, line: str, needed: str) -> RunDirError:
+def _no_column(path: RunPath, line: str, needed: str) -> RunDirError:
     found = ", ".join(line.split(",", 4)[:4])
     found = ", ".join(part.strip() for part in found.split(","))[:80].strip() or "nothing"
     hint = "such a file begins with a line of column names"
@@ -152,7 +151,7 @@ def _with_sizes(header: tuple[str, ...], lines: list[Line]) -> tuple[tuple[str, 
 
 
 def _parted(
-    path: Path, header: tuple[str, ...], lines: list[Line], *, anywhere: bool, ended: bool
+    path: RunPath, header: tuple[str, ...], lines: list[Line], *, anywhere: bool, ended: bool
 ) -> tuple[list[Line], tuple[ShortRow, ...]]:
     """The lines that have a cell for each column, and the short ones that may be there."""
     whole: list[Line] = []
@@ -170,7 +169,7 @@ def _parted(
     return whole, tuple(short)
 
 
-def cut(path: Path, number: int, line: str, expected: int) -> RunDirError:
+def cut(path: RunPath, number: int, line: str, expected: int) -> RunDirError:
     """The refusal of a line that has not as many values as the header."""
     cells = line.count(",") + 1
     values = "value" if cells == 1 else "values"
@@ -180,7 +179,7 @@ def cut(path: Path, number: int, line: str, expected: int) -> RunDirError:
     return RunDirError(f"{path}: line {number} has {cells} {values}, the header has {expected}", hint=hint)
 
 
-def _named(table: Table, path: Path, width: int) -> Table:
+def _named(table: Table, path: RunPath, width: int) -> Table:
     """The table less columns without a name, and with notes on them and on blank cells in the first `width` ones."""
     notes = list(table.notes)
     named = [at for at, name in enumerate(table.header) if name]
@@ -195,7 +194,7 @@ def _named(table: Table, path: Path, width: int) -> Table:
     return Table(header, tuple(tuple(row[at] for at in named) for row in table.rows), table.short_rows, tuple(notes))
 
 
-def _numbers(path: Path, header: tuple[str, ...], lines: list[Line]) -> tuple[Row, ...]:
+def _numbers(path: RunPath, header: tuple[str, ...], lines: list[Line]) -> tuple[Row, ...]:
     if not lines:
         return ()
     text = "\n".join(line for _, line in lines)
@@ -232,7 +231,7 @@ def _cells(text: str, **how: Any) -> list[list[Any]]:
     return list(frame.to_numpy().tolist())
 
 
-def _number(cell: str, path: Path, line: int, column: str) -> float | None:
+def _number(cell: str, path: RunPath, line: int, column: str) -> float | None:
     cell = _bare(cell)
     if not cell:
         return None

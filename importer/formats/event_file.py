@@ -7,10 +7,10 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from importer.errors import RunDirError
+from importer.model import RunPath
 
 # A scalar record takes some 60 bytes; a graph or an image takes more than this.
 _LARGEST_PARSED = 64 * 1024
@@ -52,7 +52,7 @@ class EventFile:
     last_ms: int | None  # the last whole record
 
 
-def read_event_file(path: Path) -> EventFile:
+def read_event_file(path: RunPath) -> EventFile:
     """The scalars of an events.out.tfevents file, and the times that it tells.
 
     Shape:  one Scalar per number, in file order; the first damaged byte ends the file and makes it `truncated`, and so

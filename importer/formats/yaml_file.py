@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path
 
 import yaml
 
 from importer.errors import RunDirError
-from importer.model import Note
+from importer.model import Note, RunPath
 
 MAX_BYTES = 1_000_000  # the largest args.yaml seen has 5 kB
 LFS_POINTER_HEAD = b"version https://git-lfs"  # how it begins
@@ -35,7 +34,7 @@ class _Loader(_Safe):  # type: ignore[valid-type,misc]
 _Loader.add_constructor("tag:yaml.org,2002:set", yaml.constructor.SafeConstructor.construct_undefined)
 
 
-def read_yaml(path: Path) -> tuple[dict[str, object], list[Note]]:
+def read_yaml(path: RunPath) -> tuple[dict[str, object], list[Note]]:
     """The mapping that a YAML file holds, empty for an empty file, and what was odd about it.
 
     Errors: RunDirError when it is too large, no mapping, no YAML, or asks for objects or aliases without end.
@@ -69,7 +68,7 @@ def read_yaml(path: Path) -> tuple[dict[str, object], list[Note]]:
     return {str(key): value for key, value in loaded.items()}, notes
 
 
-def read_text(path: Path, limit: int) -> tuple[str, list[Note]]:
+def read_text(path: RunPath, limit: int) -> tuple[str, list[Note]]:
     """The text of a file without BOM and carriage returns, and notes on what was taken away.
 
     Errors: RunDirError when it cannot be opened, is larger than `limit` bytes, is binary or UTF-16, or an LFS pointer.
@@ -101,7 +100,7 @@ def read_text(path: Path, limit: int) -> tuple[str, list[Note]]:
         return raw.decode("latin-1"), notes
 
 
-def _check_shape(text: str, path: Path) -> None:
+def _check_shape(text: str, path: RunPath) -> None:
     """Walk the parser's events, which build nothing, and count the nodes with every alias written out."""
     if text.count("[") + text.count("{") > MAX_NODES:  # libyaml's time grows with the square of the depth
         raise _beyond(path)
@@ -129,7 +128,7 @@ def _check_shape(text: str, path: Path) -> None:
             raise _beyond(path)
 
 
-def _beyond(path: Path) -> RunDirError:
+def _beyond(path: RunPath) -> RunDirError:
     return RunDirError(f"{path}: nested or long beyond what a trainer writes", hint="is it the right file?")
 
 

@@ -62,10 +62,8 @@ def store_errors(what: str, *, any_class: bool = False) -> Iterator[None]:
         if isinstance(error, YmlfError) or not (known or any_class):
             raise
         redact_exception(error)
-        message = (
-            f"{what}: {_first_words(error)}" if known else f"{what}: {type(error).__name__}: {_first_words(error)}"
-        )
-        raise StoreError(message, hint=_hint(str(error)), passing=_passes(error)) from error
+        what = what if known else f"{what}: {type(error).__name__}"
+        raise StoreError(f"{what}: {_first_words(error)}", hint=_hint(str(error)), passing=_passes(error)) from error
 
 
 def retry_once(call: Callable[[], Result]) -> Result:

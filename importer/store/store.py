@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from importer.errors import StoreError
 from importer.redaction import redact
@@ -13,6 +13,8 @@ from importer.store.failures import store_errors
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
+
+Answer = TypeVar("Answer")
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # mlflow/store/db/db_types.py
 
@@ -93,11 +95,12 @@ class Store:
             "empty", experiment_id, lambda: bool(self.client.search_runs([experiment_id], condition, max_results=1))
         )
 
-    def _ask_once(self, question: str, of: str, ask: Callable[[], Any]) -> Any:
+    def _ask_once(self, question: str, of: str, ask: Callable[[], Answer]) -> Answer:
         with self._lock:
             if (question, of) not in self._answers:
                 self._answers[question, of] = ask()
-            return self._answers[question, of]
+            answer: Answer = self._answers[question, of]
+            return answer
 
     def search_foreign(self, experiment_id: str, condition: str | None = None, *, max_results: int = 200) -> list[Run]:
         """Return the runs that ymlf did not write, by their lack of its state; of an older server, by their source.

@@ -18,10 +18,9 @@ from support.stores import untouched
 from support.trees import by_name, training
 
 from importer.errors import RunDirError
-from importer.sources import unpack as unpacking
-from importer.sources.archive import UnpackedPath
+from importer.sources import archive as unpacking
+from importer.sources.archive import Unpacked, UnpackedPath, unpack
 from importer.sources.opening import open_source
-from importer.sources.unpack import Unpacked, unpack
 
 Writer = Callable[[Path], None]
 
