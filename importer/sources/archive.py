@@ -22,11 +22,11 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple
+from typing import IO
 
 from importer.errors import RunDirError
 from importer.model import Note
-from importer.sources.shown_path import ShownPath
+from importer.sources.remote import ShownPath
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ MAX_RATIO = 100  # of what it unpacks to: weights and plots hardly shrink, table
 SMALL = 64_000_000  # bytes, up to which the ratio does not matter
 MAX_LEFT_OUT = 1_000  # members that were left out and are remembered
 BLOCK = 1 << 20
+LINK, NO_FILE = "it is a link", "it is no plain file"
 DAMAGE = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError,
     OverflowError, NotImplementedError, RuntimeError,
@@ -43,20 +44,13 @@ DAMAGE = (
 _folders: set[str] = set()
 
 
-class Unpacked(NamedTuple):
-    """What became of an archive's members."""
-
-    left_out: tuple[tuple[str, str], ...]  # (member, why)
-    zoneless: bool  # whether some file time has no time zone
-
-
 class Archive:
     """An archive that was unpacked. Its folder lasts as long as a path into it is kept, or this process."""
 
-    def __init__(self, shown: str, top: Path, unpacked: Unpacked) -> None:
+    def __init__(self, shown: str, top: Path, left_out: tuple[tuple[str, str], ...], *, zoneless: bool) -> None:
         self.shown, self.top = shown, top
-        self.left_out = unpacked.left_out
-        self.zone = time.strftime("UTC%z") if unpacked.zoneless else None
+        self.left_out = left_out  # (member, why)
+        self.zone = time.strftime("UTC%z") if zoneless else None  # of this host, for times that name no zone
 
 
 class UnpackedPath(ShownPath):
@@ -65,6 +59,8 @@ class UnpackedPath(ShownPath):
     def __init__(self, archive: Archive, local: Path) -> None:
         self.archive, self.local = archive, local
         self.name, self.suffix = local.name, local.suffix
+        self.exists, self.is_dir, self.is_file = local.exists, local.is_dir, local.is_file
+        self.stat, self.open, self.read_bytes = local.stat, local.open, local.read_bytes
         self.below = local.relative_to(archive.top).as_posix()
         super().__init__(archive.shown if self.below == "." else f"{archive.shown}!{self.below}")
 
@@ -83,24 +79,6 @@ class UnpackedPath(ShownPath):
 
     def resolve(self) -> UnpackedPath:
         return self
-
-    def exists(self) -> bool:
-        return self.local.exists()
-
-    def is_dir(self) -> bool:
-        return self.local.is_dir()
-
-    def is_file(self) -> bool:
-        return self.local.is_file()
-
-    def stat(self) -> os.stat_result:
-        return self.local.stat()
-
-    def open(self, mode: str = "rb") -> BinaryIO:
-        return open(self.local, "rb")  # noqa: PTH123  Path.open is typed by its mode
-
-    def read_bytes(self) -> bytes:
-        return self.local.read_bytes()
 
     def notes(self) -> list[Note]:
         """Return the oddities of the members below: those that were left out, and times without a zone."""
@@ -132,7 +110,7 @@ def open_archive(path: Path, shown: str) -> UnpackedPath:
     top = Path(folder) / (path.name[: -len(suffix)] or "archive")  # the run's name when the archive is one run
     try:
         top.mkdir()
-        archive = Archive(shown, top, unpack(path, shown, top))
+        archive = unpack(path, shown, top)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -152,7 +130,7 @@ def remove_unpacked() -> None:
         _remove(folder)
 
 
-def unpack(path: Path, shown: str, top: Path) -> Unpacked:
+def unpack(path: Path, shown: str, top: Path) -> Archive:
     """Write the plain files of an archive below `top`, with their times. Errors: RunDirError as open_archive."""
     folder = _Folder(top, shown, path.stat().st_size)
     try:
@@ -160,7 +138,7 @@ def unpack(path: Path, shown: str, top: Path) -> Unpacked:
     except DAMAGE as error:
         words = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise RunDirError(f"{shown}: cannot be unpacked: {words}", hint="is it whole? copy it again") from error
-    return Unpacked(tuple(folder.left_out), zoneless)
+    return Archive(shown, top, tuple(folder.left_out), zoneless=zoneless)
 
 
 class _Folder:
@@ -192,11 +170,8 @@ class _Folder:
                 hint="set TMPDIR to a larger disk, or unpack it yourself",
             )
 
-    def leave_out(self, name: str, *, is_link: bool) -> None:
-        """Remember a member that is no plain file."""
-        self._leave_out(name, "it is a link" if is_link else "it is no plain file")
-
-    def _leave_out(self, name: str, why: str) -> None:
+    def leave_out(self, name: str, why: str) -> None:
+        """Remember a member that stays in the archive."""
         if len(self.left_out) < MAX_LEFT_OUT:
             self.left_out.append((name, why))
 
@@ -204,17 +179,17 @@ class _Folder:
         """Write a member whose name stays below the folder. Errors: RunDirError when its size is not as announced."""
         parts = name.split("/")
         if name.startswith("/") or ".." in parts or "\0" in name or ":" in parts[0]:
-            return self._leave_out(name, "its name leads out of the archive")
+            return self.leave_out(name, "its name leads out of the archive")
         target = self.top.joinpath(*parts)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             handle = target.open("wb")
         except (NotADirectoryError, FileExistsError, IsADirectoryError):
-            return self._leave_out(name, "another member has its name")
+            return self.leave_out(name, "another member has its name")
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
-            return self._leave_out(name, "its name is too long")
+            return self.leave_out(name, "its name is too long")
         with handle:
             left = size
             while block := source.read(min(BLOCK, left + 1)):
@@ -244,7 +219,7 @@ def _unpack_zip(path: Path, folder: _Folder) -> bool:
                     f"{folder.shown}: {name} is encrypted", hint="unpack it yourself and import the folder"
                 )
             if kind not in (0, stat.S_IFREG):
-                folder.leave_out(name, is_link=kind == stat.S_IFLNK)
+                folder.leave_out(name, LINK if kind == stat.S_IFLNK else NO_FILE)
                 continue
             modified = _unix_time(info.extra)
             zoneless |= modified is None
@@ -281,7 +256,7 @@ def _unpack_tar(path: Path, folder: _Folder) -> bool:
                 continue
             source = archive.extractfile(member) if member.isreg() else None
             if source is None:
-                folder.leave_out(member.name, is_link=member.issym() or member.islnk())
+                folder.leave_out(member.name, LINK if member.issym() or member.islnk() else NO_FILE)
                 continue
             folder.require_room(member.size)
             folder.write(member.name, member.size, source, member.mtime)

@@ -5,21 +5,47 @@ One `find` fills the filesystem's own cache of listings, and a listing gives the
 
 from __future__ import annotations
 
-import io
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from importer.errors import StoreError, UsageError
 from importer.redaction import redact
-from importer.sources.shown_path import ShownPath
 
 CHECKPOINT_BLOCK = 64 * 1024  # bytes; a checkpoint is read at its two ends, by a few kB each
 BLOCK = 4 * 1024 * 1024  # bytes; all else is read from the first byte to the last, and mostly is smaller
 MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")  # as filesystems call it
+
+
+class ShownPath:
+    """A place that is named by the text that it is shown as."""
+
+    def __init__(self, shown: str) -> None:
+        self.shown = shown  # as typed, without credentials: s3://bucket/runs/train, runs.zip!train
+
+    def __str__(self) -> str:
+        return self.shown
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.shown!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ShownPath) and self.shown == other.shown
+
+    def __lt__(self, other: Any) -> bool:
+        return self.shown < str(other)
+
+    def __hash__(self) -> int:
+        return hash(self.shown)
+
+    def as_posix(self) -> str:
+        return self.shown
+
+    def is_symlink(self) -> bool:
+        return False  # no link is unpacked, and object stores have no links
 
 
 class RemoteStat(NamedTuple):
@@ -121,48 +147,25 @@ class RemotePath(ShownPath):
                 entries.setdefault(name, FOLDER if slash else _stat_of(details))
         return [self._child(name, details) for name, details in entries.items()]
 
-    def open(self, mode: str = "rb") -> io.BufferedReader:
-        """Return its bytes, fetched as they are asked for."""
+    def open(self, mode: str = "rb") -> BinaryIO:
+        """Return its bytes in a buffered file of fsspec, each of whose requests may end in a StoreError."""
+        from fsspec.spec import AbstractBufferedFile
+
         details = self.stat()
         if stat.S_ISDIR(details.st_mode):
             raise IsADirectoryError(21, "is a folder", self.shown)
+
+        def fetch_range(file: Any, start: int, end: int) -> Any:
+            with reading(self.shown):
+                return self.fs.cat_file(self.path, start=start, end=end)
+
+        kind: Any = type("RemoteFile", (AbstractBufferedFile,), {"_fetch_range": fetch_range})
         block = CHECKPOINT_BLOCK if self.suffix == ".pt" else BLOCK
-        return io.BufferedReader(_RemoteFile(self, details.st_size), min(block, max(1, details.st_size)))
+        return cast(BinaryIO, kind(self.fs, self.path, block_size=block, size=details.st_size))
 
     def read_bytes(self) -> bytes:
         with self.open() as handle:
             return handle.read()
-
-
-class _RemoteFile(io.RawIOBase):
-    """A file of an object store; each read is one request for just these bytes, and its failure a StoreError."""
-
-    def __init__(self, place: RemotePath, size: int) -> None:
-        super().__init__()
-        self.place, self.size, self.at = place, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self.at = offset + (0, self.at, self.size)[whence]
-        return self.at
-
-    def tell(self) -> int:
-        return self.at
-
-    def readinto(self, buffer: Any) -> int:
-        end = min(self.at + len(buffer), self.size)
-        if end <= self.at:
-            return 0
-        with reading(self.place.shown):
-            content = self.place.fs.cat_file(self.place.path, start=self.at, end=end)
-        buffer[: len(content)] = content
-        self.at += len(content)
-        return len(content)
 
 
 def _stat_of(details: Mapping[str, Any]) -> RemoteStat:
