@@ -54,13 +54,16 @@ def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
 
 def _checked(root: RunPath) -> RunPath:
     """Return a path that can be searched. Errors: RunDirError."""
-    if isinstance(root, RemotePath):
-        root.find()
-        return root
+    is_file = False
     try:
+        if isinstance(root, RemotePath):
+            root.find()
+            return root
         if root.is_dir():
             return root
         is_file = root.exists()
+    except FileNotFoundError:
+        pass
     except OSError as error:
         raise RunDirError(f"{root}: {error.strerror or error}", hint="check the path and its permissions") from error
     if is_file:

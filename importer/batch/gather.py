@@ -37,12 +37,8 @@ class Batch:
     settled: tuple[Outcome, ...]
     options: ImportOptions
     none_selected: tuple[str, str | None] | None = None  # why and a hint, where the selection leaves no run
-    passed_by: tuple[
-        RunPath, ...
-    ] = ()  # folders that look like run directories and are not
-    roots: tuple[
-        RunPath, ...
-    ] = ()  # above the directories; what was unpacked lasts as long as these are kept
+    passed_by: tuple[RunPath, ...] = ()  # folders that look like run directories and are not
+    roots: tuple[RunPath, ...] = ()  # above the directories; what was unpacked lasts as long as these are kept
 
     @property
     def total(self) -> int:

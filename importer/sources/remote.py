@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import cached_property
 from typing import Any, BinaryIO, NamedTuple, cast
 from urllib.parse import urlsplit
 
@@ -66,43 +67,82 @@ class RemotePath(ShownPath):
         a StoreError, and no OSError: a run that lost a file to the network must not be taken for one without it.
     """
 
-    def __init__(
-        self, fs: Any, path: str, shown: str, details: RemoteStat | None = None, *, refresh: bool = False
-    ) -> None:
+    def __init__(self, fs: Any, path: str, shown: str, above: RemotePath | None = None) -> None:
         super().__init__(shown)
         self.fs = fs
         self.path = path  # as the filesystem has it: bucket/runs/train
-        self.details = details  # from a listing
-        self.refresh = refresh  # whether listings of this folder and below are asked for again
+        self.above = above  # the folder that this was reached from, whose listing has its size and time
+        self.is_fresh: bool = above is not None and above.is_fresh  # and does not ask the cache of listings
         self.name = path.rpartition("/")[2]
         stem, dot, last = self.name.rpartition(".")
         self.suffix = dot + last if stem else ""
 
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name != "listing"}  # it may be of a large tree
+
     def __truediv__(self, name: str) -> RemotePath:
-        return RemotePath(self.fs, f"{self.path}/{name}", f"{self.shown}/{name}", refresh=self.refresh)
+        first, _, rest = name.partition("/")
+        child = RemotePath(self.fs, f"{self.path}/{first}", f"{self.shown}/{first}", self)
+        return child / rest if rest else child
 
     @property
     def parent(self) -> RemotePath:
         above, slash, _ = self.path.rpartition("/")
-        return RemotePath(self.fs, above, self.shown.rpartition("/")[0]) if slash and above else self  # a bucket
+        if self.above is not None or not (slash and above):  # a bucket is its own
+            return self.above or self
+        return RemotePath(self.fs, above, self.shown.rpartition("/")[0])
 
     def resolve(self) -> RemotePath:
         return self
 
     def fresh(self) -> RemotePath:
         """Return the same place, to be asked for again."""
-        return RemotePath(self.fs, self.path, self.shown, refresh=True)
+        place = RemotePath(self.fs, self.path, self.shown)
+        place.is_fresh = True
+        return place
+
+    @cached_property
+    def listing(self) -> dict[str, RemoteStat]:
+        """The entries of a folder by name, at one request for a thousand; none where a `find` has told of them."""
+        with reading(self.shown):
+            if self.is_fresh:
+                self.fs.invalidate_cache(self.path)
+            entries = {entry["name"].rstrip("/"): entry for entry in self.fs.ls(self.path, detail=True)}
+        if list(entries) == [self.path] and entries[self.path]["type"] == "file":
+            raise NotADirectoryError(20, "is a file", self.shown)
+        names = {path: path.removeprefix(self.path).strip("/") for path in entries}  # an empty one is the folder's mark
+        return {names[path]: _stat_of(entry) for path, entry in entries.items() if names[path]}
+
+    def find(self) -> None:
+        """List all that lies below, at one request for a thousand files; the filesystem keeps the listings.
+
+        Errors: FileNotFoundError when there is nothing.
+        """
+        with reading(self.shown):
+            self.fs.invalidate_cache()  # it may have changed since another command of this process
+            files = self.fs.find(self.path, detail=True)
+        if not files:
+            raise FileNotFoundError(2, "no such file or directory", self.shown)
+        if list(files) == [self.path]:
+            return
+        self.listing = {}  # which s3fs does not keep of a bucket
+        for path, details in files.items():
+            name, slash, below = path.removeprefix(self.path).removeprefix("/").partition("/")
+            if name and (below or not slash) and not below.startswith("/"):  # `a/` is a folder's mark
+                self.listing.setdefault(name, FOLDER if slash else _stat_of(details))
 
     def stat(self) -> RemoteStat:
-        if self.details is None:
-            with reading(self.shown):
-                self.details = _stat_of(self.fs.info(self.path))
-        return self.details
+        if self.above is not None:
+            if self.name not in self.above.listing:
+                raise FileNotFoundError(2, "no such file or directory", self.shown)
+            return self.above.listing[self.name]
+        with reading(self.shown):
+            return _stat_of(self.fs.info(self.path))
 
     def exists(self) -> bool:
         try:
             return self.stat() is not None
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
     def is_dir(self) -> bool:
@@ -112,40 +152,7 @@ class RemotePath(ShownPath):
         return self.exists() and stat.S_ISREG(self.stat().st_mode)
 
     def iterdir(self) -> Iterator[RemotePath]:
-        with reading(self.shown):
-            if self.refresh:
-                self.fs.invalidate_cache(self.path)
-            listed = self.fs.ls(self.path, detail=True)
-        for entry in listed:
-            name = entry["name"].rstrip("/").removeprefix(self.path).strip("/")
-            if not name and entry["type"] == "file" and len(listed) == 1 and not entry["name"].endswith("/"):
-                raise NotADirectoryError(20, "is a file", self.shown)
-            if name and "/" not in name:  # an empty name is the folder's own mark
-                yield self._child(name, _stat_of(entry))
-
-    def _child(self, name: str, details: RemoteStat) -> RemotePath:
-        child = self / name
-        child.details = details
-        return child
-
-    def find(self) -> list[RemotePath]:
-        """Return the entries of a folder, and let its filesystem know all that lies below, at a request for thousands.
-
-        A file has no entries. s3fs remembers what lies below a bucket, but not the entries of the bucket itself.
-
-        Errors: FileNotFoundError when there is nothing.
-        """
-        with reading(self.shown):
-            self.fs.invalidate_cache()  # it may have changed since another command of this process
-            files = self.fs.find(self.path, detail=True)
-        if not files:
-            raise FileNotFoundError(2, "no such file or directory", self.shown)
-        entries: dict[str, RemoteStat] = {}
-        for path, details in files.items():
-            name, slash, below = path.removeprefix(self.path).removeprefix("/").partition("/")
-            if name and (below or not slash) and not below.startswith("/"):  # `a/` is a folder's mark
-                entries.setdefault(name, FOLDER if slash else _stat_of(details))
-        return [self._child(name, details) for name, details in entries.items()]
+        return (self / name for name in self.listing)
 
     def open(self, mode: str = "rb") -> BinaryIO:
         """Return its bytes in a buffered file of fsspec, each of whose requests may end in a StoreError."""
