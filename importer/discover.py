@@ -6,12 +6,13 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
-from pathlib import Path
-from typing import NamedTuple, cast
+from contextlib import suppress
+from typing import NamedTuple
 
 from importer.errors import RunDirError
+from importer.model import RunPath
 from importer.read.registry import look_alikes, recognise
-from importer.sources.opening import PathLike, as_paths, identity_of, open_source
+from importer.sources.opening import PathLike, as_paths, identity_of, local_file, open_source
 from importer.sources.remote import RemotePath
 
 log = logging.getLogger(__name__)
@@ -23,13 +24,13 @@ DATASET = {"images", "labels"}  # side by side they hold a dataset, which may ha
 class FoundRun(NamedTuple):
     """A run directory, the path below which it was found, and the names in it."""
 
-    save_dir: Path
-    root: Path
+    save_dir: RunPath
+    root: RunPath
     names: frozenset[str] = frozenset()
 
 
 def find_runs(
-    paths: PathLike | Iterable[PathLike], *, follow_symlinks: bool = False, passed_by: list[Path] | None = None
+    paths: PathLike | Iterable[PathLike], *, follow_symlinks: bool = False, passed_by: list[RunPath] | None = None
 ) -> Iterator[FoundRun]:
     """Yield every run directory at or below the paths, URLs and archives, each once, in natural order.
 
@@ -51,14 +52,18 @@ def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdigit() else (1, part.casefold()) for part in re.findall(r"\d+|\D+", name))
 
 
-def _checked(root: Path) -> Path:
+def _checked(root: RunPath) -> RunPath:
     """Return a path that can be searched. Errors: RunDirError."""
-    if isinstance(root, RemotePath):
-        return cast(Path, root.with_tree())
+    is_file = False
     try:
+        if isinstance(root, RemotePath):
+            root.find()
+            return root
         if root.is_dir():
             return root
         is_file = root.exists()
+    except FileNotFoundError:
+        pass
     except OSError as error:
         raise RunDirError(f"{root}: {error.strerror or error}", hint="check the path and its permissions") from error
     if is_file:
@@ -67,9 +72,9 @@ def _checked(root: Path) -> Path:
     raise RunDirError(f"{root}: no such file or directory", hint="check the spelling, or where you are")
 
 
-def _walk(root: Path, follow: bool, passed_by: list[Path]) -> Iterator[tuple[Path, Set[str]]]:
+def _walk(root: RunPath, follow: bool, passed_by: list[RunPath]) -> Iterator[tuple[RunPath, Set[str]]]:
     """Yield the run directories from the root down; a stack of its own, for a tree may be deeper than Python's."""
-    waiting: list[tuple[Path, frozenset[object]]] = [(root, frozenset())]
+    waiting: list[tuple[RunPath, frozenset[object]]] = [(root, frozenset())]
     while waiting:
         folder, above = waiting.pop()
         try:
@@ -92,12 +97,15 @@ def _walk(root: Path, follow: bool, passed_by: list[Path]) -> Iterator[tuple[Pat
         waiting += [(folder / name, above | {identity} if follow else above) for name in reversed(folders)]
 
 
-def _list_folder(folder: Path, follow: bool) -> tuple[object, dict[str, bool]]:
+def _list_folder(folder: RunPath, follow: bool) -> tuple[object, dict[str, bool]]:
     """Return what tells a folder from others, and whether each name in it is a folder."""
-    if isinstance(folder, RemotePath):
-        return str(folder), {entry.name: entry.is_dir() for entry in (folder.iterdir() if folder.is_dir() else ())}
-    here = folder.stat()
-    with os.scandir(folder) as entries:
+    local = local_file(folder)
+    if local is None:
+        with suppress(NotADirectoryError):
+            return str(folder), {entry.name: entry.is_dir() for entry in folder.iterdir()}
+        return str(folder), {}
+    here = local.stat()
+    with os.scandir(local) as entries:
         return (here.st_dev, here.st_ino), {entry.name: _is_folder(entry, follow) for entry in entries}
 
 

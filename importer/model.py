@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple, Protocol
 
 from importer.record import ImportRecord
+
+
+class FileStat(Protocol):
+    """The part of `os.stat_result` that readers use."""
+
+    @property
+    def st_mode(self) -> int: ...
+    @property
+    def st_size(self) -> int: ...
+    @property
+    def st_mtime(self) -> float: ...
+
+
+class RunPath(Protocol):
+    """The part of `pathlib.Path` that readers use; a place in an archive or a bucket has it, too."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def suffix(self) -> str: ...
+    @property
+    def parent(self) -> RunPath: ...
+    def __truediv__(self, name: str, /) -> RunPath: ...
+    def __lt__(self, other: Any, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def iterdir(self) -> Iterator[RunPath]: ...
+    def resolve(self) -> RunPath: ...
+    def exists(self) -> bool: ...
+    def is_dir(self) -> bool: ...
+    def is_file(self) -> bool: ...
+    def is_symlink(self) -> bool: ...
+    def stat(self) -> FileStat: ...
+    def open(self, mode: Literal["rb"], /) -> BinaryIO: ...
+    def read_bytes(self) -> bytes: ...
+    def as_posix(self) -> str: ...
 
 
 class MetricPoint(NamedTuple):
@@ -32,7 +66,7 @@ class RunFile(NamedTuple):
     path: str  # relative to save_dir, with forward slashes
     size: int  # bytes
     mtime_ms: int
-    location: Path  # where to open it
+    location: RunPath  # where to open it
 
 
 class WrittenRow(NamedTuple):
@@ -156,7 +190,7 @@ class Artifact(NamedTuple):
 
     artifact_path: str  # within the run's artifacts, with forward slashes
     size: int  # bytes
-    location: Path
+    location: RunPath
 
 
 class DatasetInput(NamedTuple):

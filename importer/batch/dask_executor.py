@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from importer._version import __version__
 from importer.batch.executors import ignore_signals
 from importer.errors import UsageError
-from importer.store.sqlite_file import PREFIX, database_file
+from importer.store.opening import quiet_mlflow
+from importer.store.uri import PREFIX, database_file
 
 if TYPE_CHECKING:
     from dask.distributed import Client
@@ -117,6 +118,7 @@ def _require_same_version(client: Client, address: str) -> None:
 
 def dask_setup(worker: object) -> None:
     """Leave Ctrl-C to the parent process. Dask calls this in each worker of this host as it starts."""
+    quiet_mlflow()
     ignore_signals()
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 
-from importer.store.opening import load_mlflow
+from importer.store.opening import check_variables, quiet_mlflow
 
 SERVER_THREADS = 4  # a server is the limit: eight threads gain a fifth, and leave others less of it
 FEW_RUNS = 8  # below this, starting processes costs more than they save
@@ -82,7 +82,7 @@ def local_executor(jobs: int, *, threads: bool, with_mlflow: bool = True) -> Ite
 
 def _new_processes(jobs: int, with_mlflow: bool) -> Executor:
     if with_mlflow:
-        load_mlflow()  # sets the variables that processes inherit, and refuses those at which they would die
+        check_variables()  # refuses those at which the processes would die
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
@@ -114,6 +114,7 @@ def _signals_held() -> Iterator[None]:
 def _begin_worker() -> None:
     """Leave signals to the parent process, and do not outlive it."""
     gc.freeze()  # SQLAlchemy's many objects set off a collection at every turn
+    quiet_mlflow()
     ignore_signals()
     threading.Thread(target=_end_with_parent, name="ymlf-parent", daemon=True).start()
 

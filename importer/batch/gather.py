@@ -15,7 +15,7 @@ from importer.batch.selection import Selection, by_content, by_path, why_nothing
 from importer.batch.summary import Progress, RunSummary, read_summarized, summarize_all
 from importer.discover import FoundRun, find_runs
 from importer.errors import RunDirError, UsageError, YmlfError
-from importer.model import ImportOptions
+from importer.model import ImportOptions, RunPath
 from importer.read.registry import why_not
 from importer.record import Evidence
 from importer.redaction import redact
@@ -37,8 +37,8 @@ class Batch:
     settled: tuple[Outcome, ...]
     options: ImportOptions
     none_selected: tuple[str, str | None] | None = None  # why and a hint, where the selection leaves no run
-    passed_by: tuple[Path, ...] = ()  # folders whose file names look like a trainer's but that are not run directories
-    roots: tuple[Path, ...] = ()  # below which the directories lie; what was unpacked lasts as long as these are kept
+    passed_by: tuple[RunPath, ...] = ()  # folders that look like run directories and are not
+    roots: tuple[RunPath, ...] = ()  # above the directories; what was unpacked lasts as long as these are kept
 
     @property
     def total(self) -> int:
@@ -96,16 +96,16 @@ def check_start_time(count: int, options: ImportOptions) -> None:
 class _Place(NamedTuple):
     """What lies at or below one path."""
 
-    root: Path | None = None
+    root: RunPath | None = None
     found: Sequence[FoundRun] = ()
-    passed_by: Sequence[Path] = ()
+    passed_by: Sequence[RunPath] = ()
     refusal: Outcome | None = None
 
 
 def _search(path: PathLike, options: ImportOptions, progress: Progress) -> _Place:
     """Return the run directories at or below a path. A wrong path or a damaged archive stops no other."""
     found: list[FoundRun] = []
-    alike: list[Path] = []
+    alike: list[RunPath] = []
     try:
         root = open_source(path)
         for run in find_runs([root], follow_symlinks=options.follow_symlinks, passed_by=alike):

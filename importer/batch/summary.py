@@ -10,7 +10,7 @@ from pathlib import Path
 
 from importer.discover import FoundRun
 from importer.errors import RunDirError, StoreError, YmlfError
-from importer.model import ImportOptions, TrainingRun
+from importer.model import ImportOptions, RunPath, TrainingRun
 from importer.read.registry import read_run, read_summary
 from importer.replay.callbacks import on_train_end
 from importer.replay.file_times import file_times_believed
@@ -48,7 +48,7 @@ class RunSummary:
     file_times_believed: bool = False
     modified_ms: int = 0  # the newest file time
     experiment: str = ""
-    location: Path | None = None  # where to read it: `save_dir` is what people are shown
+    location: RunPath | None = None  # where to read it: `save_dir` is what people are shown
     children: tuple[str, ...] = ()  # directories that are imported as its children
     runs: int = 1  # that an import makes of it: a tune's iterations are runs of their own
     child: int | None = None  # of a tune: which of its iterations is meant
@@ -85,7 +85,7 @@ def summarize(found: FoundRun, options: ImportOptions) -> list[RunSummary]:
 
 
 def read_trainings(
-    save_dir: Path, options: ImportOptions, read: Callable[..., TrainingRun] = read_run
+    save_dir: RunPath, options: ImportOptions, read: Callable[..., TrainingRun] = read_run
 ) -> Iterator[TrainingRun]:
     """Yield the last training of a directory, after the earlier ones if they are asked for. Errors: RunDirError."""
     last = read(save_dir, follow_symlinks=options.follow_symlinks)

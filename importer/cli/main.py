@@ -26,8 +26,10 @@ def main() -> None:
     """Run the command line: a YmlfError becomes two lines and its exit status, a bug keeps its traceback."""
     from importer.cli.commands import cli
     from importer.cli.console import write_any_character
+    from importer.store.opening import quiet_mlflow
 
     write_any_character()
+    quiet_mlflow()
     sys.excepthook = tell_a_bug
     _end_on_signals()
     try:

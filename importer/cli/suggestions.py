@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from importer.store.file_store import how_to_migrate
+from importer.store.uri import how_to_migrate
 
 if TYPE_CHECKING:
+    from importer.model import RunPath
     from importer.store.store import Store
 
 MANY = 1000  # run directories that are counted, and no more
@@ -40,7 +41,7 @@ def suggest_paths(command: str = "import", *, alone: bool = False) -> str:
     return f"give a run directory{below}"
 
 
-def _what_lies_below(where: str, given: str, runs: list[Path], command: str, alone: bool) -> str:
+def _what_lies_below(where: str, given: str, runs: Sequence[RunPath], command: str, alone: bool) -> str:
     number = f"{len(runs)} or more" if len(runs) == MANY else str(len(runs))
     lie = "run directory lies" if len(runs) == 1 else "run directories lie"
     typed = shlex.quote(str(runs[0]) if alone else given)
@@ -100,7 +101,7 @@ def _how_to_move_out() -> list[str]:
 
 def new_store_words(store: Store, *, is_default: bool) -> list[str]:
     """What to tell, once, of a SQLite file that was made just now, and of the file stores beside it."""
-    from importer.store.sqlite_file import database_file
+    from importer.store.uri import database_file
 
     file = database_file(store.uri)
     if file is None or not store.is_new:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from importer.errors import RunDirError
 from importer.formats.text_file import read_text
-from importer.model import Note
+from importer.model import Note, RunPath
 
 MAX_BYTES = 8_000_000  # the largest results.csv seen, 400 epochs, has 135 kB
 MAX_COLUMNS = 2_000
@@ -55,7 +54,7 @@ class Table:
         return tuple(row[index] for row in self.rows)
 
 
-def read_results(path: Path, needed: str = "epoch", *, short_rows: bool = False) -> Table:
+def read_results(path: RunPath, needed: str = "epoch", *, short_rows: bool = False) -> Table:
     """Return the table of a results.csv or of another file of its form, each cell as float(text).
 
     Shape:  a short last line is set aside, with `short_rows` any short line.
@@ -92,7 +91,7 @@ def read_results(path: Path, needed: str = "epoch", *, short_rows: bool = False)
     return _named(Table(header, _numbers(path, header, whole), short, tuple(notes)), path, width)
 
 
-def _header(path: Path, line: str, needed: str) -> tuple[str, ...]:
+def _header(path: RunPath, line: str, needed: str) -> tuple[str, ...]:
     header = [_bare(name) for name in line.split(",", MAX_COLUMNS)]
     while header and not header[-1]:  # a spreadsheet ends all lines with separators
         header.pop()
@@ -104,7 +103,7 @@ def _header(path: Path, line: str, needed: str) -> tuple[str, ...]:
     return tuple(header)
 
 
-def _no_column(path: Path, line: str, needed: str) -> RunDirError:
+def _no_column(path: RunPath, line: str, needed: str) -> RunDirError:
     names = ", ".join(part.strip() for part in line.split(",", 4)[:4])[:80].strip() or "nothing"
     hint = CONFLICT if line.startswith("<<<<<<<") else "such a file begins with a line of column names"
     for separator, mark in (("semicolons", ";"), ("tabs", "\t")):
@@ -151,7 +150,7 @@ def _with_sizes(header: tuple[str, ...], lines: list[Line]) -> tuple[tuple[str, 
 
 
 def _short_rows(
-    path: Path, header: tuple[str, ...], lines: list[Line], *, ended: bool, anywhere: bool
+    path: RunPath, header: tuple[str, ...], lines: list[Line], *, ended: bool, anywhere: bool
 ) -> tuple[ShortRow, ...]:
     """Return the lines that lack cells; refuse one that may not, and one that has too many."""
     short: list[ShortRow] = []
@@ -170,7 +169,7 @@ def _short_rows(
     return tuple(short)
 
 
-def _named(table: Table, path: Path, width: int) -> Table:
+def _named(table: Table, path: RunPath, width: int) -> Table:
     """Return the table less columns without a name, with notes on them and on blank cells of the first `width` ones."""
     notes = list(table.notes)
     named = [at for at, name in enumerate(table.header) if name]
@@ -184,7 +183,7 @@ def _named(table: Table, path: Path, width: int) -> Table:
     return Table(header, tuple(tuple(row[at] for at in named) for row in table.rows), table.short_rows, tuple(notes))
 
 
-def _numbers(path: Path, header: tuple[str, ...], lines: list[Line]) -> tuple[Row, ...]:
+def _numbers(path: RunPath, header: tuple[str, ...], lines: list[Line]) -> tuple[Row, ...]:
     if not lines:
         return ()
     text = "\n".join(line for _, line in lines)
@@ -205,7 +204,7 @@ def _cells(text: str, **options: Any) -> list[list[Any]]:
     return list(pd.read_csv(io.StringIO(text), header=None, **options).to_numpy().tolist())
 
 
-def _number(cell: str, path: Path, line: int, column: str) -> float | None:
+def _number(cell: str, path: RunPath, line: int, column: str) -> float | None:
     cell = _bare(cell)
     if not cell:
         return None

@@ -7,10 +7,10 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, NamedTuple
 
 from importer.errors import RunDirError
+from importer.model import RunPath
 
 _LARGEST_PARSED = 64 * 1024  # bytes; a scalar record takes some 60, a graph or an image more than this
 _MOST_SCALARS = 1_000_000  # of about 250 MB; a training of 1000 epochs writes some 25,000
@@ -44,7 +44,7 @@ class EventFile:
     last_ms: int | None  # the last whole record
 
 
-def read_event_file(path: Path) -> EventFile:
+def read_event_file(path: RunPath) -> EventFile:
     """Return the scalars of an events.out.tfevents file, and its times.
 
     Shape:  the first damaged byte ends the file and makes it `truncated`, and so does the millionth scalar. A file

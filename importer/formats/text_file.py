@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 import stat
-from pathlib import Path
 
 from importer.errors import RunDirError
-from importer.model import Note
+from importer.model import Note, RunPath
 
 HEAD_BYTES = 8_192  # more than the longest header, and than the part of opt.yaml that shows whose it is
 LFS_POINTER_HEAD = b"version https://git-lfs"
 _SEPARATOR = re.compile(r"[,;\t]")  # the latter two are refused later, but with what to do about it
 
 
-def read_head(path: Path) -> str:
+def read_head(path: RunPath) -> str:
     """Return the first bytes as text, without byte order mark and leading blanks; empty for what cannot be read."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait without end
@@ -26,17 +25,17 @@ def read_head(path: Path) -> str:
     return head.decode("utf-8", "replace").lstrip("\ufeff").lstrip()
 
 
-def column_names(path: Path) -> list[str]:
+def column_names(path: RunPath) -> list[str]:
     """Return the names in the first line of a table."""
     return [name.strip().strip('"') for name in _SEPARATOR.split(read_head(path).split("\n", 1)[0])]
 
 
-def option_names(path: Path) -> set[str]:
+def option_names(path: RunPath) -> set[str]:
     """Return the names at the left margin of the beginning of a YAML file."""
     return set(re.findall(r"^(\w+):", read_head(path), re.MULTILINE))
 
 
-def read_text(path: Path, limit: int) -> tuple[str, list[Note]]:
+def read_text(path: RunPath, limit: int) -> tuple[str, list[Note]]:
     """Return the text of a file without BOM and carriage returns, and notes on what was taken away.
 
     Errors: RunDirError when it cannot be opened, is larger than `limit` bytes, is binary or UTF-16, or an LFS pointer.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path
 
 import yaml
 
 from importer.errors import RunDirError
 from importer.formats.text_file import read_text
-from importer.model import Note
+from importer.model import Note, RunPath
 
 MAX_BYTES = 1_000_000  # the largest args.yaml seen has 5 kB
 MAX_DEPTH = 40
@@ -33,7 +32,7 @@ class _Loader(_Safe):  # type: ignore[valid-type,misc]
 _Loader.add_constructor("tag:yaml.org,2002:set", yaml.constructor.SafeConstructor.construct_undefined)
 
 
-def read_yaml(path: Path) -> tuple[dict[str, object], list[Note]]:
+def read_yaml(path: RunPath) -> tuple[dict[str, object], list[Note]]:
     """Return the mapping of a YAML file, empty for an empty file, and notes on what is odd about it.
 
     Errors: RunDirError when it is too large, no mapping, no YAML, or has Python objects or aliases without end.
@@ -65,7 +64,7 @@ def read_yaml(path: Path) -> tuple[dict[str, object], list[Note]]:
     return {str(key): value for key, value in loaded.items()}, notes
 
 
-def _check_shape(text: str, path: Path) -> None:
+def _check_shape(text: str, path: RunPath) -> None:
     """Walk the parser's events, which build nothing, and count the nodes with every alias written out."""
     if text.count("[") + text.count("{") > MAX_NODES:  # libyaml's time grows with the square of the depth
         raise _beyond(path)
@@ -93,7 +92,7 @@ def _check_shape(text: str, path: Path) -> None:
             raise _beyond(path)
 
 
-def _beyond(path: Path) -> RunDirError:
+def _beyond(path: RunPath) -> RunDirError:
     return RunDirError(f"{path}: nested or long beyond what a trainer writes", hint="is it the right file?")
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from importer.errors import CheckpointError
 from importer.formats.stub_unpickler import PickleError, PickleHostileError, Stub
 from importer.formats.stub_values import PlainValues, number
 from importer.formats.torch_file import read_torch_file, refusal
-from importer.model import CheckpointFacts
+from importer.model import CheckpointFacts, RunPath
 
 MAX_COLUMNS = 2_000  # of train_results, as of a results.csv
 MAX_CELLS = 500_000
 _MAX_EPOCH = 2**31
 
 
-def read_checkpoint(path: Path) -> CheckpointFacts:
+def read_checkpoint(path: RunPath) -> CheckpointFacts:
     """Return the facts of a .pt that torch.save wrote; all are absent where it saved no dict.
 
     Shape:  a value that only executing the file would give is the text `<class path>`, and left out of the numbers.

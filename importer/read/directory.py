@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable, Set
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from importer.errors import RunDirError
-from importer.model import Note, RunFile, TrainingRun
+from importer.model import Note, RunFile, RunPath, TrainingRun
 from importer.naming import storable
 from importer.sources.archive import UnpackedPath
+from importer.sources.opening import is_within
 
 NEVER = {".ipynb_checkpoints", "__pycache__", ".git", ".DS_Store", "Thumbs.db", "desktop.ini"}
 MAX_WEIGHTS_DEPTH = 4
@@ -21,14 +20,14 @@ FAULTS: dict[type[OSError], tuple[object, str]] = {
     NotADirectoryError: ("is a file", "give the run directory that holds it"),
 }
 
-ReadChild = Callable[[Path], TrainingRun]
+ReadChild = Callable[[RunPath], TrainingRun]
 
 
 @dataclass(frozen=True)
 class RunDirectory:
     """A run directory with its listing, and how to read others: `read_child` as this one, `summarize` for a look."""
 
-    save_dir: Path
+    save_dir: RunPath
     files: tuple[RunFile, ...]
     notes: tuple[Note, ...]  # of the listing
     read_child: ReadChild
@@ -63,7 +62,7 @@ class RunDirectory:
         return [file for file in self.files if file.path.startswith("events.out.tfevents.") and not self.is_summary]
 
 
-def list_names(folder: Path) -> set[str]:
+def list_names(folder: RunPath) -> set[str]:
     """Return the names in a folder. Errors: RunDirError when it cannot be listed."""
     try:
         return {entry.name for entry in folder.iterdir()}
@@ -73,24 +72,24 @@ def list_names(folder: Path) -> set[str]:
 
 
 def list_files(
-    save_dir: Path, names: Set[str], *, follow_symlinks: bool = False
+    save_dir: RunPath, names: Set[str], *, follow_symlinks: bool = False
 ) -> tuple[tuple[RunFile, ...], tuple[Note, ...]]:
     """Return the top-level files, of which `names` has the names, and all in weights/; and notes on links left out.
 
     Errors: RunDirError when weights/ cannot be listed.
     """
-    files, notes = _list(save_dir, names, "", None if follow_symlinks else os.path.realpath(save_dir) + os.sep)
+    files, notes = _list(save_dir, names, "", None if follow_symlinks else save_dir)
     unpacked: list[Note] = save_dir.notes() if isinstance(save_dir, UnpackedPath) else []
     return tuple(sorted(files)), (*unpacked, *notes)
 
 
-def _list(folder: Path, names: Set[str], prefix: str, within: str | None) -> tuple[list[RunFile], list[Note]]:
+def _list(folder: RunPath, names: Set[str], prefix: str, within: RunPath | None) -> tuple[list[RunFile], list[Note]]:
     """Return the files of a folder; of folders in it, those of weights/. Links have to stay `within`."""
     files: list[RunFile] = []
     notes: list[Note] = []
     for name in sorted(names - NEVER):
         entry, path = folder / name, prefix + name
-        if within is not None and entry.is_symlink() and not os.path.realpath(entry).startswith(within):
+        if within is not None and entry.is_symlink() and not is_within(entry, within):
             notes.append(Note("link-outside", f"{path} is a link that leaves the directory; not followed"))
             continue
         try:

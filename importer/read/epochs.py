@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import accumulate
-from pathlib import Path
 
 from importer.errors import RunDirError
 from importer.formats.csv_table import Table
-from importer.model import Epochs, Note, WrittenRow
+from importer.model import Epochs, Note, RunPath, WrittenRow
 
 MAX_EPOCH = 10_000_000
 
 
-def epoch_numbers(table: Table, path: Path) -> tuple[int, ...]:
+def epoch_numbers(table: Table, path: RunPath) -> tuple[int, ...]:
     """Return the `epoch` column as integers. Errors: RunDirError when a cell is no whole number that is 0 or more."""
     numbers = []
     for row, value in enumerate(table.column("epoch")):

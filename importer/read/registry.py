@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 from importer.errors import RunDirError
-from importer.model import TrainingRun
+from importer.model import RunPath, TrainingRun
 from importer.read import tune, ultralytics, yolov5, yolov7
 from importer.read.directory import RunDirectory, list_files, list_names
 from importer.sources.opening import PathLike, open_source
@@ -26,7 +25,7 @@ class Reader(Protocol):
     PRIORITY: int
     LOOKS_FOR: dict[str, str]
 
-    def recognise(self, save_dir: Path, names: Set[str]) -> bool:
+    def recognise(self, save_dir: RunPath, names: Set[str]) -> bool:
         """Return whether the directory, whose entries are `names`, is one of this reader's."""
         ...
 
@@ -38,7 +37,7 @@ class Reader(Protocol):
 READERS: tuple[Reader, ...] = (tune, ultralytics, yolov5, yolov7)
 
 
-def recognise(save_dir: Path, names: Set[str]) -> Reader | None:
+def recognise(save_dir: RunPath, names: Set[str]) -> Reader | None:
     """Return the reader whose layout the directory has, or None."""
     ordered = sorted(READERS, key=lambda reader: reader.PRIORITY)
     return next((reader for reader in ordered if reader.recognise(save_dir, names)), None)
@@ -50,7 +49,7 @@ def look_alikes(names: Set[str]) -> list[str]:
     return [f"{name} is not a YOLO trainer's: {wanted[name]}" for name in sorted(names & wanted.keys())]
 
 
-def why_not(save_dir: Path) -> str:
+def why_not(save_dir: RunPath) -> str:
     """Return, as a hint, why a directory that no reader recognised is no run directory."""
     try:
         alike = look_alikes(list_names(save_dir))
@@ -83,7 +82,7 @@ def read_summary(
     return reader.read(replace(directory, segment=segment, is_summary=True, read_child=directory.summarize))
 
 
-def _open(save_dir: Path, names: Set[str], follow_symlinks: bool) -> tuple[Reader, RunDirectory]:
+def _open(save_dir: RunPath, names: Set[str], follow_symlinks: bool) -> tuple[Reader, RunDirectory]:
     reader = recognise(save_dir, names)
     if reader is None:
         raise RunDirError(f"{save_dir}: no run directory here", hint=why_not(save_dir))

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from importer.errors import RunDirError
 from importer.formats.csv_table import read_results
 from importer.formats.yaml_file import read_yaml
-from importer.model import Epochs, Note, TrainingRun, WrittenRow
+from importer.model import Epochs, Note, RunPath, TrainingRun, WrittenRow
 from importer.read.directory import RunDirectory
 from importer.read.epochs import build_epochs, epoch_numbers, split_trainings
 from importer.read.tune_dirs import iteration_dirs
@@ -51,7 +50,7 @@ class _Tune:
         return args if recorded is None else {**args, "save_dir": recorded}
 
 
-def recognise(save_dir: Path, names: Set[str]) -> bool:
+def recognise(save_dir: RunPath, names: Set[str]) -> bool:
     """Recognise a table of iterations that begins as a tuner writes it."""
     return table_name(save_dir, names) is not None
 
@@ -117,7 +116,7 @@ def _read_tune(directory: RunDirectory) -> tuple[_Tune, list[Note]]:
 
 def _children(tune: _Tune) -> tuple[list[tuple[int, TrainingRun]], list[Note]]:
     """Return each training with the index of its iteration; an iteration without a directory is what the table says."""
-    dirs: dict[int, dict[str, Path]] = {}
+    dirs: dict[int, dict[str, RunPath]] = {}
     for (number, dataset), path in iteration_dirs(tune.directory, tune.table, tune.header.place).items():
         dirs.setdefault(number, {})[dataset] = path
     evolved, notes = _evolved(tune)

@@ -11,7 +11,7 @@ from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 from importer.errors import RunDirError
-from importer.model import TrainingRun
+from importer.model import RunPath, TrainingRun
 from importer.read.directory import RunDirectory, list_names
 from importer.read.evidence import near
 from importer.read.fitness import EARLY, MIXED, TODAY, fitness
@@ -23,7 +23,7 @@ MAX_PATH = 4_096
 MAX_DEPTH = 4  # multitrain-2/coco8 is two below the tune's parent
 FITNESS_ABS = 2e-5  # from metrics that were rounded to five digits
 
-TrainingAt = Callable[[Path], TrainingRun | None]
+TrainingAt = Callable[[RunPath], TrainingRun | None]
 
 
 class IterationDir(NamedTuple):
@@ -33,7 +33,7 @@ class IterationDir(NamedTuple):
     dataset: str
 
 
-def iteration_dirs(directory: RunDirectory, table: TuneTable, recorded: str | None) -> dict[IterationDir, Path]:
+def iteration_dirs(directory: RunDirectory, table: TuneTable, recorded: str | None) -> dict[IterationDir, RunPath]:
     """Return the directory of each training that is still there; no directory belongs to two.
 
     A tune that wrote down its directories is believed where they hold these hyperparameters; they lie where they lay
@@ -41,7 +41,7 @@ def iteration_dirs(directory: RunDirectory, table: TuneTable, recorded: str | No
     hyperparameters and reached the fitness of one iteration and no other.
     """
     save_dir = directory.save_dir
-    beside = save_dir.parent if save_dir.name not in ("", "..") else Path(os.path.abspath(save_dir)).parent  # noqa: PTH100
+    beside = save_dir.parent if save_dir.name not in ("", "..") else Path(os.path.abspath(str(save_dir))).parent  # noqa: PTH100
     if any(iteration.save_dirs for iteration in table.iterations):
         return _written_down(table, recorded, beside, _training_at(directory, beside))
     if any(iteration.metrics for iteration in table.iterations):
@@ -49,11 +49,11 @@ def iteration_dirs(directory: RunDirectory, table: TuneTable, recorded: str | No
     return _siblings(table, beside, _training_at(directory, beside))
 
 
-def _training_at(directory: RunDirectory, beside: Path) -> TrainingAt:
+def _training_at(directory: RunDirectory, beside: RunPath) -> TrainingAt:
     """Return a function that summarizes the Ultralytics training at a path, once."""
 
     @cache
-    def training_at(path: Path) -> TrainingRun | None:
+    def training_at(path: RunPath) -> TrainingRun | None:
         try:
             if not (path / "args.yaml").is_file() or not (directory.follow_symlinks or is_within(path, beside)):
                 return None
@@ -68,10 +68,10 @@ def _training_at(directory: RunDirectory, beside: Path) -> TrainingAt:
 
 
 def _written_down(
-    table: TuneTable, recorded: str | None, beside: Path, training_at: TrainingAt
-) -> dict[IterationDir, Path]:
+    table: TuneTable, recorded: str | None, beside: RunPath, training_at: TrainingAt
+) -> dict[IterationDir, RunPath]:
     """The tuner removes what is not the best, and its successor may get the same name: the later iteration has it."""
-    taken: dict[Path, IterationDir] = {}
+    taken: dict[RunPath, IterationDir] = {}
     for iteration in reversed(table.iterations):
         for dataset, text in iteration.save_dirs.items():
             path = _place_now(text, recorded, beside)
@@ -83,7 +83,7 @@ def _written_down(
     return {iteration_dir: path for path, iteration_dir in taken.items()}
 
 
-def _place_now(text: str, recorded: str | None, beside: Path) -> Path | None:
+def _place_now(text: str, recorded: str | None, beside: RunPath) -> RunPath | None:
     """Return where a directory is that lay at `text` when the tune lay at `recorded`, both maybe on another host."""
     parts = _parts(text)
     above = _parts(recorded or "")[:-1]
@@ -92,7 +92,7 @@ def _place_now(text: str, recorded: str | None, beside: Path) -> Path | None:
         if above and parts[-depth - len(above) : -depth] == above:
             below = parts[-depth:]
     strange = any(part == ".." or "\0" in part or PureWindowsPath(part).drive for part in below)
-    return None if strange or not below else beside.joinpath(*below)
+    return None if strange or not below else beside / "/".join(below)
 
 
 def _parts(path: str) -> list[str]:
@@ -101,7 +101,7 @@ def _parts(path: str) -> list[str]:
     return [name for name in names if name not in ("", ".")]
 
 
-def _siblings(table: TuneTable, beside: Path, training_at: TrainingAt) -> dict[IterationDir, Path]:
+def _siblings(table: TuneTable, beside: RunPath, training_at: TrainingAt) -> dict[IterationDir, RunPath]:
     """Return iterations and directories that fit each other and nothing else; equal ones go together in order."""
     try:
         numbered = [(int(match[1] or 1), name) for name in list_names(beside) if (match := SIBLING.fullmatch(name))]
@@ -109,7 +109,7 @@ def _siblings(table: TuneTable, beside: Path, training_at: TrainingAt) -> dict[I
         return {}
     paths = [beside / name for _, name in sorted(numbered)]
     runs = [(path, run, _fitnesses(run)) for path in paths if (run := training_at(path)) is not None]
-    fitting: dict[tuple[Path, ...], list[int]] = {}
+    fitting: dict[tuple[RunPath, ...], list[int]] = {}
     for iteration in table.iterations:
         fit = tuple(
             path

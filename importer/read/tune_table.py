@@ -8,13 +8,12 @@ import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import NamedTuple
 
 from importer.errors import RunDirError
 from importer.formats.csv_table import read_results
 from importer.formats.text_file import HEAD_BYTES, column_names, read_head, read_text
-from importer.model import Note
+from importer.model import Note, RunPath
 from importer.read.fitness import YOLOV5, fitness
 
 MAX_BYTES = 8_000_000  # 300 iterations have 300 kB
@@ -56,12 +55,12 @@ class TuneTable:
         return values.index(max(values))
 
 
-def table_name(save_dir: Path, names: Collection[str]) -> str | None:
+def table_name(save_dir: RunPath, names: Collection[str]) -> str | None:
     """Return the file of a directory that begins as a tuner's table does, or None."""
     return next((name for name in TABLES if name in names and _begins_as_table(save_dir / name)), None)
 
 
-def _begins_as_table(path: Path) -> bool:
+def _begins_as_table(path: RunPath) -> bool:
     if path.suffix == ".ndjson":
         head = read_head(path)
         return head.startswith("{") and '"fitness"' in head
@@ -71,7 +70,7 @@ def _begins_as_table(path: Path) -> bool:
     return columns[0] == "fitness"
 
 
-def read_tune_table(path: Path) -> TuneTable:
+def read_tune_table(path: RunPath) -> TuneTable:
     """Read the iterations that a file of one of the three forms holds.
 
     Errors: RunDirError when a line cannot be read as an iteration, or there are more of them than anyone trains.
@@ -83,7 +82,7 @@ def read_tune_table(path: Path) -> TuneTable:
     return table
 
 
-def _read_csv(path: Path) -> TuneTable:
+def _read_csv(path: RunPath) -> TuneTable:
     is_evolve = path.name == "evolve.csv"
     table = read_results(path, "lr0" if is_evolve else "fitness")
     for short in table.short_rows:
@@ -103,7 +102,7 @@ def _read_csv(path: Path) -> TuneTable:
     return TuneTable(tuple(iterations), table.notes)
 
 
-def _read_ndjson(path: Path) -> TuneTable:
+def _read_ndjson(path: RunPath) -> TuneTable:
     text, read_notes = read_text(path, MAX_BYTES)
     notes = [*read_notes]
     trials: dict[tuple[object, ...], Iteration] = {}
@@ -189,7 +188,7 @@ class Header(NamedTuple):
     seconds: float | None = None  # that it had taken so far
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: RunPath) -> Header:
     """Read the comments of a best_hyperparameters.yaml. Errors: RunDirError when it is no text."""
     header = Header()
     for line in read_text(path, MAX_BYTES)[0][:HEAD_BYTES].split("\n"):

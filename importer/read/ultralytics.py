@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Set
 from dataclasses import replace
-from pathlib import Path
 
 from importer.formats.text_file import column_names, option_names, read_head
 from importer.formats.yaml_file import read_yaml
-from importer.model import Epochs, FinalValidation, Note, TrainingRun
+from importer.model import Epochs, FinalValidation, Note, RunPath, TrainingRun
 from importer.read.common import RESULTS, Sources, add_epochs, new_run, read_table, results_name
 from importer.read.directory import RunDirectory
 
@@ -30,7 +29,7 @@ TASKS = {  # by a column that it has and those above have not; obb before 8.4 ha
 }
 
 
-def recognise(save_dir: Path, names: Set[str]) -> bool:
+def recognise(save_dir: RunPath, names: Set[str]) -> bool:
     """Recognise a results table of epochs and metrics, or an args.yaml that a trainer wrote."""
     results = results_name(names)
     if results is not None and _is_results(column_names(save_dir / results)):
@@ -43,7 +42,7 @@ def _is_results(columns: list[str]) -> bool:
     return "epoch" in columns and "step" not in columns and any(name.startswith(COLUMNS) for name in columns)
 
 
-def _is_args(path: Path, *, beside_results: bool) -> bool:
+def _is_args(path: RunPath, *, beside_results: bool) -> bool:
     """Others write an args.yaml, too, but of no task; one that names nothing is ours if results lie beside it."""
     if not path.is_file():  # a pipe, say
         return False

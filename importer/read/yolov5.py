@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import replace
-from pathlib import Path
 
 from importer.errors import RunDirError
 from importer.formats.csv_table import CUT, Row, ShortRow, Table
 from importer.formats.text_file import column_names, option_names
-from importer.model import FinalValidation, Note, TrainingRun
+from importer.model import FinalValidation, Note, RunPath, TrainingRun
 from importer.read.common import RESULTS, Sources, add_epochs, new_run, read_options, read_table, results_name
 from importer.read.directory import RunDirectory
 from importer.read.epochs import split_trainings
@@ -31,7 +30,7 @@ LOOKS_FOR = {"opt.yaml": "it lacks the options of YOLOv5's trainer, and there is
 Final = tuple[tuple[str, float], ...]
 
 
-def recognise(save_dir: Path, names: Set[str]) -> bool:
+def recognise(save_dir: RunPath, names: Set[str]) -> bool:
     """Recognise the columns of a results.csv, else what stands in opt.yaml."""
     results = results_name(names)
     columns = set(column_names(save_dir / results)) if results is not None else set()

@@ -12,12 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 from dataclasses import replace
-from pathlib import Path
 
 from importer.errors import RunDirError
 from importer.formats.csv_table import Table
 from importer.formats.text_file import option_names, read_head, read_text
-from importer.model import Note, TrainingRun
+from importer.model import Note, RunPath, TrainingRun
 from importer.read.common import Sources, add_epochs, new_run, read_options
 from importer.read.directory import RunDirectory
 
@@ -38,7 +37,7 @@ _EPOCH = re.compile(r"(\d{1,9})/(\d{1,9})")
 _BEGIN = re.compile(r"\d{1,9}/\d{1,9}\s+[\d.e+-]+G\s")
 
 
-def recognise(save_dir: Path, names: Set[str]) -> bool:
+def recognise(save_dir: RunPath, names: Set[str]) -> bool:
     """Recognise a results.txt that begins with an epoch and its memory, else what stands in opt.yaml."""
     if "results.csv" in names or "args.yaml" in names:
         return False
@@ -65,7 +64,7 @@ def read(directory: RunDirectory) -> TrainingRun:
     return add_epochs(run, directory, table, base=0)
 
 
-def read_results_txt(path: Path) -> tuple[Table, int | None]:
+def read_results_txt(path: RunPath) -> tuple[Table, int | None]:
     """Read the table of a results.txt under its columns' names, and the number of the last epoch that was planned.
 
     Errors: RunDirError when a line has another number of values, or text where a number should be.
@@ -97,7 +96,7 @@ def read_results_txt(path: Path) -> tuple[Table, int | None]:
     return Table(("epoch", *COLUMNS), tuple(rows), notes=tuple(notes)), last_epoch
 
 
-def _number(cell: str, path: Path, line: int, column: str) -> float:
+def _number(cell: str, path: RunPath, line: int, column: str) -> float:
     try:
         if "_" in cell:  # float() takes 1_000 for a thousand
             raise ValueError(cell)
@@ -106,6 +105,6 @@ def _number(cell: str, path: Path, line: int, column: str) -> float:
         raise _no_number(path, line, column, cell, "a number") from error
 
 
-def _no_number(path: Path, line: int, column: str, cell: str, expected: str) -> RunDirError:
+def _no_number(path: RunPath, line: int, column: str, cell: str, expected: str) -> RunDirError:
     text = f"{path}: line {line}, column {column}: {cell[:40]!r} is not {expected}"
     return RunDirError(text, hint="restore the file as the trainer wrote it")

@@ -1,100 +1,90 @@
-"""A .zip or .tar of run directories: unpacked to be read, and shown as `archive.zip!runs/train`."""
+"""A .zip or .tar of run directories: unpacked to be read, and shown as `archive.zip!runs/train`.
+
+An archive is data from strangers: links and devices stay in it, no member may leave the folder, and both the number of
+the members and their size are limited.
+"""
 
 from __future__ import annotations
 
+import errno
 import logging
+import lzma
+import os
 import shutil
+import stat
+import struct
+import tarfile
 import tempfile
 import time
 import weakref
+import zipfile
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO
 
+from importer.errors import RunDirError
 from importer.model import Note
-from importer.sources.unpack import unpack
+from importer.sources.remote import ShownPath
 
 log = logging.getLogger(__name__)
 
-_folders: set[str] = set()
-
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+MAX_MEMBERS = 500_000  # a tree of 20,000 runs
+MAX_RATIO = 100  # of what it unpacks to: weights and plots hardly shrink, tables to a fifth
+SMALL = 64_000_000  # bytes, up to which the ratio does not matter
+MAX_LEFT_OUT = 1_000  # members that were left out and are remembered
+BLOCK = 1 << 20
+LINK, NO_FILE = "it is a link", "it is no plain file"
+DAMAGE = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError,
+    OverflowError, NotImplementedError, RuntimeError,
+)  # fmt: skip
+_folders: set[str] = set()
 
 
 class Archive:
     """An archive that was unpacked. Its folder lasts as long as a path into it is kept, or this process."""
 
-    def __init__(self, shown: str, top: Path, left_out: tuple[tuple[str, str], ...], zone: str | None) -> None:
-        self.shown = shown
-        self.top = top
+    def __init__(self, shown: str, top: Path, left_out: tuple[tuple[str, str], ...], *, zoneless: bool) -> None:
+        self.shown, self.top = shown, top
         self.left_out = left_out  # (member, why)
-        self.zone = zone  # that its file times were taken to be in; None where they tell it
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return Archive, (self.shown, self.top, self.left_out, self.zone)  # a copy does not own the folder
+        self.zone = time.strftime("UTC%z") if zoneless else None  # of this host, for times that name no zone
 
 
-class UnpackedPath:
-    """A place in an unpacked archive, read as a `Path` is, and shown as where it is in the archive."""
+class UnpackedPath(ShownPath):
+    """A real path below an unpacked archive, and the archive beside it, which gives the text to show."""
 
     def __init__(self, archive: Archive, local: Path) -> None:
-        self.archive = archive
-        self.local = local
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in ("archive", "local"):
-            raise AttributeError(name)
-        return getattr(self.local, name)
+        self.archive, self.local = archive, local
+        self.name, self.suffix = local.name, local.suffix
+        self.exists, self.is_dir, self.is_file = local.exists, local.is_dir, local.is_file
+        self.stat, self.open, self.read_bytes = local.stat, local.open, local.read_bytes
+        self.below = local.relative_to(archive.top).as_posix()
+        super().__init__(archive.shown if self.below == "." else f"{archive.shown}!{self.below}")
 
     def __fspath__(self) -> str:
         return str(self.local)
 
-    def __str__(self) -> str:
-        below = self.local.relative_to(self.archive.top).as_posix()
-        return self.archive.shown if below == "." else f"{self.archive.shown}!{below}"
-
-    def __repr__(self) -> str:
-        return f"UnpackedPath({str(self)!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, UnpackedPath) and self.local == other.local
-
-    def __lt__(self, other: UnpackedPath) -> bool:
-        return self.local < other.local
-
-    def __hash__(self) -> int:
-        return hash(self.local)
-
     def __truediv__(self, name: str) -> UnpackedPath:
         return UnpackedPath(self.archive, self.local / name)
 
-    def joinpath(self, *names: str) -> UnpackedPath:
-        """The place below."""
-        return UnpackedPath(self.archive, self.local.joinpath(*names))
-
     @property
     def parent(self) -> UnpackedPath:
-        """The folder that it is in; the archive itself is its own."""
         return self if self.local == self.archive.top else UnpackedPath(self.archive, self.local.parent)
 
     def iterdir(self) -> Iterator[UnpackedPath]:
-        """What the folder holds."""
         return (UnpackedPath(self.archive, entry) for entry in self.local.iterdir())
 
-    def as_posix(self) -> str:
-        """As shown."""
-        return str(self)
-
     def resolve(self) -> UnpackedPath:
-        """Itself: nothing was unpacked that is a link."""
         return self
 
     def notes(self) -> list[Note]:
-        """What is odd about the members below: those that were left out, and times without a zone."""
-        below = self.local.relative_to(self.archive.top).as_posix()
-        prefix = "" if below == "." else f"{below}/"
+        """Return the oddities of the members below: those that were left out, and times without a zone."""
+        prefix = "" if self.below == "." else f"{self.below}/"
         notes = [
-            Note("archive-member", f"{name[len(prefix) :]} was left in the archive: {why}")
+            Note("archive-member", f"{name.removeprefix(prefix)} was left in the archive: {why}")
             for name, why in self.archive.left_out
             if name.startswith(prefix)
         ]
@@ -105,25 +95,25 @@ class UnpackedPath:
 
 
 def is_archive(name: str) -> bool:
-    """Whether a name is that of an archive."""
+    """Return whether a name is that of an archive."""
     return name.lower().endswith(SUFFIXES)
 
 
 def open_archive(path: Path, shown: str) -> UnpackedPath:
-    """The top folder of what an archive holds, in a temporary directory.
+    """Unpack an archive into a temporary directory and return its top folder.
 
     Errors: RunDirError when it is damaged, encrypted, or announces or holds more than can be meant.
     """
     log.info("unpacking %s", shown)
     folder = tempfile.mkdtemp(prefix="ymlf-")
-    top = Path(folder) / (_stem(path.name) or "archive")
+    suffix = max((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), key=len)
+    top = Path(folder) / (path.name[: -len(suffix)] or "archive")  # the run's name when the archive is one run
     try:
         top.mkdir()
-        unpacked = unpack(path, shown, top)
+        archive = unpack(path, shown, top)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    archive = Archive(shown, top, unpacked.left_out, time.strftime("UTC%z") if unpacked.zoneless else None)
     _folders.add(folder)
     weakref.finalize(archive, _remove, folder)
     return UnpackedPath(archive, top)
@@ -135,11 +125,139 @@ def _remove(folder: str) -> None:
 
 
 def remove_unpacked() -> None:
-    """Leave nothing behind that was unpacked, where the process is about to end without its own ending."""
+    """Remove all that was unpacked, where the process is about to end without its own ending."""
     for folder in list(_folders):
         _remove(folder)
 
 
-def _stem(name: str) -> str:
-    """The name less the suffix: what the run is called when it is all that the archive holds."""
-    return next(name[: -len(suffix)] for suffix in SUFFIXES if name.lower().endswith(suffix))
+def unpack(path: Path, shown: str, top: Path) -> Archive:
+    """Write the plain files of an archive below `top`, with their times. Errors: RunDirError as open_archive."""
+    folder = _Folder(top, shown, path.stat().st_size)
+    try:
+        zoneless = _unpack_zip(path, folder) if zipfile.is_zipfile(path) else _unpack_tar(path, folder)
+    except DAMAGE as error:
+        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise RunDirError(f"{shown}: cannot be unpacked: {words}", hint="is it whole? copy it again") from error
+    return Archive(shown, top, tuple(folder.left_out), zoneless=zoneless)
+
+
+class _Folder:
+    """Where members are written, within the limits, and which of them were left out."""
+
+    def __init__(self, top: Path, shown: str, archive_bytes: int) -> None:
+        self.top, self.shown = top, shown
+        self.limit = SMALL + MAX_RATIO * archive_bytes
+        self.left_out: list[tuple[str, str]] = []
+        self.members = self.announced = 0
+
+    def admit(self, size: int) -> None:
+        """Count a member. Errors: RunDirError when that is one too many, or too large."""
+        self.members += 1
+        self.announced += size
+        if self.members > MAX_MEMBERS:
+            raise RunDirError(f"{self.shown}: has more than {MAX_MEMBERS:,} members", hint="unpack it yourself")
+        if self.announced > self.limit:
+            raise RunDirError(
+                f"{self.shown}: unpacks to {self.announced:,} bytes or more, over {MAX_RATIO} times its size",
+                hint="unpack it yourself if you trust it",
+            )
+
+    def require_room(self, size: int) -> None:
+        """Raise RunDirError when the disk has no room for so many bytes."""
+        if size > shutil.disk_usage(self.top).free:
+            raise RunDirError(
+                f"{self.shown}: unpacks to {size:,} bytes, for which {self.top.parent.parent} has no room",
+                hint="set TMPDIR to a larger disk, or unpack it yourself",
+            )
+
+    def leave_out(self, name: str, why: str) -> None:
+        """Remember a member that stays in the archive."""
+        if len(self.left_out) < MAX_LEFT_OUT:
+            self.left_out.append((name, why))
+
+    def write(self, name: str, size: int, source: IO[bytes], modified: float) -> None:
+        """Write a member whose name stays below the folder. Errors: RunDirError when its size is not as announced."""
+        parts = name.split("/")
+        if name.startswith("/") or ".." in parts or "\0" in name or ":" in parts[0]:
+            return self.leave_out(name, "its name leads out of the archive")
+        target = self.top.joinpath(*parts)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle = target.open("wb")
+        except (NotADirectoryError, FileExistsError, IsADirectoryError):
+            return self.leave_out(name, "another member has its name")
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            return self.leave_out(name, "its name is too long")
+        with handle:
+            left = size
+            while block := source.read(min(BLOCK, left + 1)):
+                left -= len(block)
+                if left < 0:
+                    raise RunDirError(f"{self.shown}: {name} holds more than the {size:,} bytes that it announces")
+                handle.write(block)
+        if left:
+            raise RunDirError(f"{self.shown}: {name} is cut short", hint="copy the archive again")
+        with suppress(OverflowError, OSError, ValueError):  # a time that this file system cannot hold
+            os.utime(target, (modified, modified))
+
+
+def _unpack_zip(path: Path, folder: _Folder) -> bool:
+    """Unpack a zip and return whether some file time had no time zone."""
+    zoneless = False
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            folder.admit(info.file_size)
+        folder.require_room(folder.announced)
+        for info in archive.infolist():
+            name, kind = info.filename.replace("\\", "/"), stat.S_IFMT(info.external_attr >> 16)
+            if name.endswith("/"):
+                continue
+            if info.flag_bits & 1:
+                raise RunDirError(
+                    f"{folder.shown}: {name} is encrypted", hint="unpack it yourself and import the folder"
+                )
+            if kind not in (0, stat.S_IFREG):
+                folder.leave_out(name, LINK if kind == stat.S_IFLNK else NO_FILE)
+                continue
+            modified = _unix_time(info.extra)
+            zoneless |= modified is None
+            with archive.open(info) as source:
+                folder.write(name, info.file_size, source, _local_time(info) if modified is None else modified)
+    return zoneless
+
+
+def _unix_time(extra: bytes) -> float | None:
+    """Return the file time in seconds since the Unix epoch, which Info-ZIP adds to the local time of all zips.
+
+    Source: the `UT` field of APPNOTE.TXT, 4.5.7 and 4.6.1.
+    """
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<2H", extra)
+        if kind == 0x5455 and size >= 5 and len(extra) >= 9 and extra[4] & 1:
+            return float(struct.unpack_from("<i", extra, 5)[0])
+        extra = extra[4 + size :]
+    return None
+
+
+def _local_time(info: zipfile.ZipInfo) -> float:
+    try:
+        return time.mktime((*info.date_time, 0, 0, -1))
+    except (OverflowError, ValueError):
+        return 0.0
+
+
+def _unpack_tar(path: Path, folder: _Folder) -> bool:
+    with tarfile.open(path, "r:*") as archive:
+        for member in archive:
+            folder.admit(member.size if member.isreg() else 0)
+            if member.isdir():
+                continue
+            source = archive.extractfile(member) if member.isreg() else None
+            if source is None:
+                folder.leave_out(member.name, LINK if member.issym() or member.islnk() else NO_FILE)
+                continue
+            folder.require_room(member.size)
+            folder.write(member.name, member.size, source, member.mtime)
+    return False

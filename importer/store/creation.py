@@ -8,11 +8,11 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from importer.errors import StoreError
-from importer.store.sqlite_file import PREFIX, database_file
+from importer.store.uri import PREFIX, database_file
 
 LOCK_NUMBER = 0x796D6C66  # "ymlf", of PostgreSQL's advisory lock
 _in_process = threading.Lock()
@@ -20,27 +20,25 @@ _in_process = threading.Lock()
 
 @contextmanager
 def alone_at_opening(uri: str) -> Iterator[None]:
-    """Nobody else who asks for this opens the database meanwhile: on this host for SQLite, anywhere for PostgreSQL.
+    """Keep other importers from opening a database: those of this host for SQLite, of any host for PostgreSQL.
 
-    Source: mlflow/store/db/utils.py, _initialize_tables; four processes on an empty database, three fail.
+    Errors: StoreError for a SQLite file that cannot be opened, which MLflow would try for 100 s.
+    Source: mlflow/store/db/utils.py, _initialize_tables; of four processes on an empty database, three fail.
     """
-    if uri.startswith("sqlite"):
-        file = database_file(uri)
-        if file is not None:
-            _check_file(file)
-        with _file_lock(uri):
-            if file is not None and not file.exists():
-                _make_whole(file, uri.partition("?")[2])
-            yield
+    file = database_file(uri)
+    lock: AbstractContextManager[None] = nullcontext()
+    if file is not None:
+        _check_file(file)
+        lock = _file_lock(file)
     elif uri.startswith("postgres"):
-        with _advisory_lock(uri):
-            yield
-    else:
+        lock = _advisory_lock(uri)
+    with lock:
+        if file is not None and not file.exists() and os.name != "nt":  # Windows does not rename an open file
+            _make_whole(file, uri.partition("?")[2])
         yield
 
 
 def _check_file(path: Path) -> None:
-    """Errors: StoreError for a database that cannot be opened, which MLflow would try for 100 s."""
     try:
         if path.exists():
             path.open("rb").close()
@@ -56,22 +54,18 @@ def _check_file(path: Path) -> None:
 
 
 def _make_whole(file: Path, query: str) -> None:
-    """A SQLite file that is not there yet is made under another name, so that what was killed leaves no half of one.
+    """Make a SQLite store under another name and rename it, so that a kill leaves no half of one.
 
-    Source: mlflow/store/db/utils.py, _initialize_tables; MLflow opens a file that lacks its last migrations no more,
-    and `mlflow db upgrade` fails on one that ended amid a migration.
+    MLflow does not open a file that lacks its last migrations, and `mlflow db upgrade` fails on one that ended amid a
+    migration.
     """
-    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine_with_retry
+    from mlflow import MlflowClient
 
-    making = file.with_name(f"{file.name}.making")
-    _remove(making)  # of an import that was killed; nobody else is here
+    making = file.absolute().with_name(f"{file.name}.making")
+    _remove(making)  # of an import that was killed
     try:
-        engine = create_sqlalchemy_engine_with_retry(f"{PREFIX}{making}{f'?{query}' if query else ''}")
-        try:
-            _initialize_tables(engine)
-        finally:
-            engine.dispose()
-        if not file.exists():  # or `mlflow ui` was faster
+        MlflowClient(f"{PREFIX}{making}{f'?{query}' if query else ''}").search_experiments(max_results=1)
+        if making.exists() and not file.exists():  # or `mlflow ui` was faster
             making.rename(file)
     finally:
         _remove(making)
@@ -83,15 +77,14 @@ def _remove(database: Path) -> None:
 
 
 @contextmanager
-def _file_lock(uri: str) -> Iterator[None]:
-    """One byte of this user's one lock file, which stays; the byte is the database's own."""
+def _file_lock(file: Path) -> Iterator[None]:
+    """Lock one byte, which the database's path chooses, of a lock file that a user has for all databases."""
     try:
         import fcntl
     except ImportError:  # Windows: SQLite's own lock has to do
         yield
         return
-    path = os.path.realpath(uri.partition("///")[2])
-    byte = int.from_bytes(hashlib.sha256(path.encode()).digest()[:7], "big")
+    byte = int.from_bytes(hashlib.sha256(os.path.realpath(file).encode()).digest()[:7], "big")
     lock = Path(tempfile.gettempdir()) / f"ymlf-{os.getuid()}.lock"
     with _in_process:  # a process does not lock itself out, and loses its locks when it closes the file anywhere
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -107,7 +100,6 @@ def _advisory_lock(uri: str) -> Iterator[None]:
     from sqlalchemy import create_engine, text
     from sqlalchemy.pool import NullPool
 
-    engine = create_engine(uri, poolclass=NullPool)
-    with engine.connect() as connection:  # the lock ends with the connection
+    with create_engine(uri, poolclass=NullPool).connect() as connection:  # the lock ends with the connection
         connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": LOCK_NUMBER})
         yield

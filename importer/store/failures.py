@@ -17,23 +17,39 @@ Result = TypeVar("Result")
 
 REFUSALS = (400, 401, 403, 404, 413)  # statuses of an artifact that come again
 GIVEN_UP = re.compile(r"(API request to \S+) failed with exception .*too many (\d{3}) error responses.*")
-STATUS = r"(?<![\w=/:.-]){}\b"  # not a port, nor an id in an address
 NO_LOGIN = "no login is set: give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 WRONG_LOGIN = "the server does not know this login: are MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD right?"
 NOT_KNOWN = "the server does not know this token: is MLFLOW_TRACKING_TOKEN right?"
-FREE_SPACE = "free some space, then run the same command again: it goes on where it stopped"
 LONGEST = 400  # signs of what MLflow said
-
 PAUSE_SECONDS = (0.5, 2.0)  # before a call is made once more: at random, so that not all come back at once
-
 COLLISIONS = ("IntegrityError", "UniqueViolation")  # what the drivers of SQLite and MySQL say, and that of PostgreSQL
+_NO_ADDRESS = r"(?<![\w=/:.-])"  # before a status, which is then not a port, nor an id in an address
+_HINTS = (
+    ("unable to open database file", "does the folder exist, and may you write to it?"),
+    ("readonly database", "the database file may not be written to; check its permissions"),
+    ("no space left|disk (is )?full", "free some space, then run the same command again: it goes on where it stopped"),
+    (rf"{_NO_ADDRESS}401\b|unauthenticated|unauthorized", NO_LOGIN),
+    (rf"{_NO_ADDRESS}403\b|permission_denied|accessdenied|forbidden",
+     "this login may not do that; ask for the permission"),
+    ("certificate", "set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's certificate"),
+    (r"too many 5.. error|\b5.. server error",
+     "the server's log says why; run the same command again when it is mended"),
+    ("max retries exceeded|connection refused|connection aborted|read timed out",
+     "is the server up? run the same command again when it is"),
+    ("no module named 'psycopg", "pip install 'psycopg[binary]'"),
+    ("no module named 'mysqldb", "write mysql+pymysql:// and pip install pymysql"),
+    ("no module named", "install what is missing, in the environment of ymlf"),
+    ("file is not a database", "that file is no SQLite database; give another with --tracking-uri"),
+    ("unsupported uri", "give such as sqlite:///mlflow.db or http://host:5000 with --tracking-uri"),
+    ("could not find a registered artifact repository", "choose a store of artifacts that MLflow knows"),
+)  # fmt: skip
 
 
 @contextmanager
 def store_errors(what: str, *, any_class: bool = False) -> Iterator[None]:
     """Turn what MLflow and its transports raise into a StoreError that says what was being done.
 
-    With `any_class`, whatever is raised: the clients of object stores have no class in common.
+    With `any_class`, turn every exception: the clients of object stores have no class in common.
     """
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
@@ -41,21 +57,17 @@ def store_errors(what: str, *, any_class: bool = False) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, RequestException, SQLAlchemyError, OSError, ImportError) as error:
-        raise _told(what, error) from error
     except Exception as error:
-        if not any_class or isinstance(error, YmlfError):
+        known = isinstance(error, (MlflowException, RequestException, SQLAlchemyError, OSError, ImportError))
+        if isinstance(error, YmlfError) or not (known or any_class):
             raise
-        raise _told(f"{what}: {type(error).__name__}", error) from error
-
-
-def _told(what: str, error: Exception) -> StoreError:
-    redact_exception(error)
-    return StoreError(f"{what}: {_first_words(error)}", hint=_hint(str(error)), passing=_passes(error))
+        redact_exception(error)
+        what = what if known else f"{what}: {type(error).__name__}"
+        raise StoreError(f"{what}: {_first_words(error)}", hint=_hint(str(error)), passing=_passes(error)) from error
 
 
 def retry_once(call: Callable[[], Result]) -> Result:
-    """What a call comes to; it is made once more where the store failed in a way that may pass."""
+    """Return the result of a call, which is made once more where the store failed in a way that may pass."""
     try:
         return call()
     except StoreError as error:
@@ -66,7 +78,7 @@ def retry_once(call: Callable[[], Result]) -> Result:
 
 
 def _passes(error: Exception) -> bool:
-    """Whether the same call may well succeed in a moment."""
+    """Return whether the same call may well succeed in a moment."""
     from requests.exceptions import HTTPError, RequestException
     from sqlalchemy.exc import IntegrityError, OperationalError
 
@@ -78,7 +90,7 @@ def _passes(error: Exception) -> bool:
 
 
 def collided(error: Exception) -> bool:
-    """Whether another importer wrote the same row at the same moment, which a server tells as a bad request."""
+    """Return whether another importer wrote the same row at the same moment: of a server, a bad request."""
     return getattr(error, "error_code", None) == "BAD_REQUEST" and any(sign in str(error) for sign in COLLISIONS)
 
 
@@ -90,32 +102,10 @@ def _first_words(error: Exception) -> str:
     return text if len(text) <= LONGEST else text[:LONGEST] + " ..."
 
 
-def _login_hint() -> str:
+def _hint(text: str) -> str | None:
+    hint = next((hint for sign, hint in _HINTS if re.search(sign, text.lower())), None)
+    if hint != NO_LOGIN:
+        return hint
     if os.environ.get("MLFLOW_TRACKING_USERNAME") or os.environ.get("MLFLOW_TRACKING_PASSWORD"):
         return WRONG_LOGIN
     return NOT_KNOWN if os.environ.get("MLFLOW_TRACKING_TOKEN") else NO_LOGIN
-
-
-def _hint(text: str) -> str | None:
-    lowered = text.lower()
-    for sign, hint in (
-        ("unable to open database file", "does the folder exist, and may you write to it?"),
-        ("readonly database", "the database file may not be written to; check its permissions"),
-        ("no space left|disk (is )?full", FREE_SPACE),
-        (STATUS.format(401) + "|unauthenticated|unauthorized", _login_hint()),
-        (STATUS.format(403) + "|permission_denied|accessdenied|forbidden",
-         "this login may not do that; ask for the permission"),
-        ("certificate", "set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's certificate"),
-        ("too many 5.. error", "the server's log says why; run the same command again when it is mended"),
-        ("max retries exceeded", "is the server up? run the same command again when it is"),
-        ("connection refused", "is the server up? run the same command again when it is"),
-        ("no module named 'psycopg", "pip install 'psycopg[binary]'"),
-        ("no module named 'mysqldb", "write mysql+pymysql:// and pip install pymysql"),
-        ("no module named", "install what is missing, in the environment of ymlf"),
-        ("file is not a database", "that file is no SQLite database; give another with --tracking-uri"),
-        ("unsupported uri", "give such as sqlite:///mlflow.db or http://host:5000 with --tracking-uri"),
-        ("could not find a registered artifact repository", "choose a store of artifacts that MLflow knows"),
-    ):  # fmt: skip
-        if re.search(sign, lowered):
-            return hint
-    return None

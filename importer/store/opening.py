@@ -1,4 +1,4 @@
-"""A store is opened: by one importer at a time, without MLflow's own words, not waiting for one that is away."""
+"""Opens a store: by one importer at a time, and without a long wait for a server that does not answer."""
 
 from __future__ import annotations
 
@@ -6,77 +6,125 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from functools import cache
+from contextlib import contextmanager
+from functools import cache, partial
+from importlib.metadata import entry_points
+from pathlib import Path
 
-from importer.errors import StoreError
+from importer.errors import StoreError, UsageError
 from importer.redaction import redact, remember_login
 from importer.store.creation import alone_at_opening
-from importer.store.failures import store_errors
-from importer.store.file_store import how_to_migrate, local_file_store
-from importer.store.sqlite_file import database_file
+from importer.store.failures import retry_once, store_errors
 from importer.store.store import EmptyStore, Store
-from importer.store.uri import check_uri
-from importer.store.variables import LOGGING_LEVEL, check_variables, set_variables
+from importer.store.uri import check_uri, database_file, how_to_migrate, local_file_store
 
 log = logging.getLogger(__name__)
 
-RETRIES, TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
-
-PROBE_SECONDS = "5"
+PROBE_SECONDS = 5  # unless MLFLOW_HTTP_REQUEST_TIMEOUT is set
+WANTED = {int: "a whole number", float: "a number", bool: "true or false"}
+LOGGING_LEVEL = "MLFLOW_LOGGING_LEVEL"
+OURS = {
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_HTTP_POOL_MAXSIZE": "64",  # connections kept open; MLflow's 10 are fewer than an import's threads use
+    LOGGING_LEVEL: "ERROR",
+}
+DATABASE_LOGGER = "mlflow.store.db.utils"  # logs a traceback of each error, and raises it too
 
 
 def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store:
-    """The store at a URI, else at MLFLOW_TRACKING_URI, else MLflow's own default, opened and ready for workers.
+    """Open the store at a URI, else at MLFLOW_TRACKING_URI, else at MLflow's own default.
 
     With `probe`, a server that does not answer is found out at once, not after all of MLflow's retries.
 
     Errors: StoreError when it cannot be opened; UsageError for a URI that cannot be meant, or a variable that MLflow
-    cannot read.
+        cannot read.
     """
-    load_mlflow()
-    import mlflow
+    uri = _resolve(tracking_uri)
     from mlflow import MlflowClient
 
-    uri = tracking_uri or mlflow.get_tracking_uri()
-    remember_login(uri)
-    check_uri(uri)
     file = database_file(uri)
     is_new = file is not None and not file.exists()
-    patience = _impatient() if probe else nullcontext()
-    with _refusal_of_a_file_store(uri), store_errors("opening the tracking store"), patience, alone_at_opening(uri):
+    answers = probe and uri.startswith(("http://", "https://")) and retry_once(partial(_answers, uri))
+    with _refusal_of_a_file_store(uri), store_errors("opening the tracking store"), alone_at_opening(uri):
         store = Store(MlflowClient(uri), uri)
-        store.client.search_experiments(max_results=1)
+        if not answers:
+            store.client.search_experiments(max_results=1)
     store.is_new = is_new
     return store
 
 
-def load_mlflow() -> None:
-    """Import MLflow, which takes seconds; its own words, bars and beacons stay out of our output.
+def open_existing_store(tracking_uri: str | None = None, *, required: bool = False) -> Store:
+    """Open a store to look at it: a SQLite file that does not exist is not made.
 
-    Errors: UsageError for a variable that it cannot read.
+    Errors: StoreError when it cannot be opened, or is `required` and missing; UsageError as open_store.
     """
-    set_variables()
+    uri = _resolve(tracking_uri)
+    file = database_file(uri)
+    if file is None or file.exists():
+        return open_store(uri, probe=True)
+    if required:
+        raise StoreError(f"{redact(uri)}: no such file", hint="check --tracking-uri, or import something first")
+    return EmptyStore(uri)
+
+
+def _resolve(tracking_uri: str | None) -> str:
+    """Import MLflow, which takes seconds, and return the URI of the store that is meant."""
     check_variables()
-    from mlflow.environment_variables import MLFLOW_TRACKING_INSECURE_TLS
+    import mlflow
 
-    if MLFLOW_TRACKING_INSECURE_TLS.get():
-        _tell_of_unchecked_tls()
-    quiet_loggers()
+    with store_errors("opening the tracking store"):
+        uri = tracking_uri or str(mlflow.get_tracking_uri())
+    remember_login(uri)
+    check_uri(uri)
+    return uri
 
 
-def quiet_loggers() -> None:
-    """What MLflow and its libraries log is told as loud as MLFLOW_LOGGING_LEVEL says, errors only by default."""
-    level = os.environ[LOGGING_LEVEL].upper()
-    for name in ("mlflow", "alembic", "psycopg", "urllib3"):
-        logging.getLogger(name).setLevel(level)
-    if level == "ERROR":
-        logging.getLogger("mlflow.store.db.utils").setLevel("CRITICAL")  # a traceback for each error, and raises it too
+def _answers(uri: str) -> bool:
+    """Ask a server once; return True if it answers as MLflow's does, False where MLflow has to ask itself.
+
+    Errors: StoreError when it does not answer in time, is busy, or does not know the login.
+    Source: mlflow/utils/credentials.py, get_default_host_creds; rest_utils.py, http_request.
+    """
+    import requests
+    from mlflow import environment_variables as known
+
+    name, password = known.MLFLOW_TRACKING_USERNAME.get(), known.MLFLOW_TRACKING_PASSWORD.get()
+    token = known.MLFLOW_TRACKING_TOKEN.get()
+    is_patient = known.MLFLOW_HTTP_REQUEST_TIMEOUT.is_set()
+    is_unchecked = known.MLFLOW_TRACKING_INSECURE_TLS.get()
+    with store_errors("opening the tracking store"):
+        answer = requests.post(
+            f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search",
+            json={"max_results": 1},
+            auth=(name.encode(), password.encode()) if name and password else None,
+            headers={"Authorization": f"Bearer {token}"} if token and not (name and password) else None,
+            verify=False if is_unchecked else known.MLFLOW_TRACKING_SERVER_CERT_PATH.get() or True,
+            cert=known.MLFLOW_TRACKING_CLIENT_CERT_PATH.get(),
+            timeout=known.MLFLOW_HTTP_REQUEST_TIMEOUT.get() if is_patient else PROBE_SECONDS,
+        )
+        if answer.status_code in (401, 429) or answer.status_code >= 500:
+            if answer.status_code == 401 and _has_other_login():
+                return False
+            answer.raise_for_status()
+    return answer.ok and "json" in answer.headers.get("Content-Type", "")
+
+
+def _has_other_login() -> bool:
+    """Return whether MLflow may log in by a file, a signature or a plugin, which the probe does not know."""
+    return bool(
+        os.environ.get("MLFLOW_TRACKING_AUTH")
+        or os.environ.get("MLFLOW_TRACKING_AWS_SIGV4")
+        or Path("~/.mlflow/credentials").expanduser().exists()
+        or entry_points(group="mlflow.request_header_provider")
+    )
 
 
 @contextmanager
 def _refusal_of_a_file_store(uri: str) -> Iterator[None]:
-    """MLflow's many words about a store of files are told in a few, with its own way out of it."""
+    """Replace MLflow's many words about a store of files by few, with its own way out of it."""
     try:
         yield
     except StoreError as error:
@@ -90,45 +138,53 @@ def _refusal_of_a_file_store(uri: str) -> Iterator[None]:
         ) from error
 
 
-def open_existing_store(tracking_uri: str | None = None, *, required: bool = False) -> Store:
-    """The store, to be looked at only: a SQLite file that is not there is not made.
+def check_variables() -> None:
+    """Check that MLflow can read each of its variables that is set; it would raise a bare ValueError amid the work.
 
-    Errors: StoreError when it cannot be opened, or is `required` and not there; UsageError as open_store.
+    Errors: UsageError that names the first one that it cannot read.
+    Source: mlflow/environment_variables.py, _EnvironmentVariable.get.
     """
-    load_mlflow()
-    import mlflow
-
-    with store_errors("opening the tracking store"):
-        uri = tracking_uri or mlflow.get_tracking_uri()
-    remember_login(uri)
-    check_uri(uri)
-    file = database_file(uri)
-    if file is not None and not file.exists():
-        if required:
-            raise StoreError(f"{redact(uri)}: no such file", hint="check --tracking-uri, or import something first")
-        return EmptyStore(uri)
-    return open_store(uri, probe=True)
-
-
-@contextmanager
-def _impatient() -> Iterator[None]:
-    """A server is asked twice at most, and has a few seconds to answer, where the environment gives it no more."""
-    kept = {name: os.environ.get(name) for name in (RETRIES, TIMEOUT)}
-    os.environ.update({RETRIES: "1", TIMEOUT: kept[TIMEOUT] or PROBE_SECONDS})
+    level = os.environ.get(LOGGING_LEVEL, "ERROR")
+    if not isinstance(logging.getLevelName(level.upper()), int):  # at which `import mlflow` would fail
+        raise _wrong(LOGGING_LEVEL, level, "DEBUG, INFO, WARNING, ERROR or CRITICAL")
     try:
-        yield
-    finally:
-        for name, value in kept.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        from mlflow import environment_variables as known
+    except ValueError as error:
+        raise UsageError(str(error), hint="set that variable right, or unset it") from error
+    for variable in vars(known).values():
+        if str(getattr(variable, "name", "")) not in os.environ:
+            continue
+        try:
+            variable.get()
+        except ValueError as error:
+            wanted = WANTED.get(variable.type, "what MLflow's documentation asks for")
+            raise _wrong(variable.name, os.environ[variable.name], wanted) from error
+    if known.MLFLOW_TRACKING_INSECURE_TLS.get():
+        _warn_of_unchecked_tls()
+
+
+def _wrong(name: str, value: str, wanted: str) -> UsageError:
+    return UsageError(f"{name}={value}: MLflow cannot read that", hint=f"give {wanted}, or unset the variable")
 
 
 @cache
-def _tell_of_unchecked_tls() -> None:
-    """Once, in place of urllib3, which tells of it with every request."""
-    from urllib3.exceptions import InsecureRequestWarning
+def _warn_of_unchecked_tls() -> None:
+    log.warning("MLFLOW_TRACKING_INSECURE_TLS: the server's certificate is not checked")
 
-    warnings.simplefilter("ignore", InsecureRequestWarning)
-    log.warning("MLFLOW_TRACKING_INSECURE_TLS: the server's certificate is not checked, whoever it is")
+
+def quiet_mlflow() -> None:
+    """Keep MLflow's words, bars and beacons out of a process of ymlf's own, before MLflow is imported there."""
+    for name, value in OURS.items():
+        os.environ.setdefault(name, value)
+    level = os.environ[LOGGING_LEVEL].upper()
+    if isinstance(logging.getLevelName(level), int):
+        for name in ("gcsfs", "psycopg", "urllib3"):
+            logging.getLogger(name).setLevel(level)
+    for name in ("alembic.runtime.migration", "alembic.runtime.plugins", DATABASE_LOGGER):
+        logging.getLogger(name).addFilter(_is_wanted)  # a level would be lost when MLflow 3.7 sets its own
+    warnings.filterwarnings("ignore", "Unverified HTTPS request")  # comes with each request, and was said once
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    level = os.environ.get(LOGGING_LEVEL, "ERROR").upper()
+    return record.levelno >= logging.getLevelName(level) and not (record.name == DATABASE_LOGGER and level == "ERROR")

@@ -1,46 +1,66 @@
-"""A tracking URI that cannot be meant, told before MLflow tries it."""
+"""Tracking URIs: the mistakes that MLflow would not explain, the file of a SQLite store, the folder of a file store."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+import shlex
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from importer.errors import UsageError
 from importer.redaction import redact
 
+PREFIX = "sqlite:///"
 LOGIN = "better http://HOST, and the login in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 EXAMPLES = "write such as sqlite:///mlflow.db or http://host:5000"
 _HOST_AND_PORT = re.compile(r"[\w.-]+:[0-9]{1,5}(/.*)?")
 
 
 def check_uri(uri: str) -> None:
-    """Nothing, where MLflow may know the URI.
-
-    Errors: UsageError with the URI that was probably meant.
-    """
-    if uri.startswith("sqlite://") and not uri.startswith("sqlite:///"):
+    """Refuse a URI that MLflow cannot mean. Errors: UsageError with the URI that was probably meant."""
+    if uri.startswith("sqlite://") and not uri.startswith(PREFIX):
         file = uri.removeprefix("sqlite://").rpartition("@")[2]
         raise _misuse(uri, "names a host, which SQLite has not", f"write sqlite:///{file}, if that is the file")
     if uri.startswith("postgres://"):
         raise _misuse(uri, "is called postgresql by now", f"write postgresql://{uri.removeprefix('postgres://')}")
-    if "://" in uri or _is_known_without_slashes(uri):
+    if "://" in uri or uri.startswith(("databricks", "uc:", "file:")) or uri == "uc":
         return
     login, at, host = uri.rpartition("@")
     if at and ":" in login:
         raise UsageError(f"--tracking-uri ***@{host}: has no scheme", hint=f"write http://***@{host}, or {LOGIN}")
     if _HOST_AND_PORT.fullmatch(uri):
         raise _misuse(uri, "has no scheme", f"write http://{uri}")
-    path = Path(uri)
-    if path.is_file():
+    if Path(uri).is_file():
         raise _misuse(uri, "is a file, not the URI of a store", f"write sqlite:///{uri}, if it is a database")
-    if not path.exists() and os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() not in ("1", "true"):
+    if not Path(uri).exists() and os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() not in ("1", "true"):
         raise _misuse(uri, "no such store", EXAMPLES)
-
-
-def _is_known_without_slashes(uri: str) -> bool:
-    return uri.startswith(("databricks", "uc:", "file:")) or uri == "uc"
 
 
 def _misuse(uri: str, what: str, hint: str) -> UsageError:
     return UsageError(f"--tracking-uri {redact(uri)}: {what}", hint=redact(hint))
+
+
+def database_file(uri: str) -> Path | None:
+    """Return the file of a SQLite store; None for another store, one in memory, or a URI of SQLite's own."""
+    name = uri.partition("?")[0].removeprefix(PREFIX)
+    return Path(name) if uri.startswith(PREFIX) and name and not name.startswith((":", "file:")) else None
+
+
+def local_file_store(uri: str) -> str | None:
+    """Return the folder of an old file store, relative where it is below this one; None for another store."""
+    if "://" in uri and not uri.startswith("file:"):
+        return None
+    path = Path(unquote(urlsplit(uri).path) if uri.startswith("file:") else uri)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def how_to_migrate(file_store: str | Path) -> tuple[str, str]:
+    """Return MLflow's command that copies a file store to a database that does not exist yet, and that database.
+
+    Source: mlflow/store/fs2db/cli.py, of MLflow 3.17.
+    """
+    names = itertools.chain(["mlflow.db", "all.db"], (f"all{number}.db" for number in itertools.count(2)))
+    target = next(f"{PREFIX}{name}" for name in names if not Path(name).exists())
+    return f"mlflow migrate-filestore --source {shlex.quote(str(file_store))} --target {target}", target

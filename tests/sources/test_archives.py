@@ -18,10 +18,9 @@ from support.stores import untouched
 from support.trees import by_name, training
 
 from importer.errors import RunDirError
-from importer.sources import unpack as unpacking
-from importer.sources.archive import UnpackedPath
+from importer.sources import archive as unpacking
+from importer.sources.archive import Archive, UnpackedPath, unpack
 from importer.sources.opening import open_source
-from importer.sources.unpack import Unpacked, unpack
 
 Writer = Callable[[Path], None]
 
@@ -33,7 +32,7 @@ def outside(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def unpacked(outside: Path, write: Writer) -> tuple[Unpacked, dict[str, bytes]]:
+def unpacked(outside: Path, write: Writer) -> tuple[Archive, dict[str, bytes]]:
     """What became of an archive's members, and the files that there are now, by where they are below `outside`."""
     archive = outside / "archive"
     write(archive)

@@ -16,10 +16,11 @@ from support.directories import copy_fixture, fixture_names
 from support.services.fault_proxy import FaultProxy, fault_proxy
 from support.services.needs import needed
 from support.stores import runs_in, untouched
-from support.trees import active, assert_whole, by_name, small_tree, summary, training
+from support.trees import active, assert_whole, by_name, grow, small_tree, summary, training, write_unfinished
 
 import importer
 from importer.discover import find_runs
+from importer.sources.opening import place_of
 
 if TYPE_CHECKING:
     from support.services.s3 import S3Server
@@ -144,7 +145,7 @@ def test_the_source_is_shown_as_it_was_given(tmp_path: Path, s3: S3Server, empty
         answer = ymlf("import", place, *words, cwd=tmp_path)
         assert sources_of(answer) == [source]
         (run,) = active(uri)
-        assert run.data.tags["ymlf.source"] == source
+        assert run.data.tags["ymlf.source"] == (source if "://" in source else place_of(str(tmp_path / source)))
         assert answer.told[0]["experiment_name"] == "runs: runs/train"
 
 
@@ -298,10 +299,10 @@ def test_any_filesystem_of_fsspec_will_do(tmp_path: Path, sqlite_uri: str) -> No
 
 
 def test_a_bucket_that_changed_between_two_looks_is_read_again(tmp_path: Path, s3: S3Server, sqlite_uri: str) -> None:
-    training(1).write(tmp_path / "tree" / "train")
+    write_unfinished(tmp_path / "tree" / "train", 1, 4)
     url = upload(tmp_path / "tree", s3, "grows")
     assert [told.kind.value for told in importer.import_many([url], tracking_uri=sqlite_uri)] == ["imported"]
-    training(1, epochs=4).write(tmp_path / "tree" / "train")
+    grow(tmp_path / "tree" / "train", 1, 4)
     for path in ("results.csv", "weights/last.pt", "args.yaml"):
         s3.client().upload_file(str(tmp_path / "tree" / "train" / path), "grows", f"train/{path}")
     assert [told.kind.value for told in importer.import_many([url], tracking_uri=sqlite_uri)] == ["updated"]
