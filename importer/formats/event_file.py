@@ -74,13 +74,6 @@ class _CutError(Exception):
     """From here on the bytes are no whole record."""
 
 
-class _Event(NamedTuple):
-    wall_ms: int | None
-    step: int
-    opens_file: bool
-    numbers: list[tuple[str, float]]  # of each tag
-
-
 def _read(file: IO[bytes]) -> EventFile | None:
     """Return the event file, or None when its first record is broken."""
     size = file.seek(0, os.SEEK_END)
@@ -88,14 +81,15 @@ def _read(file: IO[bytes]) -> EventFile | None:
     scalars: list[Scalar] = []
     records, truncated = 0, size == 0
     try:
-        for event in map(_event, _records(file, size)):
-            if event.opens_file:
-                created_ms = event.wall_ms if created_ms is None else created_ms
-            elif not event.numbers:
-                first_graph_ms = event.wall_ms if first_graph_ms is None else first_graph_ms
-            if event.wall_ms is not None:
-                last_ms = event.wall_ms
-                scalars += [Scalar(tag, number, event.step, event.wall_ms) for tag, number in event.numbers]
+        for wall_ms, step, opens_file, numbers in map(_event, _records(file, size)):
+            if opens_file:
+                created_ms = wall_ms if created_ms is None else created_ms
+            elif not numbers:
+                first_graph_ms = wall_ms if first_graph_ms is None else first_graph_ms
+            if wall_ms is not None:
+                last_ms = wall_ms
+                for tag, number in numbers:
+                    scalars.append(Scalar(tag, number, step, wall_ms))
             records += 1
             if len(scalars) >= _MOST_SCALARS:
                 raise _CutError
@@ -128,18 +122,18 @@ def _records(file: IO[bytes], size: int) -> Iterator[bytes]:
             raise _CutError
 
 
-def _event(record: bytes) -> _Event:
+def _event(record: bytes) -> tuple[int | None, int, bool, list[tuple[str, float]]]:
+    """Return the time in ms, the step, whether it is the opening record, and the number of each tag."""
     event = dict(_fields(record))
     (seconds,) = _DOUBLE.unpack(event.get(_WALL_TIME, bytes(8)))
-    values = [dict(_fields(value)) for key, value in _fields(event.get(_SUMMARY, b"")) if key == _VALUE]
-    numbers = [
-        (value.get(_TAG, b"").decode("utf-8", "replace"), *_FLOAT.unpack(value[_SIMPLE_VALUE]))
-        for value in values
-        if _SIMPLE_VALUE in value
-    ]
+    numbers = []
+    for key, content in _fields(event.get(_SUMMARY, b"")):
+        value = dict(_fields(content)) if key == _VALUE else {}
+        if _SIMPLE_VALUE in value:
+            (number,) = _FLOAT.unpack(value[_SIMPLE_VALUE])
+            numbers.append((value.get(_TAG, b"").decode("utf-8", "replace"), number))
     wall_ms = round(seconds * 1000) if 0 <= seconds < _YEAR_2200_SECONDS else None
-    step = int.from_bytes(event.get(_STEP, b""), "little", signed=True)
-    return _Event(wall_ms, step, _FILE_VERSION in event, numbers)
+    return wall_ms, int.from_bytes(event.get(_STEP, b""), "little", signed=True), _FILE_VERSION in event, numbers
 
 
 def _fields(message: bytes) -> list[tuple[int, bytes]]:
@@ -147,21 +141,17 @@ def _fields(message: bytes) -> list[tuple[int, bytes]]:
     fields = []
     at, end = 0, len(message)
     while at < end:
-        key = message[at]
-        at += 1
-        if key >= 0x80:
-            key, at = _varint(message, at - 1)
-        wire_type = key & 7
-        if key < 8 or wire_type not in _SIZES:
+        key, at = _varint(message, at)
+        size = _SIZES.get(key & 7)
+        if size is None or key < 8:
             raise _CutError
-        number = _SIZES[wire_type]
-        if not number:
-            number, at = _varint(message, at)
-        if wire_type == 0:
-            fields.append((key, number.to_bytes(8, "little")))
-            continue
-        fields.append((key, message[at : at + number]))
-        at += number
+        if size == 0:
+            size, at = _varint(message, at)
+        if key & 7 == 0:
+            fields.append((key, size.to_bytes(8, "little")))
+        else:
+            fields.append((key, message[at : at + size]))
+            at += size
     if at > end:
         raise _CutError
     return fields
@@ -169,6 +159,8 @@ def _fields(message: bytes) -> list[tuple[int, bytes]]:
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
     """Return the number that begins there, seven bits a byte, and where it ends."""
+    if at < len(message) and message[at] < 0x80:  # nearly always
+        return message[at], at + 1
     number = 0
     for place, byte in enumerate(message[at : at + 10]):
         number |= (byte & 0x7F) << 7 * place
