@@ -87,7 +87,7 @@ def _new_processes(jobs: int, with_mlflow: bool) -> Executor:
     context = multiprocessing.get_context(method)
     if method == "forkserver":
         of_mlflow = ["mlflow.store.tracking.sqlalchemy_store"] if with_mlflow else []
-        context.set_forkserver_preload(["importer.batch.worker", *of_mlflow])
+        context.set_forkserver_preload(["importer.store.quiet", "importer.batch.worker", *of_mlflow])
     return ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker)
 
 

@@ -84,10 +84,13 @@ def read_results(path: RunPath, needed: str = "epoch", *, short_rows: bool = Fal
     width = len(header)
     header, epochs = _with_sizes(header, epochs)
     if len(header) > width:
-        problem = f"{path.name} has rows with mAP by size, which its header lacks; put under names"
-        notes.append(Note("wide-row", problem))
+        notes.append(
+            Note("wide-row", f"{path.name} has rows with mAP by size, which its header lacks; put under names")
+        )
     whole = [(number, line) for number, line in epochs if line.count(",") + 1 == len(header)]
-    short = _short_rows(path, header, epochs, ended=ended, anywhere=short_rows)
+    short: tuple[ShortRow, ...] = ()
+    if len(whole) < len(epochs):
+        short = _short_rows(path, header, epochs, ended=ended, anywhere=short_rows)
     return _named(Table(header, _numbers(path, header, whole), short, tuple(notes)), path, width)
 
 

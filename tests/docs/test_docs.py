@@ -139,7 +139,7 @@ def _codes_in(node: ast.AST) -> Iterator[str]:
         given = node.args[:1] if name in ("Note", "note") else []
         yield from _texts([*given, *(word.value for word in node.keywords if word.arg == "code")])
     elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
-        if any(isinstance(target, ast.Name) and target.id.endswith("_NOTES") for target in node.targets):
+        if any(isinstance(target, ast.Name) and target.id.endswith(("_NOTES", "_HINTS")) for target in node.targets):
             yield from _texts(node.value.keys)
     elif isinstance(node, ast.FunctionDef):
         for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):

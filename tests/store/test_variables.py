@@ -74,8 +74,6 @@ def test_no_process_of_a_batch_reports_to_the_makers_of_mlflow() -> None:
     client = "__import__('mlflow.telemetry', fromlist=['client']).get_telemetry_client()"
     script = (
         "from importer.batch.executors import local_executor\n"
-        "from importer.store.opening import quiet_mlflow\n"
-        "quiet_mlflow()\n"  # as the command line does, which alone has processes
         "if __name__ == '__main__':\n"
         "    with local_executor(2, threads=False) as executor:\n"
         f"        print(executor.submit(eval, {client!r}).result(60))\n"
