@@ -160,14 +160,18 @@ def kind_words(kind: Kind, *, would: bool = False) -> str:
 
 def outcome_line(outcome: Outcome, *, would: bool = False) -> str:
     """Return one outcome for people: what, which, why."""
-    kind = kind_words(outcome.kind, would=would)
+    return f"{kind_words(outcome.kind, would=would)}: {outcome_text(outcome)}"
+
+
+def outcome_text(outcome: Outcome) -> str:
+    """Return the directory of an outcome and the reason, for people."""
     reason = f"is a copy of {outcome.reason}" if outcome.kind is Kind.DUPLICATE else outcome.reason
     if reason and reason.startswith(outcome.source):
-        return redact(f"{kind}: {reason}")
+        return redact(reason)
     which = outcome.source
     if outcome.run_name and outcome.run_name != PurePath(outcome.source).name:
         which += f" ({outcome.run_name})"
-    return redact(f"{kind}: {which}: {reason}" if reason else f"{kind}: {which}")
+    return redact(f"{which}: {reason}" if reason else which)
 
 
 def facts_of(outcome: Outcome) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,10 +19,12 @@ from importer.model import ImportContext, ImportOptions, ImportPlan
 from importer.replay.callbacks import keep_run_active
 from importer.replay.names import is_template
 from importer.report import SOURCE_FAULTS, WROTE, Kind, Outcome, of_plan
-from importer.store.store import Store
-from importer.write.decision import Decision
+from importer.store.failures import store_errors
+from importer.store.store import EmptyStore, Store
+from importer.write.decision import Decision, match_run
 from importer.write.import_run import Job, decide_in_store, iteration_jobs
-from importer.write.ledger import Ledger, check_import_id, new_import_id
+from importer.write.ledger import Ledger, all_experiments, check_import_id, new_import_id
+from importer.write.lookup import search_key, stored_run
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +137,41 @@ def preview_summary(
         raise
     except YmlfError as error:
         yield Preview(Outcome(Kind.REFUSED, summary.save_dir, error.message, error.hint, key=summary.key))
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What would become of one directory, and what of it the store has."""
+
+    outcome: Outcome
+    iterations: int = 0  # of a tune, that would be runs of their own
+    missing: int = 0  # of these iterations, that an import would write
+    elsewhere: str | None = None  # another experiment, which has the training that would be imported
+
+
+def scan_work(batch: Batch, store: Store | None) -> Iterator[tuple[RunSummary, Scanned | None]]:
+    """Yield each directory of a batch, where there is a store with what an import would do. Errors: StoreError."""
+    experiments: dict[str, str] = {}
+    if store is not None and not isinstance(store, EmptyStore):
+        with store_errors("looking for experiments"):
+            experiments = {str(found.experiment_id): str(found.name) for found in all_experiments(store)}
+    for summary in batch.summaries:
+        if store is None:
+            yield summary, None
+            continue
+        preview, *below = preview_summary(summary, store, batch.options)
+        missing = sum(iteration.outcome.kind in WROTE for iteration in below)
+        is_new = preview.outcome.kind is Kind.IMPORTED
+        elsewhere = _elsewhere(summary, store, experiments) if is_new and experiments else None
+        yield summary, Scanned(preview.outcome, len(below), missing, elsewhere)
+
+
+def _elsewhere(summary: RunSummary, store: Store, experiments: Mapping[str, str]) -> str | None:
+    """Return the name of an experiment that has the training of a directory."""
+    with store_errors("looking the run up"):
+        runs = [stored_run(run) for run in search_key(store, list(experiments), summary.key)]
+    matched = match_run(summary.facts, runs)
+    return experiments[matched.run.experiment_id] if matched is not None else None
 
 
 def _outcome(plan: ImportPlan, decision: Decision) -> Outcome:

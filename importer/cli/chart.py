@@ -1,10 +1,10 @@
-"""Small line charts of text, in Braille or in ASCII."""
+"""Draw small line charts of text, in Braille or in ASCII."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 PLOT_LINES = 5
 MARGIN = 7  # for `0.12345`, so that charts above each other line up
@@ -12,57 +12,44 @@ _BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bit of ea
 
 
 def draw_chart(title: str, series: Sequence[tuple[int, float]], width: int, *, ascii_only: bool) -> list[str]:
-    """The lines of a chart of (step, value), each `width` characters wide.
+    """Return the lines of a chart of (step, value), each `width` characters wide.
 
     The y axis runs from the least to the greatest finite value, the x axis from the first to the last step. A line
-    joins two points only where their steps follow each other; nan and inf leave a gap, and are counted below it.
+    joins two points only where their steps follow each other. Points that are nan or inf leave a gap and are counted.
     """
     drawn = [(step, value) for step, value in series if math.isfinite(value)]
-    missing = len(series) - len(drawn)
+    missing = f" {len(series) - len(drawn)} nan or inf " if len(series) > len(drawn) else ""
     if not drawn:
-        return [_fit(title, width), _fit(f"  nothing to draw: {missing} nan or inf", width)]
-    steps = [step for step, _ in series]
+        return [text[:width].ljust(width) for text in (title, f"  nothing to draw:{missing.rstrip()}")]
+    first, last = min(step for step, _ in series), max(step for step, _ in series)
     low, high = min(value for _, value in drawn), max(value for _, value in drawn)
-    labels = _y_labels(low, high)
+    labels = ["", "", number(low), "", ""] if low == high else [number(high), "", "", "", number(low)]
     margin = max(MARGIN, *map(len, labels))
     columns = max(8, width - margin - 1)
-    plot = _plot(drawn, (min(steps), max(steps)), (low, high), columns, ascii_only)
     edge, corner, floor = ("|", "+", "-") if ascii_only else ("│", "└", "─")
-    lines = [f"{label:>{margin}}{edge}{line}" for label, line in zip(labels, plot, strict=True)]
-    lines.append(" " * margin + corner + floor * columns)
-    lines.append(" " * margin + " " + _x_labels(min(steps), max(steps), missing, columns))
-    return [_fit(title, width), *(line.ljust(width) for line in lines)]
+    plot = _plot(drawn, (first, last), (low, high), columns, ascii_only)
+    ends = str(first), str(last) if last != first else ""
+    lines = [
+        *(f"{label:>{margin}}{edge}{line}" for label, line in zip(labels, plot, strict=True)),
+        " " * margin + corner + floor * columns,
+        " " * (margin + 1) + ends[0] + missing.center(columns - len("".join(ends))) + ends[1],
+    ]
+    return [title[:width].ljust(width), *(line.ljust(width) for line in lines)]
 
 
 def place_side_by_side(charts: Sequence[Sequence[str]], columns: int) -> list[str]:
-    """Charts of one width in rows of `columns`."""
+    """Return charts of one width in rows of `columns`."""
     lines: list[str] = []
     for first in range(0, len(charts), columns):
         row = charts[first : first + columns]
-        height = max(len(chart) for chart in row)
-        filled = [[*chart, *([" " * len(chart[0])] * (height - len(chart)))] for chart in row]
-        lines += ["  ".join(parts).rstrip() for parts in zip(*filled, strict=True)]
+        blank = " " * len(row[0][0])
+        lines += ["  ".join(parts).rstrip() for parts in zip_longest(*row, fillvalue=blank)]
     return lines
 
 
-def _y_labels(low: float, high: float) -> list[str]:
-    labels = [""] * PLOT_LINES
-    if low == high:
-        labels[PLOT_LINES // 2] = number(low)
-    else:
-        labels[0], labels[-1] = number(high), number(low)
-    return labels
-
-
-def _x_labels(first: int, last: int, missing: int, columns: int) -> str:
-    ends = (str(first), str(last) if last != first else "")
-    remark = f" {missing} nan or inf " if missing else ""
-    return ends[0] + remark.center(columns - len(ends[0]) - len(ends[1])) + ends[1]
-
-
-def number(value: float) -> str:
-    """A value in five significant digits."""
-    return f"{value:.5g}"
+def number(value: float | None) -> str:
+    """Return a value in five significant digits."""
+    return "" if value is None else f"{value:.5g}"
 
 
 def _plot(
@@ -81,14 +68,13 @@ def _plot(
     for (step, x, y), (next_step, next_x, next_y) in pairwise(dots):
         if next_step == step + 1:
             marked |= _line(x, y, next_x, next_y)
-    if ascii_only:
-        return ["".join("*" if (x, y) in marked else " " for x in range(columns)) for y in range(PLOT_LINES)]
-    return ["".join(_braille(marked, x, y) for x in range(columns)) for y in range(PLOT_LINES)]
+    cell = _star if ascii_only else _braille
+    return ["".join(cell(marked, x, y) for x in range(columns)) for y in range(PLOT_LINES)]
 
 
 def _share(value: float, low: float, high: float) -> float:
-    """Where between low and high a value lies, from 0 to 1; in halves, whose differences do not overflow."""
-    return (value / 2 - low / 2) / (high / 2 - low / 2) if high > low and high / 2 > low / 2 else 0.5
+    """Return where between low and high a value is, from 0 to 1; in halves, whose differences do not overflow."""
+    return (value / 2 - low / 2) / (high / 2 - low / 2) if high / 2 > low / 2 else 0.5
 
 
 def _line(x: int, y: int, to_x: int, to_y: int) -> set[tuple[int, int]]:
@@ -96,12 +82,12 @@ def _line(x: int, y: int, to_x: int, to_y: int) -> set[tuple[int, int]]:
     return {(x + round((to_x - x) * at / length), y + round((to_y - y) * at / length)) for at in range(length + 1)}
 
 
+def _star(marked: set[tuple[int, int]], x: int, y: int) -> str:
+    return "*" if (x, y) in marked else " "
+
+
 def _braille(marked: set[tuple[int, int]], x: int, y: int) -> str:
     bits = sum(
         bit for line, row in enumerate(_BRAILLE) for at, bit in enumerate(row) if (x * 2 + at, y * 4 + line) in marked
     )
     return chr(0x2800 + bits) if bits else " "
-
-
-def _fit(text: str, width: int) -> str:
-    return text[:width].ljust(width)

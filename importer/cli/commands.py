@@ -1,200 +1,154 @@
-"""The command line: words in, words out; no rule of the import lives here."""
+"""Define the commands: words in, words out; no rule of the import lives here."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from importer._version import __version__
-from importer.cli.command_group import EPILOG, SuggestingGroup
-from importer.cli.early_end import always_closed
-from importer.cli.given_paths import all_paths, one_path, path_argument, paths_argument
-from importer.cli.options import (
-    build_options,
-    build_selection,
-    output_options,
-    plan_options,
-    selection_options,
-    store_options,
-    undo_options,
-    work_options,
-    write_options,
-)
+from importer.cli.options import IMPORT, IMPORTS, SCAN, SHOW, UNDO, VERIFY, build_options, build_selection
+from importer.cli.suggestions import SuggestingGroup, all_paths
 from importer.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from importer.batch.executors import Workers
     from importer.batch.gather import Batch
     from importer.cli.reporter import Terminal
     from importer.model import ImportOptions, ImportPlan, TrainingRun
 
+EPILOG = """\b
+Tab completion, for this shell (bash, zsh or fish) and for later ones:
+  eval "$(ymlf completion bash)"
+  ymlf completion bash >> ~/.bashrc
+"""
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
-@click.group(
-    cls=SuggestingGroup,
-    epilog=EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+
+@click.group(cls=SuggestingGroup, epilog=EPILOG, context_settings=SETTINGS)
 @click.version_option(__version__, "-V", "--version", prog_name="ymlf")
 def cli() -> None:
     """Replay finished Ultralytics YOLO trainings into MLflow, as the live callback would have logged them."""
 
 
-@cli.command()
-@path_argument
-@plan_options
-@output_options
-def plan(path: str | None, as_json: bool, **given: Any) -> None:
+@cli.command(params=SHOW)
+def plan(path: str | None, **given: Any) -> None:
     """Show what an import of PATH would log. Needs no store and writes nothing."""
-    from importer.cli.facts import print_plan
+    from importer.cli.show import print_plan
 
-    terminal = _terminal(given, as_json)
+    terminal = _terminal(given)
     _, planned = _plan_one(path, build_options(given))
-    _tell_plan(terminal, planned, print_plan)
+    if not terminal.as_json:
+        print_plan(terminal.out, planned)
+    _end_plan(terminal, planned)
 
 
-@cli.command()
-@path_argument
-@plan_options
-@output_options
-def show(path: str | None, as_json: bool, **given: Any) -> None:
+@cli.command(params=SHOW)
+def show(path: str | None, **given: Any) -> None:
     """Show one run on this terminal: facts, last and best values, charts, notes. Needs no store."""
     from importer.cli.show import print_run
     from importer.replay.plan import plan_import
 
-    terminal = _terminal(given, as_json)
+    terminal = _terminal(given)
     options = build_options(given)
     run, planned = _plan_one(path, options)
-    # The table of a tune is shown whole, whichever of its iterations become runs.
-    iterations = plan_import(run, replace(options, iterations="all")).children if run.children and not as_json else ()
-    _tell_plan(terminal, planned, partial(print_run, iterations=iterations, verbose=given["verbose"]))
+    if not terminal.as_json:
+        # The table of a tune is shown whole, whichever of its iterations become runs.
+        every_iteration = replace(options, iterations="all")
+        iterations = plan_import(run, every_iteration).children if run.children else ()
+        print_run(terminal.out, planned, iterations=iterations, verbose=terminal.verbose)
+    _end_plan(terminal, planned)
 
 
-@cli.command("import")
-@paths_argument
-@plan_options
-@store_options
-@write_options
-@selection_options
-@work_options
-@click.option("--import-id", metavar="ID", help="Name of this import, for retries and undo. Default: a new one.")
-@click.option("--fail-fast", is_flag=True, help="Stop at the first run that is refused or fails.")
-@click.option("--dry-run", is_flag=True, help="Look everything up and say what would be done; write nothing.")
-@output_options
-@always_closed
-def import_command(paths: tuple[str, ...], dry_run: bool, as_json: bool, **given: Any) -> None:
+@cli.command("import", params=IMPORT)
+def import_command(paths: tuple[str, ...], **given: Any) -> None:
     """Import the run directories at or below each PATH. Safe to stop at any moment and to start again."""
     from importer.batch.run import check_import, import_work
-    from importer.cli.dry_run import dry_run_all
-    from importer.store.opening import open_store
+    from importer.cli.listing import dry_run
+    from importer.cli.reporter import Report
+    from importer.store.opening import open_existing_store, open_store
 
-    terminal = _terminal(given, as_json)
-    workers = _workers(given)
-    work = _gather(terminal, paths, given, workers)
-    check_import(work, workers)
-    if dry_run:
-        sys.exit(dry_run_all(terminal, work, given["tracking_uri"], given["report"]))
-    if not work.summaries:
-        sys.exit(terminal.conclude(work.settled, work, None, given["report"]))
-    store = open_store(given["tracking_uri"], probe=True)
-    stop = terminal.catch_signals()
-    outcomes = import_work(work, store, workers=workers, stop=stop, fail_fast=given["fail_fast"])
-    status = terminal.conclude(outcomes, work, store, given["report"], stop)
-    terminal.explain_new_store(store, is_default=not (given["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")))
-    sys.exit(status)
+    terminal, workers, uri = _terminal(given), _workers(given), given["tracking_uri"]
+    with Report(terminal, given["report"]) as report:
+        batch = _gather(terminal, paths, given, workers)
+        check_import(batch, workers)
+        if given["dry_run"]:
+            dry_run(terminal, batch, open_existing_store(uri), report)
+        elif not batch.summaries:
+            terminal.conclude(batch.settled, batch, None, report)
+        else:
+            store = open_store(uri, probe=True)
+            stop = terminal.catch_signals()
+            outcomes = import_work(batch, store, workers=workers, stop=stop, fail_fast=given["fail_fast"])
+            terminal.conclude(outcomes, batch, store, report)
+            terminal.explain_new_store(store, is_default=not (uri or os.environ.get("MLFLOW_TRACKING_URI")))
+    sys.exit(report.status)
 
 
-@cli.command()
-@paths_argument
-@plan_options
-@store_options
-@selection_options
-@work_options
-@click.option(
-    "--deep/--no-deep", default=None, help="Compare each artifact's SHA-256. Default: where they lie on this host."
-)
-@output_options
-@always_closed
-def verify(paths: tuple[str, ...], deep: bool | None, as_json: bool, **given: Any) -> None:
+@cli.command(params=VERIFY)
+def verify(paths: tuple[str, ...], deep: bool | None, **given: Any) -> None:
     """Compare the run directories at or below each PATH with what the store holds, point by point."""
     from importer.batch.run import verify_work
+    from importer.cli.reporter import Report
     from importer.store.opening import open_existing_store
 
-    terminal = _terminal(given, as_json)
-    workers = _workers(given)
-    work = _gather(terminal, paths, given, workers)
-    if not work.summaries:
-        sys.exit(terminal.conclude(work.settled, work, None, given["report"]))
-    store = open_existing_store(given["tracking_uri"], required=True)
-    stop = terminal.catch_signals()
-    outcomes = verify_work(work, store, deep=deep, workers=workers, stop=stop)
-    sys.exit(terminal.conclude(outcomes, work, store, given["report"], stop))
+    terminal, workers = _terminal(given), _workers(given)
+    with Report(terminal, given["report"]) as report:
+        batch = _gather(terminal, paths, given, workers)
+        if not batch.summaries:
+            terminal.conclude(batch.settled, batch, None, report)
+        else:
+            store = open_existing_store(given["tracking_uri"], required=True)
+            outcomes = verify_work(batch, store, deep=deep, workers=workers, stop=terminal.catch_signals())
+            terminal.conclude(outcomes, batch, store, report)
+    sys.exit(report.status)
 
 
-@cli.command()
-@paths_argument
-@plan_options
-@store_options
-@selection_options
-@output_options
-def scan(paths: tuple[str, ...], as_json: bool, **given: Any) -> None:
+@cli.command(params=SCAN)
+def scan(paths: tuple[str, ...], **given: Any) -> None:
     """List the run directories at or below each PATH, and what is imported already where a store is named."""
     from importer.cli.listing import list_runs
     from importer.store.opening import open_existing_store
 
-    terminal = _terminal(given, as_json)
-    work = _gather(terminal, paths, given, _workers(given, with_mlflow=False))
-    asked = given["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
-    store = open_existing_store(asked, required=given["tracking_uri"] is not None) if asked else None
-    sys.exit(list_runs(terminal, work, store))
+    terminal = _terminal(given)
+    batch = _gather(terminal, paths, given, _workers(given, with_mlflow=False))
+    uri = given["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
+    store = open_existing_store(uri, required=given["tracking_uri"] is not None) if uri else None
+    sys.exit(list_runs(terminal, batch, store))
 
 
-@cli.command()
-@store_options
-@output_options
-def imports(tracking_uri: str | None, as_json: bool, **given: Any) -> None:
+@cli.command(params=IMPORTS)
+def imports(tracking_uri: str | None, **given: Any) -> None:
     """List the imports that a store remembers."""
     from importer.cli.listing import print_imports
     from importer.store.opening import open_existing_store
     from importer.write.ledger import list_imports
 
-    print_imports(_terminal(given, as_json), list_imports(open_existing_store(tracking_uri, required=True)))
+    print_imports(_terminal(given), list_imports(open_existing_store(tracking_uri, required=True)))
 
 
-@cli.command()
-@click.argument("import_id", metavar="ID")
-@store_options
-@undo_options
-@output_options
-def undo(import_id: str, tracking_uri: str | None, restore: bool, yes: bool, as_json: bool, **given: Any) -> None:
+@cli.command(params=UNDO)
+def undo(import_id: str, tracking_uri: str | None, restore: bool, yes: bool, **given: Any) -> None:
     """Soft-delete the runs that import ID created, or those that the globs name. What it only updated is kept."""
-    from importer.cli.listing import how_many, print_restore, print_undo, restore_done, undo_as_json, undo_done
+    from importer.cli.listing import how_many, print_undo, print_undone
     from importer.store.opening import open_existing_store
     from importer.undo import carry_out_undo, plan_undo, restore_undone
 
-    terminal = _terminal(given, as_json)
+    terminal = _terminal(given)
     store = open_existing_store(tracking_uri, required=True)
     planned = plan_undo(store, import_id, build_selection(given))
-    (print_restore if restore else print_undo)(terminal, planned)
+    print_undo(terminal, planned, restore=restore)
     runs = planned.deleted if restore else planned.created
     if runs and not yes and not _confirm(f"{'Restore' if restore else 'Soft-delete'} {how_many(len(runs))}?"):
         sys.exit(1)
-    done = restore_undone(store, planned) if restore else runs
-    if not restore:
+    if restore:
+        runs = tuple(restore_undone(store, planned))
+    else:
         carry_out_undo(store, planned)
-    if as_json:
-        terminal.write_json(undo_as_json(planned, done))
-    elif runs and restore:
-        restore_done(terminal, planned, done)
-    elif runs:
-        undo_done(terminal, planned, tracking_uri)
+    print_undone(terminal, planned, runs, restore=restore, uri=tracking_uri)
 
 
 @cli.command()
@@ -217,21 +171,16 @@ def _workers(given: dict[str, Any], *, with_mlflow: bool = True) -> Workers:
     return workers
 
 
-def _gather(
-    terminal: Terminal,
-    paths: tuple[str, ...],
-    given: dict[str, Any],
-    workers: Workers,
-) -> Batch:
-    """What is at or below the paths; the terminal tells how far the look at it is."""
+def _gather(terminal: Terminal, paths: tuple[str, ...], given: dict[str, Any], workers: Workers) -> Batch:
+    """Return the run directories at or below the paths, and show meanwhile how far the search is."""
     from importer.batch.gather import gather
     from importer.batch.summary import Progress
-    from importer.cli.progress import looked, show_words
+    from importer.cli.progress import looked
 
     progress = Progress()
-    chosen = all_paths(paths, given["lists"]), build_options(given), build_selection(given)
-    with show_words(terminal.err, lambda: looked(progress), quiet=terminal.quiet, beside_json=terminal.mixes_json):
-        return gather(*chosen, workers=workers, progress=progress)
+    places, options, selection = all_paths(paths, given["lists"]), build_options(given), build_selection(given)
+    with terminal.progress(lambda: looked(progress)):
+        return gather(places, options, selection, workers=workers, progress=progress)
 
 
 def _plan_one(path: str | None, options: ImportOptions) -> tuple[TrainingRun, ImportPlan]:
@@ -241,35 +190,31 @@ def _plan_one(path: str | None, options: ImportOptions) -> tuple[TrainingRun, Im
     from importer.replay.plan import plan_import
 
     check_templates(options)
-    run = read_run(one_path(path), follow_symlinks=options.follow_symlinks)
+    [place] = all_paths([] if path is None else [path], alone=True)
+    run = read_run(place, follow_symlinks=options.follow_symlinks)
     return run, plan_import(run, options)
 
 
-def _tell_plan(terminal: Terminal, planned: ImportPlan, tell: Callable[[Console, ImportPlan], None]) -> None:
-    """Write a plan as JSON, or in the words of `tell`."""
+def _end_plan(terminal: Terminal, planned: ImportPlan) -> None:
     from importer.report import plan_as_json
 
     if terminal.as_json:
         terminal.write_json(plan_as_json(planned))
-        return
-    tell(terminal.out, planned)
-    if not planned.epochs:
+    elif not planned.epochs:
         terminal.warn("note: no epochs: an import passes it over; with --empty it logs this")
 
 
 def _confirm(question: str) -> bool:
-    """Errors: UsageError when stdin has no answer."""
+    """Ask on stderr. Errors: UsageError when stdin has no answer."""
     try:
         return click.confirm(question, err=True)
     except click.Abort as error:
         if isinstance(error.__context__, KeyboardInterrupt):
-            raise
+            raise error.__context__ from None
         raise UsageError(f"{question} there is no answer on stdin", hint="--yes does it without asking") from error
 
 
-def _terminal(given: dict[str, Any], as_json: bool) -> Terminal:
+def _terminal(given: dict[str, Any]) -> Terminal:
     from importer.cli.reporter import Terminal
 
-    terminal = Terminal(as_json=as_json, verbose=given["verbose"], quiet=given["quiet"])
-    click.get_current_context().obj = terminal
-    return terminal
+    return Terminal(as_json=given["as_json"], verbose=given["verbose"], quiet=given["quiet"])

@@ -1,150 +1,149 @@
-"""Tables of what there is: the runs of a tree, the imports of a store, what an undo would delete."""
+"""List the runs of a tree, what an import would do, the imports of a store, and what an undo would delete."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from importer.batch.gather import Batch
-from importer.batch.run import preview_summary
+from importer.batch.run import Scanned, preview_work, scan_work
 from importer.batch.summary import RunSummary
 from importer.cli.console import print_rows
-from importer.cli.progress import show_words
+from importer.cli.reporter import FEW, Report, Terminal
+from importer.cli.show import print_plan
+from importer.cli.totals import Totals
 from importer.redaction import redact
-from importer.report import WROTE, Kind, exit_status, facts_of, kind_words, local_time, outcome_line, size
-from importer.store.failures import store_errors
+from importer.report import WROTE, Kind, exit_status, facts_of, kind_words, local_time, outcome_text, plan_as_json, size
 from importer.store.store import EmptyStore, Store
 from importer.undo import Undo
-from importer.write.decision import match_run
-from importer.write.ledger import UNDONE, Import, all_experiments
-from importer.write.lookup import StoredRun, search_key, stored_run
+from importer.write.ledger import UNDONE, Import
 
 if TYPE_CHECKING:
-    from importer.cli.reporter import Terminal
+    from importer.write.lookup import StoredRun
 
 MANY = 20  # runs of an undo that are named
 
 
-def list_runs(terminal: Terminal, work: Batch, store: Store | None) -> int:
-    """One line per run directory; the exit status: 1 when one cannot be read."""
+def list_runs(terminal: Terminal, batch: Batch, store: Store | None) -> int:
+    """Write a line per run directory and return the exit status, 1 when one cannot be read."""
     header = ["generator", "task", "epochs", "size", "newest file", "state", *(["store"] if store else []), "directory"]
-    rows = []
-    looked_up: list[str] = []
-    experiments = _experiments(store)
-
-    def words() -> str:
-        return f"looking up: {len(looked_up):,} of {len(work.summaries):,} run directories"
-
-    with show_words(terminal.err, words, quiet=terminal.quiet or store is None, beside_json=terminal.mixes_json):
-        for told in work.summaries:
-            looked_up.append(_presence(told, work, store, experiments))
+    rows: list[list[str]] = []
+    with terminal.progress(lambda: f"looking up: {len(rows):,} of {len(batch.summaries):,} run directories"):
+        for summary, scanned in scan_work(batch, store):
+            there = [_in_store(scanned)] if scanned is not None else []
             if terminal.as_json:
-                terminal.write_json(_as_json(told, looked_up[-1]))
-    for told, there in zip(work.summaries, looked_up, strict=True):
-        planned = f"/{told.planned_epochs}" if told.planned_epochs else ""
-        cells = [told.generator, told.task or "", f"{told.epochs}{planned}", size(told.bytes),
-                 local_time(told.modified_ms) if told.modified_ms else "", _state(told)]  # fmt: skip
-        rows.append([*cells, *([there] if store else []), redact(told.save_dir)])
-    for outcome in work.settled:
+                terminal.write_json(_as_json(summary, there))
+            planned = f"/{summary.planned_epochs}" if summary.planned_epochs else ""
+            newest = local_time(summary.modified_ms) if summary.modified_ms else ""
+            epochs, total = f"{summary.epochs}{planned}", size(summary.bytes)
+            facts = (summary.generator, summary.task or "", epochs, total, newest, _state(summary))
+            rows.append([*facts, *there, redact(summary.save_dir)])
+    for outcome in batch.settled:
         state = kind_words(outcome.kind)
+        rows.append([*[""] * 5, state, *[""] * bool(store), outcome_text(outcome)])
         if terminal.as_json:
             terminal.write_json({**facts_of(outcome), "state": state})
-        line = outcome_line(outcome).partition(": ")[2]
-        rows.append([*[""] * 5, state, *([""] if store else []), line])
     if isinstance(store, EmptyStore) and not terminal.quiet:
         terminal.warn(f"note: {store.shown_uri} is not there yet", None)
     if not terminal.as_json and not terminal.quiet:
         if rows:
             print_rows(terminal.out, header, rows, folded=len(header) - 1, title=len(header) - 1)
-        count = len(work.summaries)
-        terminal.say(f"{how_many(count)}, {size(sum(told.bytes for told in work.summaries))}")
-        for hint in dict.fromkeys(outcome.hint for outcome in work.settled if outcome.hint):
+        terminal.say(f"{how_many(len(batch.summaries))}, {size(sum(summary.bytes for summary in batch.summaries))}")
+        for hint in dict.fromkeys(outcome.hint for outcome in batch.settled if outcome.hint):
             terminal.warn(f"  hint: {hint}", None)
-    terminal.tell_left_out(work)
-    return exit_status(outcome.kind for outcome in work.settled)
+    terminal.say_left_out(batch)
+    return exit_status(outcome.kind for outcome in batch.settled)
 
 
-def _state(told: RunSummary) -> str:
-    if told.family == "tune":
-        return f"tune, {told.epochs} iterations"
-    if not told.epochs:
+def _state(summary: RunSummary) -> str:
+    if summary.family == "tune":
+        return f"tune, {summary.epochs} iterations"
+    if not summary.epochs:
         return Kind.NO_EPOCHS.value
-    if told.planned_epochs is None:
+    if summary.planned_epochs is None:
         return ""
-    return "all epochs" if told.epochs >= told.planned_epochs else "ended early"
+    return "all epochs" if summary.epochs >= summary.planned_epochs else "ended early"
 
 
-def _experiments(store: Store | None) -> dict[str, str]:
-    """The names of a store's experiments by their ids."""
-    if store is None or isinstance(store, EmptyStore):
-        return {}
-    with store_errors("looking for experiments"):
-        return {str(found.experiment_id): str(found.name) for found in all_experiments(store)}
+def _in_store(scanned: Scanned) -> str:
+    kind, reason = scanned.outcome.kind, scanned.outcome.reason
+    words = f"cannot be imported: {reason}" if kind is Kind.REFUSED else kind_words(kind, would=True)
+    if kind not in WROTE and scanned.missing:
+        words += f", {scanned.missing} of {scanned.iterations} iterations not"
+    return f"{words}, is in {scanned.elsewhere}" if scanned.elsewhere else words
 
 
-def _presence(summary: RunSummary, work: Batch, store: Store | None, experiments: Mapping[str, str]) -> str:
-    """Return what an import would do with a directory, and in which other experiments of the store it is."""
-    if store is None:
-        return ""
-    preview, *below = preview_summary(summary, store, work.options)
-    outcome = preview.outcome
-    if outcome.kind is Kind.REFUSED:
-        return f"cannot be imported: {outcome.reason}"
-    if outcome.kind not in WROTE:
-        missing = sum(each.outcome.kind in WROTE for each in below)
-        words: str = outcome.kind.value
-        return f"{words}, {missing} of {len(below)} iterations not" if missing else words
-    if outcome.kind is not Kind.IMPORTED:
-        return kind_words(outcome.kind, would=True)
-    with store_errors("looking the run up"):
-        elsewhere = search_key(store, list(experiments), summary.key) if experiments else []
-    found = match_run(summary.facts, [stored_run(run) for run in elsewhere])
-    if found is None:
-        return kind_words(outcome.kind, would=True)
-    return f"{kind_words(outcome.kind, would=True)}, is in {experiments[found.run.experiment_id]}"
-
-
-def _as_json(told: RunSummary, there: str) -> dict[str, object]:
-    facts = {"source": told.save_dir, "kind": told.family, "generator": told.generator, "task": told.task,
-             "state": _state(told), "epochs": told.epochs, "planned_epochs": told.planned_epochs, "bytes": told.bytes,
-             "modified_ms": told.modified_ms, "experiment": told.experiment,
-             "key": told.key, "store": there}  # fmt: skip
+def _as_json(summary: RunSummary, there: Sequence[str]) -> dict[str, object]:
+    names = ("generator", "task", "epochs", "planned_epochs", "bytes", "modified_ms", "experiment", "key")
+    facts = {"source": summary.save_dir, "kind": summary.family, "state": _state(summary), "store": "".join(there)}
+    facts |= {name: getattr(summary, name) for name in names}
     return {name: value for name, value in facts.items() if value not in (None, "")}
 
 
-def print_imports(terminal: Terminal, found: Iterable[Import]) -> None:
-    """One line per import, oldest first."""
+def dry_run(terminal: Terminal, batch: Batch, store: Store, report: Report) -> None:
+    """Report what an import would do with each run, and the exit status that it would have."""
+    totals = report.totals = Totals(batch.total, len(batch.settled))
+    directories = len(batch.summaries) + len(batch.settled)
+    few = directories <= FEW
+    with terminal.progress(lambda: f"looking up: {totals.done:,} of {totals.known:,} runs"):
+        for preview in preview_work(batch, store, with_plans=few or terminal.as_json):
+            outcome, plan = preview.outcome, preview.plan
+            would_be = {"would_be": outcome.kind.value}
+            totals.add(outcome)
+            report.write_file({**would_be, **facts_of(outcome)})
+            if plan is None or not (few or terminal.as_json):
+                terminal.say_outcome(outcome, directories, None, would=True)
+            if preview.is_iteration or not (few or terminal.as_json):  # the plan of a tune holds theirs
+                continue
+            if terminal.as_json:
+                terminal.write_json({**would_be, **(facts_of(outcome) if plan is None else plan_as_json(plan))})
+            elif plan is not None and not terminal.quiet:
+                print_plan(terminal.out, plan)
+                reason = f" ({outcome.reason})" if outcome.reason else ""
+                terminal.say(kind_words(outcome.kind, would=True) + reason)
+    report.status = exit_status(totals.counts)
+    terminal.say_totals(totals, few=few, would=True)
+    terminal.say_left_out(batch)
+
+
+def print_imports(terminal: Terminal, imports: Iterable[Import]) -> None:
+    """Write a line per import, oldest first."""
     rows = []
-    for told in found:
-        in_order = sorted(told.counts.items(), key=lambda counted: counted[0] == UNDONE)
-        counts = ", ".join(f"{count} {kind}" for kind, count in in_order if count)
-        names = redact(", ".join(told.experiment_names))
-        rows.append([told.import_id, told.started, told.host, names, counts or "begun"])
+    for entry in imports:
+        counts = dict(sorted(entry.counts.items(), key=lambda item: item[0] == UNDONE))
+        words = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+        rows.append(
+            [entry.import_id, entry.started, entry.host, redact(", ".join(entry.experiment_names)), words or "begun"]
+        )
         if terminal.as_json:
-            terminal.write_json({"import_id": told.import_id, "started": told.started, "host": told.host,
-                                 "experiments": list(told.experiment_names), "ended": told.ended,
-                                 "counts": dict(in_order)})  # fmt: skip
+            terminal.write_json({"import_id": entry.import_id, "started": entry.started, "host": entry.host,
+                                 "experiments": list(entry.experiment_names), "ended": entry.ended,
+                                 "counts": counts})  # fmt: skip
     if not terminal.as_json:
-        header = ("import", "started", "host", "experiments", "runs")
-        print_rows(terminal.out, header, rows, folded=3, title=0)
+        print_rows(terminal.out, ("import", "started", "host", "experiments", "runs"), rows, folded=3, title=0)
 
 
-def print_undo(terminal: Terminal, planned: Undo) -> None:
-    """What an undo would soft-delete and what it keeps: of many a part, with -v all, and what is deleted already."""
+def print_undo(terminal: Terminal, undo: Undo, *, restore: bool = False) -> None:
+    """Write what an undo would soft-delete and keep, or a restore would bring back: of many a part, with -v all."""
+    of_these = " of these" if undo.others else ""
+    if restore:
+        if not undo.deleted:
+            terminal.say(f"import {undo.import_id} has no soft-deleted runs{of_these}")
+        _print_runs(terminal, "restore", undo.deleted)
+        return
     if terminal.verbose:
-        _print_runs(terminal, "gone", planned.deleted, "  (soft-deleted already)")
-    if not planned.created:
-        gone = f"; {len(planned.deleted)} are soft-deleted already" if planned.deleted else ""
-        which = " of these" if planned.others else ""
-        terminal.say(f"import {planned.import_id} has no runs{which} to delete{gone}")
-    _print_runs(terminal, "delete", planned.created, "")
-    _print_runs(terminal, "keep", planned.updated, "  (only updated)")
-    if planned.others:
-        terminal.say(f"keep     {planned.others} more of this import, which are not among those asked for")
+        _print_runs(terminal, "gone", undo.deleted, "  (soft-deleted already)")
+    if not undo.created:
+        gone = f"; {len(undo.deleted)} are soft-deleted already" if undo.deleted else ""
+        terminal.say(f"import {undo.import_id} has no runs{of_these} to delete{gone}")
+    _print_runs(terminal, "delete", undo.created)
+    _print_runs(terminal, "keep", undo.updated, "  (only updated)")
+    if undo.others:
+        terminal.say(f"keep     {undo.others} more of this import, which are not among those asked for")
 
 
-def _print_runs(terminal: Terminal, what: str, runs: Sequence[StoredRun], remark: str) -> None:
+def _print_runs(terminal: Terminal, what: str, runs: Sequence[StoredRun], remark: str = "") -> None:
     shown = runs if terminal.verbose or len(runs) <= MANY else runs[:MANY]
     for run in shown:
         terminal.say(f"{what:<7}  {run.run_id}  {run.run_name}  {run.source}{remark}")
@@ -152,36 +151,24 @@ def _print_runs(terminal: Terminal, what: str, runs: Sequence[StoredRun], remark
         terminal.say(f"{what:<7}  ... and {len(runs) - len(shown)} more (-v names them){remark}")
 
 
-def print_restore(terminal: Terminal, planned: Undo) -> None:
-    """What a restore would bring back."""
-    if not planned.deleted:
-        terminal.say(f"import {planned.import_id} has no soft-deleted runs{' of these' if planned.others else ''}")
-    _print_runs(terminal, "restore", planned.deleted, "")
-
-
-def restore_done(terminal: Terminal, planned: Undo, restored: Sequence[StoredRun]) -> None:
-    """Say what was brought back and what was not."""
-    left = len(planned.deleted) - len(restored)
-    more = f"; {left} left, for another run of the training is there by now" if left else ""
-    terminal.say(f"{how_many(len(restored))} restored{more}")
-
-
-def undo_as_json(planned: Undo, done: Sequence[StoredRun]) -> dict[str, object]:
-    """What was soft-deleted or restored, and what is planned of an import, by run ids."""
-    ids = {name: [run.run_id for run in runs] for name, runs in (
-        ("done", done), ("created", planned.created), ("updated", planned.updated), ("deleted", planned.deleted),
-    )}  # fmt: skip
-    return {"import_id": planned.import_id, **ids, "others": planned.others}
-
-
-def undo_done(terminal: Terminal, planned: Undo, tracking_uri: str | None) -> None:
-    """Say that it was done and how to take it back."""
-    where = f" --tracking-uri {shlex.quote(redact(tracking_uri))}" if tracking_uri else ""
-    number = len(planned.created)
-    back = f"`ymlf undo {planned.import_id} --restore{where}` brings {'it' if number == 1 else 'them'} back"
-    terminal.say(f"{how_many(number)} soft-deleted; {back}")
+def print_undone(terminal: Terminal, undo: Undo, done: Sequence[StoredRun], *, restore: bool, uri: str | None) -> None:
+    """Write what was soft-deleted and how to take it back, or what was restored."""
+    if terminal.as_json:
+        planned = {name: getattr(undo, name) for name in ("created", "updated", "deleted")}
+        ids = {name: [run.run_id for run in runs] for name, runs in ({"done": done} | planned).items()}
+        terminal.write_json({"import_id": undo.import_id, **ids, "others": undo.others})
+    elif restore and undo.deleted:
+        left = len(undo.deleted) - len(done)
+        more = f"; {left} left, for another run of the training is there by now" if left else ""
+        terminal.say(f"{how_many(len(done))} restored{more}")
+    elif not restore and done:
+        where = f" --tracking-uri {shlex.quote(redact(uri))}" if uri else ""
+        them = "it" if len(done) == 1 else "them"
+        terminal.say(
+            f"{how_many(len(done))} soft-deleted; `ymlf undo {undo.import_id} --restore{where}` brings {them} back"
+        )
 
 
 def how_many(runs: int) -> str:
-    """`1 run`, `2 runs`."""
+    """Return `1 run`, `2 runs`."""
     return f"{runs} {'run' if runs == 1 else 'runs'}"

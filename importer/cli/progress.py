@@ -1,106 +1,68 @@
-"""How far a look at a tree and a batch are: a bar on a terminal, a plain line every few seconds in a log."""
+"""Show how far a search and a batch are: redrawn on a terminal, a line every few seconds in a log."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
-from importer.cli.totals import Tally
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from importer.batch.summary import Progress
+from importer.batch.summary import Progress
+from importer.cli.totals import Totals
 
 LINE_SECONDS = 5.0
-SHORT_SECONDS = 1.0  # a look that takes no longer is not worth a word
-
-
-@contextmanager
-def show_words(console: Console, words: Callable[[], str], *, quiet: bool, beside_json: bool = False) -> Iterator[None]:
-    """How far it is, in words that are asked for again and again, where it takes long."""
-    if quiet:
-        yield
-    elif not console.is_terminal or beside_json:
-        with _lines(console, words):
-            yield
-    else:
-        from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task
-        from rich.text import Text
-
-        class Words(ProgressColumn):
-            """Told anew at each turn of the spinner."""
-
-            def render(self, task: Task) -> Text:
-                return Text(words())
-
-        bar = Progress(SpinnerColumn(), Words(), console=console, transient=True)
-        bar.add_task("")
-        starter = threading.Timer(SHORT_SECONDS, bar.start)
-        starter.start()
-        try:
-            yield
-        finally:
-            starter.cancel()
-            starter.join()
-            bar.stop()
-
-
-def looked(looking: Progress) -> str:
-    """How many run directories are found and read."""
-    if looking.is_searching:
-        return f"searching: {looking.found:,} run directories found"
-    return f"reading: {looking.surveyed:,} of {looking.found:,} run directories"
+SHORT_SECONDS = 1.0  # a search that takes no longer is not worth a word
 
 
 @contextmanager
 def show_progress(
-    console: Console, tally: Tally, *, quiet: bool, beside_json: bool = False
-) -> Iterator[Callable[[], None]]:
-    """A progress that suits where `console` writes, to be called when the tally has changed.
-
-    There is none for a single run, and no bar amid lines of JSON.
-    """
-    if quiet or tally.total < 2:
-        yield lambda: None
+    console: Console, words: Callable[[], str], *, totals: Totals | None = None, as_lines: bool = False
+) -> Iterator[None]:
+    """Show words that change, on a terminal with a bar of the totals; `as_lines` where JSON shares the terminal."""
+    if as_lines or not console.is_terminal:
+        with _lines(console, words):
+            yield
         return
-    if not console.is_terminal or beside_json:
-        with _lines(console, tally.progress):
-            yield lambda: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task
-    from rich.text import Text
+    began, spinner = time.monotonic(), Spinner("dots")
 
-    class Rates(ProgressColumn):
-        """Told anew while one run takes long, too."""
+    def render() -> RenderableType:
+        if totals is None:
+            spinner.update(text=words())
+            return spinner if time.monotonic() - began >= SHORT_SECONDS else ""
+        line = Table.grid(padding=(0, 1))
+        line.add_row(ProgressBar(totals.known, totals.done, width=40), words())
+        return line
 
-        def render(self, task: Task) -> Text:
-            return Text(tally.rates())
+    with Live(get_renderable=render, console=console, transient=True, redirect_stdout=False):
+        yield
 
-    with Progress(BarColumn(), MofNCompleteColumn(), Rates(), console=console, transient=True) as bar:
-        task = bar.add_task("", total=tally.total)
 
-        def show() -> None:
-            bar.update(task, completed=tally.done, total=tally.known)
-
-        yield show
+def looked(progress: Progress) -> str:
+    """Return how many run directories are found and read."""
+    if progress.is_searching:
+        return f"searching: {progress.found:,} run directories found"
+    return f"reading: {progress.surveyed:,} of {progress.found:,} run directories"
 
 
 @contextmanager
 def _lines(console: Console, words: Callable[[], str]) -> Iterator[None]:
-    """A line every few seconds, also while one run takes long."""
+    """Print a line every few seconds, also while one run takes long."""
     ended = threading.Event()
 
-    def tell() -> None:
+    def print_lines() -> None:
         while not ended.wait(LINE_SECONDS):
-            console.print(words(), soft_wrap=True, highlight=False)
+            console.print(words())
 
-    teller = threading.Thread(target=tell, name="ymlf-progress", daemon=True)
-    teller.start()
+    printer = threading.Thread(target=print_lines, name="ymlf-progress", daemon=True)
+    printer.start()
     try:
         yield
     finally:
         ended.set()
-        teller.join()
+        printer.join()

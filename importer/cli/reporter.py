@@ -1,90 +1,100 @@
-"""What a person or a job sees: results on stdout, progress and errors on stderr, an exit status."""
+"""Report to a person and to a job: results on stdout, progress and errors on stderr, lines of JSON, an exit status."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-import signal
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import click
+from rich.table import Table
 
+from importer.batch.gather import Batch
+from importer.batch.scheduler import Stop
+from importer.cli.console import LineConsole, is_one_terminal, print_table
+from importer.cli.main import describe, end_at_once, on_signals, status_of
+from importer.cli.progress import show_progress
+from importer.cli.show import print_notes
+from importer.cli.totals import Totals
 from importer.errors import UsageError
 from importer.redaction import RedactingFormatter, redact
-
-if TYPE_CHECKING:
-    from importer.batch.gather import Batch
-    from importer.batch.scheduler import Stop
-    from importer.cli.totals import Tally
-    from importer.report import Outcome
-    from importer.store.store import Store
+from importer.report import SOURCE_FAULTS, WROTE, Kind, Outcome, dumps, exit_status, kind_words, outcome_line, size
+from importer.store.store import Store
+from importer.store.uri import database_file, how_to_migrate
 
 PIPE_WIDTH = 1000  # a table that goes to a file or a pipe is not cut to a screen
-FEW = 3  # outcomes up to this many are told in full, more in a table
+FILE_STORES = ("runs/mlflow", "mlruns")  # where Ultralytics' callback and MLflow kept their files by default
+FEW = 3  # up to this many outcomes are shown in full
+MANY_OF_A_KIND = 5  # directories that are named of those that were passed over for one reason
+BAD = SOURCE_FAULTS | {Kind.FAILED}
 
 
 class Terminal:
-    """Where words go, and how many."""
+    """Write to stdout and stderr what `--json`, `-v` and `-q` ask for."""
 
     def __init__(self, *, as_json: bool = False, verbose: int = 0, quiet: bool = False) -> None:
-        from importer.cli.console import is_one_terminal, open_console
-
         self.as_json, self.verbose, self.quiet = as_json, verbose, quiet
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-        self.out = open_console(width=width)
-        self.err = self.out if is_one_terminal() else open_console(stderr=True)  # which a bar and words then share
+        self.out = LineConsole(width=width)
+        self.err = self.out if is_one_terminal() else LineConsole(stderr=True)  # a bar and words then share it
         self.signal: int | None = None
-        self.tally: Tally | None = None  # once outcomes are told
+        self.stop: Stop | None = None
         level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(RedactingFormatter("%(levelname)s: %(message)s"))
         logging.basicConfig(handlers=[handler])
         logging.getLogger("importer").setLevel(level)
 
-    @property
-    def mixes_json(self) -> bool:
-        """Whether lines of JSON go to the same terminal as progress."""
-        return self.as_json and self.err is self.out
-
     def write_json(self, facts: Mapping[str, object]) -> None:
-        """Write a line of JSON to stdout, without secrets."""
-        self.echo_json(json_line(facts))
+        """Write a line of JSON to stdout, without secrets, in ASCII where not every character can be written."""
+        line = json_line(facts)
+        takes_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+        click.echo(line if takes_unicode else json.dumps(json.loads(line)))
 
-    def echo_json(self, line: str) -> None:
-        """A line of JSON on stdout, in the characters that it can take."""
-        from importer.cli.console import takes_unicode
-
-        click.echo(line if takes_unicode(sys.stdout) else json.dumps(json.loads(line), allow_nan=False))
-
-    def say(self, text: str, style: str | None = None) -> None:
-        """A line of words on stdout, unless quiet or JSON is asked for."""
+    def say(self, text: str) -> None:
+        """Write a line to stdout, unless quiet or JSON is asked for."""
         if not self.quiet and not self.as_json:
-            self.out.print(redact(text), style=style, soft_wrap=True, markup=False, highlight=False)
+            self.out.print(redact(text))
 
-    def warn(self, text: str, style: str | None = "yellow") -> None:
-        """A line on stderr."""
-        self.err.print(redact(text), style=style, soft_wrap=True, markup=False, highlight=False)
+    def warn(self, text: str, style: str | None = "yellow", *, hint: str | None = None) -> None:
+        """Write a line, and a hint below it, to stderr."""
+        self.err.print(redact(text), style=style)
+        if hint:
+            self.err.print(redact(f"  hint: {hint}"))
+
+    def progress(self, words: Callable[[], str], totals: Totals | None = None) -> AbstractContextManager[None]:
+        """Show words that change, until the context ends."""
+        if self.quiet:
+            return nullcontext()
+        return show_progress(self.err, words, totals=totals, as_lines=self.as_json and self.err is self.out)
 
     def explain_new_store(self, store: Store, *, is_default: bool) -> None:
-        """Say on stderr where a database is that was made just now, and how to look."""
-        from importer.cli.suggestions import new_store_words
-
-        if not self.quiet and not self.as_json:
-            for line in new_store_words(store, is_default=is_default):
-                self.warn(line, None)
+        """Say where a SQLite file is that was made just now, how to look at it, and of old file stores beside it."""
+        file = database_file(store.uri)
+        if self.quiet or self.as_json or not store.is_new or file is None:
+            return
+        where = ", MLflow's default in this folder" if is_default else ""
+        at = "" if is_default else f" --backend-store-uri {store.shown_uri}"
+        self.warn(f"new store: {file.absolute()}{where}; `mlflow ui{at}` shows it", None)
+        newer = "" if find_spec("mlflow.store.fs2db") else " of a newer MLflow"
+        for old in FILE_STORES:
+            if any(Path(old).glob("*/*/meta.yaml")):  # of a run
+                command, target = how_to_migrate(old)
+                how = f"`{command}`{newer}, then import again with --tracking-uri {target}"
+                words = f"{old} holds runs that this import has not looked at; to have all in one database, {how}"
+                self.warn(f"old file store: {words}", None)
 
     def catch_signals(self) -> Stop:
-        """The first Ctrl-C or SIGTERM lets the run in hand finish; the second stops at once."""
-        from importer.batch.scheduler import Stop
-        from importer.cli.main import end_at_once
-
-        stop = Stop()
+        """Let the first Ctrl-C or SIGTERM wait for the run in hand; the second ends the process."""
+        stop = self.stop = Stop()
 
         def handle(number: int, frame: FrameType | None) -> None:
             if stop.asked:
@@ -92,101 +102,135 @@ class Terminal:
             stop.asked, self.signal = True, number
             self.warn("stopping: finishing the run in hand; once more stops at once")
 
-        signal.signal(signal.SIGINT, handle)
-        signal.signal(signal.SIGTERM, handle)
+        on_signals(handle)
         return stop
 
-    def conclude(
-        self,
-        outcomes: Iterable[Outcome],
-        work: Batch,
-        store: Store | None,
-        report: str | None,
-        stop: Stop | None = None,
-    ) -> int:
-        """Tell each outcome as it comes and all of them at the end; the exit status."""
-        from importer.cli.closing import close
-        from importer.cli.progress import show_progress
-        from importer.cli.totals import Tally
-        from importer.report import exit_status
+    def conclude(self, outcomes: Iterable[Outcome], batch: Batch, store: Store | None, report: Report) -> None:
+        """Report each outcome as it comes and the totals at the end."""
+        totals = report.totals = Totals.of(batch, self.stop)
+        total = totals.total
+        with self.progress(totals.progress, totals) if total > 1 else nullcontext():
+            for outcome in outcomes:
+                totals.add(outcome)
+                report.write(outcome.as_json())
+                self.say_outcome(outcome, total, store)
+        report.status = 128 + self.signal if self.signal is not None else exit_status(totals.counts)
+        self.say_totals(totals, few=total <= FEW)
+        self.say_left_out(batch)
 
-        tally = self.tally = Tally.of(work, stop)
-        total = tally.total
-        with ExitStack() as stack:
-            target: IO[str] | None = None
-            if report:
-                target = stack.enter_context(open_report(report))
-            with show_progress(self.err, tally, quiet=self.quiet, beside_json=self.mixes_json) as progress:
-                for outcome in outcomes:
-                    tally.add(outcome)
-                    line = json_line(outcome.as_json())
-                    if self.as_json:
-                        self.echo_json(line)
-                    if target is not None:
-                        target.write(line + "\n")
-                        target.flush()
-                    self.tell(outcome, total, store)
-                    progress()
-            status = 128 + self.signal if self.signal is not None else exit_status(tally.counts)
-            closing = json_line(tally.as_json(exit_status=status))
-            if self.as_json:
-                self.echo_json(closing)
-            if target is not None:
-                target.write(closing + "\n")
-        close(self, tally, few=total <= FEW)
-        self.tell_left_out(work)
-        return status
-
-    def tell_left_out(self, work: Batch) -> None:
-        """Say how many folders only look like a run, and what was asked for that no run is."""
-        if self.quiet:
+    def say_outcome(self, outcome: Outcome, total: int, store: Store | None, *, would: bool = False) -> None:
+        """Write one outcome of `total`: whole for a few, of many only what went wrong or was asked for."""
+        if outcome.kind in BAD:
+            message = outcome.reason if outcome.kind is Kind.REFUSED else outcome_line(outcome)
+            lines = [f"error: {message}", *(f"mismatch: {mismatch}" for mismatch in outcome.mismatches)]
+            self.warn("\n".join(lines), "red", hint=outcome.hint)
             return
-        alike = len(set(work.passed_by) - set(work.roots))  # a root is refused, with the reason
-        if alike and not self.verbose:
-            told = (
-                "1 folder looks like a run and is none"
-                if alike == 1
-                else f"{alike:,} folders look like runs, not one is"
-            )
-            self.warn(f"note: {told}; -v says why", None)
-        if work.none_selected is not None:
-            why, hint = work.none_selected
-            self.warn(f"nothing to do: {why}")
-            if hint:
-                self.warn(f"  hint: {hint}", None)
-
-    def tell(self, outcome: Outcome, total: int, store: Store | None, *, would: bool = False) -> None:
-        """One outcome in words: whole for a few, for many only what went wrong or was asked for."""
-        from importer.cli.facts import print_mismatches, print_notes
-        from importer.report import SOURCE_FAULTS, WROTE, Kind, outcome_line
-
-        bad = outcome.kind in SOURCE_FAULTS | {Kind.FAILED}
-        if bad:
-            self.warn(
-                f"error: {outcome_line(outcome)}" if outcome.kind is not Kind.REFUSED else f"error: {outcome.reason}",
-                "red",
-            )
-            print_mismatches(self.err, outcome.mismatches)
-            if outcome.hint:
-                self.warn(f"  hint: {outcome.hint}", None)
-        elif total <= FEW or self.verbose:
-            self.say(outcome_line(outcome, would=would))
-        if self.quiet or self.as_json or (total > FEW and not self.verbose) or bad:
+        if self.quiet or self.as_json or (total > FEW and not self.verbose):
             return
-        if outcome.kind in WROTE | {Kind.VERIFIED}:  # of a run that is left alone, nothing was done about an oddity
+        self.say(outcome_line(outcome, would=would))
+        if outcome.kind in WROTE | {Kind.VERIFIED}:  # of a run that is left alone, a note would say what was not done
             print_notes(self.err, outcome.notes, outcome.source if total > 1 else None)
         if outcome.run_id and store is not None:
             self.say(f"  run {outcome.run_id} ({outcome.run_name}) in experiment {outcome.experiment_name}")
-            if total == 1 and not store.is_new:  # that of a new store is told below
+            if total == 1 and not store.is_new:  # that of a new store is said at the end
                 self.say(f"  {where_to_look(outcome, store)}")
         if outcome.hint:
             self.say(f"  hint: {outcome.hint}")
 
+    def say_totals(self, totals: Totals, *, few: bool, would: bool = False) -> None:
+        """Write what was passed over and the number of each outcome; a `few` outcomes were shown already."""
+        if self.quiet or self.as_json:
+            return
+        if not few and not self.verbose:
+            for kind in dict.fromkeys(outcome.kind for outcome in totals.notable if outcome.kind not in BAD):
+                self._say_passed_over([outcome for outcome in totals.notable if outcome.kind is kind])
+        if totals.counts.total() > 1:
+            self._say_counts(totals, would=would)
+
+    def _say_passed_over(self, outcomes: Sequence[Outcome]) -> None:
+        """Write a few outcomes of one kind, how many more there are, and each hint once."""
+        if outcomes[0].kind is Kind.NOT_TRIED:  # the rest of a batch
+            for reason, count in Counter(outcome.reason for outcome in outcomes).items():
+                self.say(f"not tried: {count} run {'directory' if count == 1 else 'directories'}: {reason}")
+        else:
+            for outcome in outcomes[:MANY_OF_A_KIND]:
+                self.say(outcome_line(outcome))
+            if len(outcomes) > MANY_OF_A_KIND:
+                self.say(f"... and {len(outcomes) - MANY_OF_A_KIND} more (-v names them)")
+        for hint in dict.fromkeys(outcome.hint for outcome in outcomes if outcome.hint):
+            self.say(f"  hint: {hint}")
+
+    def _say_counts(self, totals: Totals, *, would: bool) -> None:
+        table = Table.grid(padding=(0, 2))
+        for kind, count in sorted(totals.counts.items()):
+            table.add_row(f"{count:>6}", kind_words(kind, would=would))
+        print_table(self.out, table)
+        if totals.points or totals.bytes:
+            written = "would be written" if would else "written"
+            self.say(f"{totals.points:,} points and {size(totals.bytes)} of artifacts {written}")
+        if totals.undated:
+            dated, command = ("would be", "-v") if would else ("are", "`ymlf verify -v`")
+            words = f"{totals.undated} of these runs {dated} dated at the import; {command} tells which"
+            self.warn(f"note: time-unknown: {words}")
+
+    def say_left_out(self, batch: Batch) -> None:
+        """Write how many folders only look like a run directory, and why a selection leaves nothing."""
+        if self.quiet:
+            return
+        alike = len(set(batch.passed_by) - set(batch.roots))  # a root is refused, with the reason
+        if alike and not self.verbose:
+            only = "folder only looks like a run directory" if alike == 1 else "folders only look like run directories"
+            self.warn(f"note: {alike:,} {only}; -v says why", None)
+        if batch.none_selected is not None:
+            reason, hint = batch.none_selected
+            self.warn(f"nothing to do: {reason}", hint=hint)
+
+
+class Report:
+    """Write the lines of a batch for a job, on stdout with `--json` and to the file of `--report`.
+
+    The last line counts the outcomes and says how the command ended, whatever ended it.
+    """
+
+    def __init__(self, terminal: Terminal, path: str | None) -> None:
+        self.terminal, self.path = terminal, path
+        self.totals, self.status = Totals(0), 0
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> Report:
+        try:
+            if self.path is not None:
+                self._file = Path(self.path).open("w", encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            refusal = UsageError(f"--report {self.path}: {error.strerror}", hint="choose a file that may be written")
+            self.__exit__(None, refusal, None)
+            raise refusal from error
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        facts = self.totals.as_json(exit_status=self.status)
+        if error is not None:
+            reason, hint = describe(error)
+            facts |= {"exit_status": status_of(error), "reason": reason} | ({"hint": hint} if hint else {})
+        self.write(facts)
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, facts: Mapping[str, object]) -> None:
+        """Write a line to the file and, with `--json`, to stdout."""
+        self.write_file(facts)
+        if self.terminal.as_json:
+            self.terminal.write_json(facts)
+
+    def write_file(self, facts: Mapping[str, object]) -> None:
+        """Write a line to the file alone."""
+        if self._file is not None:
+            self._file.write(json_line(facts) + "\n")
+            self._file.flush()
+
 
 def json_line(facts: Mapping[str, object]) -> str:
     """Return a line of JSON without secrets. Only texts are redacted: a secret of digits breaks no number."""
-    from importer.report import dumps
-
     return dumps({redact(name): _redacted(value) for name, value in facts.items()})
 
 
@@ -200,16 +244,8 @@ def _redacted(value: object) -> object:
     return value
 
 
-def open_report(path: str, mode: str = "w") -> IO[str]:
-    """The file of --report. Errors: UsageError."""
-    try:
-        return Path(path).open(mode, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise UsageError(f"--report {path}: {error.strerror}", hint="choose a file that may be written") from error
-
-
 def where_to_look(outcome: Outcome, store: Store) -> str:
-    """The run's page in the UI of a server, else how to start one."""
+    """Return the run's page in the UI of a server, else the command that starts one."""
     if store.is_server:
         return f"{store.shown_uri.rstrip('/')}/#/experiments/{outcome.experiment_id}/runs/{outcome.run_id}"
     return f"look at it with: mlflow ui --backend-store-uri {store.shown_uri}"

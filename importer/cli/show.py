@@ -1,103 +1,197 @@
-"""One run on a terminal: facts, last and best values, charts, notes."""
+"""Show one run on a terminal: facts, last and best values, charts, the iterations of a tune, notes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from importer.cli.chart import draw_chart, number, place_side_by_side
-from importer.cli.console import print_table, table_of
-from importer.cli.facts import plan_facts, print_facts, print_notes
-from importer.cli.iterations import print_iterations, values_at
-from importer.model import ImportPlan
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+from importer.cli.console import new_table, print_table
+from importer.model import ImportPlan, MetricPoint, Note, Timeline
+from importer.redaction import redact
+from importer.replay.record import CLOCKS
+from importer.report import duration, size
 
 TWO_COLUMNS = 72  # characters of a terminal that has room for two charts in a row
 MAX_CHART = 60
-CURVE = "[\u2800-\u28ff*]+"  # what a chart is drawn with
+CURVE = "[\u2800-\u28ff*]+"  # the characters of a chart
 NOT_CHARTED = ("lr/", "x/lr", "best/")
+MANY_ITERATIONS = 20
 
 
 def print_run(console: Console, plan: ImportPlan, *, iterations: Sequence[ImportPlan] = (), verbose: int = 0) -> None:
-    """Print what fits on a screen or two about a run, and with `verbose` each of the iterations of a tune."""
-    print_facts(console, plan.source, plan_facts(plan))
+    """Print a run on a screen or two; of a tune the fittest `iterations`, with `verbose` each of them."""
+    print_facts(console, plan)
     series = series_of(plan)
+    console.print()
     if iterations:
-        console.print()
-        print_iterations(console, plan, iterations, all_of_them=bool(verbose))
+        _print_iterations(console, plan, iterations, all_of_them=bool(verbose))
     elif series:
-        console.print()
-        print_table(console, _values(plan))
+        print_table(console, _values(plan, series))
     else:
-        console.print("no epoch has ended: no values to show", highlight=False)
+        console.print("no epoch has ended: no values to show")
     for line in chart_lines(series, console.width, ascii_only=console.options.ascii_only):
-        console.print(coloured(line), soft_wrap=True, highlight=False)
+        console.print(coloured(line))
     if plan.notes:
         console.print()
     print_notes(console, plan.notes)
 
 
-def coloured(line: str) -> Text:
-    """A line with the curves in it in a colour."""
-    from rich.text import Text
+def print_plan(console: Console, plan: ImportPlan) -> None:
+    """Print the facts and the notes of a plan."""
+    print_facts(console, plan)
+    print_notes(console, plan.notes)
 
+
+def print_notes(console: Console, notes: Iterable[Note], source: str | None = None) -> None:
+    """Print a line per note, among many directories with its `source`."""
+    for note in notes:
+        console.print(redact(f"note: {f'{source}: ' if source else ''}{note.code}: {note.text}"), style="yellow")
+
+
+def print_facts(console: Console, plan: ImportPlan) -> None:
+    """Print the name of a run directory and a table of its facts."""
+    planned = f" of {plan.planned_epochs}" if plan.planned_epochs and plan.planned_epochs != plan.epochs else ""
+    timeline = plan.timeline
+    facts = {
+        "task": f"{plan.task or 'unknown'}, {plan.generator}",
+        "iterations" if _is_tune(plan) else "epochs": f"{plan.epochs}{planned}{_best(plan)}",
+        "status": plan.status,
+        "times": _times(timeline),
+        "clock": CLOCKS.get(timeline.clock, timeline.clock) + (f" ({timeline.zone})" if timeline.zone else ""),
+        "experiment": plan.experiment_name,
+        "run name": plan.run_name,
+        "params": str(len(plan.params)),
+        "points": f"{len(plan.points):,} of {len({point.key for point in plan.points})} metrics",
+        "artifacts": f"{len(plan.artifacts)}, {size(plan.artifact_bytes)}"
+        + (f", {len(plan.left_out)} left out" if plan.left_out else ""),
+        "dataset": plan.dataset.name if plan.dataset is not None else None,
+        "below it": f"{len(plan.children)} {'run' if len(plan.children) == 1 else 'runs'}" if plan.children else None,
+    }
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if value is not None:
+            table.add_row(name, redact(value))
+    console.print(redact(plan.source), style="bold")
+    print_table(console, table)
+
+
+def _is_tune(plan: ImportPlan) -> bool:
+    return plan.family == "tune" and not plan.is_iteration
+
+
+def _best(plan: ImportPlan) -> str:
+    """Return the best epoch as a step, and of a tune the best iteration, which tuners count from 1."""
+    if plan.best_epoch is None:
+        return ""
+    return f", best is iteration {plan.best_epoch + 1}" if _is_tune(plan) else f", best at step {plan.best_epoch}"
+
+
+def _times(timeline: Timeline) -> str:
+    start = datetime.fromtimestamp(timeline.started_ms / 1000).astimezone()
+    return f"{start:%Y-%m-%d %H:%M:%S %z}, for {duration((timeline.ended_ms - timeline.started_ms) / 1000)}"
+
+
+def coloured(line: str) -> Text:
+    """Return a line with its curves in a colour."""
     text = Text(line)
     text.highlight_regex(CURVE, "cyan")
     return text
 
 
 def chart_lines(series: dict[str, list[tuple[int, float]]], width: int, *, ascii_only: bool) -> list[str]:
-    """The charts of all series, two in a row where there is room for it."""
+    """Return the charts of all series, two in a row where there is room."""
     columns = 2 if width >= TWO_COLUMNS else 1
-    each = min(MAX_CHART, (width - 2 * (columns - 1)) // columns)
-    charts = [draw_chart(key, points, each, ascii_only=ascii_only) for key, points in series.items()]
-    spaced = [["".ljust(each), *chart] for chart in charts]
-    return place_side_by_side(spaced, columns)
+    wide = min(MAX_CHART, (width - 2 * (columns - 1)) // columns)
+    charts = [draw_chart(key, points, wide, ascii_only=ascii_only) for key, points in series.items()]
+    return place_side_by_side([[" " * wide, *chart] for chart in charts], columns)
 
 
 def series_of(plan: ImportPlan) -> dict[str, list[tuple[int, float]]]:
-    """(step or iteration, value) of each loss and metric up to the last, a validation's loss beside its training's."""
-    final = final_step(plan)
+    """Return (step or iteration, value) of each loss and metric, a loss of validation beside that of training."""
+    final = _final_step(plan)
     series: dict[str, list[tuple[int, float]]] = {}
     for point in plan.points:
         if not point.key.startswith(NOT_CHARTED) and point.step != final:
             at = point.step + 1 if plan.family == "tune" else point.step  # iterations count from 1
             series.setdefault(point.key, []).append((at, point.value))
-    return {key: series[key] for key in sorted(series, key=_paired(tuple(series)))}
+    losses = [key.removeprefix("train/") for key in series if key.startswith("train/")]
+    paired = [f"{part}/{name}" for name in losses for part in ("train", "val")]
+    return {key: series[key] for key in (*paired, *series) if key in series}
 
 
-def final_step(plan: ImportPlan) -> int | None:
-    """The step of the final validation, which is that of best.pt and not of an epoch; None where there is none."""
-    if plan.timeline.final_ms is None or plan.record.final_from is None or not plan.points:
+def _final_step(plan: ImportPlan) -> int | None:
+    """Return the step of the final validation, which is of best.pt and not of an epoch."""
+    if plan.timeline.final_ms is None or plan.record.final_from is None:
         return None
-    return max(point.step for point in plan.points)
+    return max((point.step for point in plan.points), default=None)
 
 
-def _paired(keys: Sequence[str]) -> Callable[[str], tuple[int, int, int]]:
-    """A sort key: train/x, val/x, train/y, val/y, then the others as they come."""
-    trained = [key.removeprefix("train/") for key in keys if key.startswith("train/")]
-
-    def order(key: str) -> tuple[int, int, int]:
-        group, _, name = key.partition("/")
-        if group in ("train", "val") and name in trained:
-            return 0, trained.index(name), int(group == "val")
-        return 1, keys.index(key), 0
-
-    return order
-
-
-def _values(plan: ImportPlan) -> Table:
-    """The last and the best row, and the final validation, a key a line."""
-    final = final_step(plan)
+def _values(plan: ImportPlan, series: Iterable[str]) -> Table:
+    """Return a table of the last and the best row and of the final validation, a key a line."""
+    final = _final_step(plan)
     last = max((point.step for point in plan.points if point.step != final), default=None)
     both = [(last, "last, best")] if plan.best_epoch == last else [(last, "last"), (plan.best_epoch, "best")]
-    steps = [*both, (final, "final")]
-    rows = [(values_at(plan.points, step), f"{name}\nstep {step}") for step, name in steps if step is not None]
-    table = table_of("", *(header for _, header in rows))
-    for key in series_of(plan):
-        table.add_row(key, *(number(told[key]) if key in told else "" for told, _ in rows))
+    steps = [(step, name) for step, name in (*both, (final, "final")) if step is not None]
+    table = new_table("", *(f"{name}\nstep {step}" for step, name in steps))
+    rows = [_values_at(plan.points, step) for step, _ in steps]
+    for key in series:
+        table.add_row(key, *(number(row.get(key)) for row in rows))
     return table
+
+
+def _values_at(points: Iterable[MetricPoint], step: int | None) -> dict[str, float]:
+    return {point.key: point.value for point in points if point.step == step}
+
+
+class _Iteration(NamedTuple):
+    """An iteration of a tune, or the run of one of its datasets."""
+
+    number: int | None  # from 1; None where several runs belong to one iteration
+    plan: ImportPlan
+    fitness: float | None
+
+
+def _print_iterations(console: Console, tune: ImportPlan, plans: Sequence[ImportPlan], *, all_of_them: bool) -> None:
+    """Print each iteration with its fitness and its last metric at its best epoch; of many the fittest."""
+    iterations = _numbered(tune, plans)
+    shown = iterations
+    if not all_of_them and len(iterations) > MANY_ITERATIONS:
+        fittest = sorted(range(len(iterations)), key=lambda at: _rank(iterations[at].fitness), reverse=True)
+        shown = [iterations[at] for at in sorted(fittest[:MANY_ITERATIONS])]
+    keys = [point.key for plan in plans for point in plan.points if point.key.startswith("metrics/")][-1:]
+    table = new_table("run", "iteration", "epochs", "status", "fitness", *keys)
+    for iteration in shown:
+        plan = iteration.plan
+        is_row = plan.generator == tune.generator and plan.epochs == 1  # of the table, without a directory
+        best = _values_at(plan.points, plan.best_epoch)
+        scores = [number(value) for value in (iteration.fitness, *map(best.get, keys))]
+        epochs = "" if is_row else str(plan.epochs)
+        table.add_row(plan.run_name, str(iteration.number or ""), epochs, plan.status, *scores)
+    print_table(console, table)
+    if len(shown) < len(iterations):
+        console.print(f"... and {len(iterations) - len(shown)} more that are less fit (-v shows them)")
+
+
+def _numbered(tune: ImportPlan, plans: Sequence[ImportPlan]) -> list[_Iteration]:
+    fitness = {point.step: point.value for point in tune.points if point.key == "fitness"}
+    if len(fitness) == len(plans):  # both are in the order of the iterations
+        return [_Iteration(step + 1, plan, fitness[step]) for step, plan in zip(sorted(fitness), plans, strict=True)]
+    iterations = []
+    for plan in plans:
+        name = plan.params.get("iteration", "") if plan.generator == tune.generator else ""
+        at = int(name) if name.isdigit() else None
+        iterations.append(_Iteration(at, plan, fitness.get(at - 1) if at else None))
+    return iterations
+
+
+def _rank(fitness: float | None) -> float:
+    return -math.inf if fitness is None or math.isnan(fitness) else fitness

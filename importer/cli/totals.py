@@ -1,47 +1,41 @@
-"""What has come of a batch so far, and how long the rest will take."""
+"""Count what has come of a batch so far, and estimate how long the rest will take."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from importer.batch.gather import Batch
+from importer.batch.scheduler import Stop
 from importer.report import WROTE, Kind, Outcome, duration, size
 
-if TYPE_CHECKING:
-    from importer.batch.gather import Batch
-    from importer.batch.scheduler import Stop
 
+class Totals:
+    """Count the outcomes of a batch.
 
-class Tally:
-    """What has come of a batch so far.
-
-    `settled` outcomes are there before it begins; `below` is how many runs a tune has, by its key and by its source.
+    `settled` of them come before the batch begins. `below` holds the number of iterations of each tune, by its key.
     """
 
     def __init__(
         self, total: int, settled: int = 0, below: Mapping[str, int] | None = None, stop: Stop | None = None
     ) -> None:
-        self.total, self.settled, self.stop = total, settled, stop
-        self.below = dict(below or {})
+        self.total, self.settled, self.below, self.stop = total, settled, dict(below or {}), stop
         self.began = time.monotonic()
         self.counts: Counter[Kind] = Counter()
-        self.points = 0
-        self.bytes = 0
-        self.told: list[Outcome] = []  # those that a person has to look at
-        self.undated = 0  # runs that were written and that nothing dates
+        self.points = self.bytes = 0
+        self.undated = 0  # runs that were written without a clock
+        self.notable: list[Outcome] = []  # for a person to look at
 
     @classmethod
-    def of(cls, work: Batch, stop: Stop | None = None) -> Tally:
-        """The tally of work that is yet to be done."""
-        tunes = [told for told in work.summaries if told.runs > 1]
-        below = {name: told.runs - 1 for told in tunes for name in (told.key, told.save_dir)}
-        return cls(work.total, len(work.settled), below, stop)
+    def of(cls, batch: Batch, stop: Stop | None = None) -> Totals:
+        """Return the totals of a batch that has not begun."""
+        below = {summary.key: summary.runs - 1 for summary in batch.summaries if summary.runs > 1}
+        return cls(batch.total, len(batch.settled), below, stop)
 
     def add(self, outcome: Outcome) -> None:
-        """Count one outcome. A tune that has no run now has no iterations to wait for."""
-        below = max(self.below.pop(name, 0) for name in (outcome.key or "", outcome.source))
+        """Count an outcome. A tune without a run has no iterations to wait for."""
+        below = self.below.pop(outcome.key or "", 0)
         if outcome.run_id is None:
             self.total -= below
         self.counts[outcome.kind] += 1
@@ -50,41 +44,37 @@ class Tally:
             self.bytes += outcome.artifact_bytes
             self.undated += any(note.code == "time-unknown" for note in outcome.notes)
         elif outcome.kind not in (Kind.ALREADY_THERE, Kind.VERIFIED) or outcome.reason:
-            self.told.append(outcome)
+            self.notable.append(outcome)
 
     @property
     def done(self) -> int:
-        """How many runs have been looked at."""
-        return sum(self.counts.values()) - self.counts[Kind.NOT_TRIED]
+        """How many runs have an outcome."""
+        return self.counts.total() - self.counts[Kind.NOT_TRIED]
 
     @property
     def known(self) -> int:
-        """How many runs there are, as far as is known by now."""
+        """How many runs are known by now."""
         return max(self.total, self.done)
 
     def progress(self) -> str:
-        """One line: runs done, of those known by now; rates; time left."""
-        return ", ".join(filter(None, (f"{self.done}/{self.known} runs", self.rates())))
-
-    def rates(self) -> str:
-        """What is written in a second, or looked at where nothing is written, and the time left where it is known."""
+        """Return one line: runs done, of those known by now; rates; time left."""
         passed = max(1e-9, time.monotonic() - self.began)
         done, left = self.done - self.settled, self.known - self.done
-        told = []
+        parts = [f"{self.done}/{self.known} runs"]
         if self.points or self.bytes:
-            told += [f"{self.points / passed:,.0f} points/s", f"{size(self.bytes / passed)}/s"]
+            parts += [f"{self.points / passed:,.0f} points/s", f"{size(self.bytes / passed)}/s"]
         elif done > 0:
-            told.append(f"{done / passed:,.1f} runs/s")
+            parts.append(f"{done / passed:,.1f} runs/s")
         is_ending = self.counts[Kind.NOT_TRIED] or (self.stop is not None and self.stop.asked)
-        if done > 0 and left and not is_ending:  # before that nothing tells how long a run takes
-            told.append(f"{duration(left * passed / done)} left")
-        return ", ".join(told)
+        if done > 0 and left and not is_ending:
+            parts.append(f"{duration(left * passed / done)} left")
+        return ", ".join(parts)
 
     def as_json(self, **more: object) -> dict[str, object]:
-        """The closing line of a report."""
+        """Return the closing line of a report."""
         return {
             "summary": {kind.value: count for kind, count in sorted(self.counts.items())},
-            "runs": sum(self.counts.values()),
+            "runs": self.counts.total(),
             "points": self.points,
             "artifact_bytes": self.bytes,
             "seconds": round(time.monotonic() - self.began, 3),

@@ -23,7 +23,6 @@ from support.trees import training
 from importer import __version__
 from importer.cli.commands import cli
 from importer.cli.reporter import Terminal
-from importer.cli.suggestions import new_store_words
 from importer.store.opening import open_store
 
 COMMANDS = sorted(cli.commands)
@@ -43,15 +42,6 @@ DATED = Training(epochs=1, plots=False)
             ["yolov5/runs/train/exp"],
             "1 run directory lies below yolov5/runs; type `ymlf import yolov5/runs`",
             id="in the clone that trained",
-        ),
-        pytest.param(["."], "this folder is a run directory; type `ymlf import .`", id="here"),
-        pytest.param(
-            ["train7"], "1 run directory lies below this folder; type `ymlf import train7`", id="one beside nothing"
-        ),
-        pytest.param(
-            ["train7", "a b/c/train8"],
-            "2 run directories lie below this folder; type `ymlf import .`",
-            id="some beside nothing",
         ),
         pytest.param([], "give a run directory, or a folder that has some below it, such as runs/detect", id="none"),
     ],
@@ -82,7 +72,6 @@ def test_another_command_without_a_path_says_its_own_name(tmp_path: Path) -> Non
             "2 run directories lie below runs; type `ymlf {command} 'runs/a b'`",
             id="the first of several",
         ),
-        pytest.param(["."], "this folder is a run directory; type `ymlf {command} .`", id="here"),
         pytest.param([], "give a run directory", id="none"),
     ],
 )
@@ -110,26 +99,6 @@ def test_the_default_store_is_explained_when_it_is_made_and_where_to_look_is_sai
     second = ymlf_process("import", "runs/train", cwd=tmp_path)
     assert second.status == 0 and "MLflow's default" not in second.err + second.out
     assert [(told.out + told.err).count("mlflow ui") for told in (first, second)] == [1, 1]
-
-
-def test_a_default_store_within_a_run_directory_is_pointed_out_with_the_way_out(
-    tmp_path: Path, sqlite_uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save_dir = DATED.write(tmp_path / "train")
-    (tmp_path / "mlflow.db").rename(save_dir / "mlflow.db")
-    (save_dir / "mlruns").mkdir()
-    store = open_store(f"sqlite:///{save_dir / 'mlflow.db'}")
-    store.is_new = True  # which it is where an import has just made it
-    monkeypatch.chdir(save_dir)
-    told = "\n".join(new_store_words(store, is_default=True))
-    assert "this folder is a run directory" in told and "delete mlflow.db and mlruns/ here" in told
-    [command] = re.findall(r"`(cd .*)`", told)
-    change, where, _, program, *words = shlex.split(command)
-    assert (change, where, program) == ("cd", str(tmp_path), "ymlf")
-    beside = ymlf(*words, "--tracking-uri", f"sqlite:///{save_dir / 'mlflow.db'}", cwd=Path(where))
-    assert beside.status == 0 and beside.out.startswith("imported: train\n")
-    monkeypatch.chdir(where)
-    assert "is a run directory" not in "\n".join(new_store_words(store, is_default=True))
 
 
 def test_a_new_database_that_was_asked_for_is_told_with_the_command_that_shows_it(
@@ -162,14 +131,16 @@ def _file_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_store_that_live_left_is_pointed_out_and_the_command_told_moves_it(
-    tmp_path: Path, sqlite_uri: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, sqlite_uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "runs").mkdir()
     _file_store(tmp_path / "runs" / "mlflow", monkeypatch)
     store = open_store(sqlite_uri)
     store.is_new = True  # which it is where an import has just made it
     monkeypatch.chdir(tmp_path)
-    told = "\n".join(new_store_words(store, is_default=True))
+    capsys.readouterr()
+    Terminal().explain_new_store(store, is_default=True)
+    told = capsys.readouterr().err
     [command] = re.findall(r"runs/mlflow .*`mlflow (migrate-filestore [^`]+)`", told)
     assert "--tracking-uri sqlite:///all.db" in told
     moved = CliRunner().invoke(mlflow.cli.cli, shlex.split(command))

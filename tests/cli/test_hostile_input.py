@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -127,14 +128,32 @@ def test_words_of_a_batch_that_cannot_be_meant_are_misuse(
     assert untouched(empty_store)
 
 
-def test_a_reader_who_went_away_gets_no_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "words", [("plan", "RUN"), ("scan", "RUN"), ("scan", "RUN", "--json"), ("--help",)], ids=" ".join
+)
+@pytest.mark.parametrize("err", ["kept", "closed"])
+def test_a_reader_who_went_away_gets_no_traceback(words: tuple[str, ...], err: str, tmp_path: Path) -> None:
     save_dir = Training().write(tmp_path / "run")
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "importer", "plan", str(save_dir)]
+    command = [sys.executable, "-m", "importer", *(str(save_dir) if word == "RUN" else word for word in words)]
+    stderr = writer if err == "closed" else subprocess.PIPE
+    done = subprocess.run(command, stdout=writer, stderr=stderr, timeout=120, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr or b"") == (141, b"")
+
+
+def test_a_reader_who_went_away_leaves_a_report_that_is_closed(tmp_path: Path, empty_store: str) -> None:
+    save_dir, report = Training().write(tmp_path / "run"), tmp_path / "report.jsonl"
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = ("import", str(save_dir), "--report", str(report), "--tracking-uri", empty_store)
+    command = [sys.executable, "-m", "importer", *words]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=120, check=False)
     os.close(writer)
-    assert done.returncode > 0 and done.stderr == b""
+    imported, closing = map(json.loads, report.read_text().splitlines())
+    assert (done.returncode, done.stderr) == (141, b"")
+    assert (imported["outcome"], closing["summary"], closing["exit_status"]) == ("imported", {"imported": 1}, 141)
 
 
 def test_a_tree_of_bombs_is_refused_in_little_memory(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from importer.batch.gather import gather
 from importer.batch.scheduler import Stop
 from importer.batch.summary import Progress
 from importer.cli.main import main
-from importer.cli.progress import looked, show_progress, show_words
-from importer.cli.totals import Tally
+from importer.cli.progress import looked, show_progress
+from importer.cli.totals import Totals
 from importer.report import Kind, Outcome
 
 
@@ -82,7 +82,7 @@ def test_no_line_on_a_terminal_is_joined_to_the_bar(
 def test_a_log_is_told_every_few_seconds_also_while_one_run_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importer.cli.progress.LINE_SECONDS", 0.01)
     log = io.StringIO()
-    with show_progress(Console(file=log), Tally(2), quiet=False):
+    with show_progress(Console(file=log), Totals(2).progress):
         wait_until(lambda: log.getvalue().count("\n") > 2, "three lines")
     lines = log.getvalue().splitlines()
     assert len(lines) > 2 and set(lines) == {"0/2 runs"}
@@ -91,11 +91,11 @@ def test_a_log_is_told_every_few_seconds_also_while_one_run_takes_long(monkeypat
 def test_a_log_is_told_how_far_the_look_at_a_tree_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importer.cli.progress.LINE_SECONDS", 0.01)
     log = io.StringIO()
-    looking = Progress()
-    with show_words(Console(file=log), lambda: looked(looking), quiet=False):
-        looking.found = 1200
+    progress = Progress()
+    with show_progress(Console(file=log), lambda: looked(progress)):
+        progress.found = 1200
         wait_until(lambda: "1,200" in log.getvalue(), "the first line")
-        looking.is_searching, looking.surveyed = False, 640
+        progress.is_searching, progress.surveyed = False, 640
         wait_until(lambda: "640" in log.getvalue(), "the second line")
     assert list(dict.fromkeys(log.getvalue().splitlines()))[-2:] == [
         "searching: 1,200 run directories found",
@@ -106,9 +106,9 @@ def test_a_log_is_told_how_far_the_look_at_a_tree_is(monkeypatch: pytest.MonkeyP
 def test_gather_tells_what_it_found_and_read(tmp_path: Path) -> None:
     for seed in range(20):
         training(seed).write(tmp_path / f"train{seed}")
-    looking = Progress()
-    gather([tmp_path], progress=looking)
-    assert looking == Progress(found=20, surveyed=20, is_searching=False)
+    progress = Progress()
+    gather([tmp_path], progress=progress)
+    assert progress == Progress(found=20, surveyed=20, is_searching=False)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.5], ids=["short", "long"])
@@ -117,7 +117,7 @@ def test_a_look_that_takes_long_is_told_on_a_terminal_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr("importer.cli.progress.SHORT_SECONDS", 0.1)
     screen = io.StringIO()
-    with show_words(Console(file=screen, force_terminal=True), lambda: "12 found", quiet=False):
+    with show_progress(Console(file=screen, force_terminal=True), lambda: "12 found"):
         time.sleep(seconds)
     told, _, after = screen.getvalue().rpartition("12 found")
     assert bool(told) == bool(seconds)
@@ -149,25 +149,25 @@ def test_a_verification_tells_runs_a_second_and_no_bytes(tune_and_train: Path, e
 
 
 def test_a_tune_that_has_no_run_has_no_iterations_to_wait_for() -> None:
-    tally = Tally(4, below={"key": 2, "runs/tune": 2})
-    tally.add(Outcome(Kind.FAILED, "runs/tune", "the store is gone", key="key"))
-    assert tally.progress().startswith("1/2 runs, ")
+    totals = Totals(4, below={"key": 2})
+    totals.add(Outcome(Kind.FAILED, "runs/tune", "the store is gone", key="key"))
+    assert totals.progress().startswith("1/2 runs, ")
 
 
 def test_no_time_is_told_before_a_run_is_done() -> None:
-    tally = Tally(3, settled=1)
-    tally.add(Outcome(Kind.DUPLICATE, "runs/copy", "runs/train"))
-    assert tally.progress() == "1/3 runs"
-    tally.add(Outcome(Kind.ALREADY_THERE, "runs/train"))
-    assert tally.progress().endswith(" left")
+    totals = Totals(3, settled=1)
+    totals.add(Outcome(Kind.DUPLICATE, "runs/copy", "runs/train"))
+    assert totals.progress() == "1/3 runs"
+    totals.add(Outcome(Kind.ALREADY_THERE, "runs/train"))
+    assert totals.progress().endswith(" left")
 
 
 def test_what_was_not_tried_is_not_told_as_done() -> None:
     stop = Stop()
-    tally = Tally(3, stop=stop)
-    tally.add(Outcome(Kind.ALREADY_THERE, "runs/train"))
+    totals = Totals(3, stop=stop)
+    totals.add(Outcome(Kind.ALREADY_THERE, "runs/train"))
     stop.asked = True
-    assert tally.progress().startswith("1/3 runs, ") and "left" not in tally.progress()
+    assert totals.progress().startswith("1/3 runs, ") and "left" not in totals.progress()
     for name in ("train2", "train3"):
-        tally.add(Outcome(Kind.NOT_TRIED, f"runs/{name}", "interrupted"))
-    assert (tally.done, tally.known) == (1, 3) and "left" not in tally.progress()
+        totals.add(Outcome(Kind.NOT_TRIED, f"runs/{name}", "interrupted"))
+    assert (totals.done, totals.known) == (1, 3) and "left" not in totals.progress()

@@ -21,7 +21,7 @@ from support.stores import runs_in
 
 import importer
 from importer.cli.commands import cli
-from importer.cli.totals import Tally
+from importer.cli.totals import Totals
 from importer.record import ImportRecord
 from importer.replay.identity import REWRITTEN
 from importer.replay.record import CLOCKS, SHAPING
@@ -217,7 +217,7 @@ def test_every_field_of_the_json_has_a_row(folder: Path) -> None:
     told = {row: _fields("docs/batch.md", row) for row in ("Reports", "Plans as JSON")}
     _, (line,) = answer(("plan", "fixtures/crashed", "--json"))
     assert told["Plans as JSON"] == set(json.loads(line))
-    closing = {*Tally(0).as_json(), "exit_status"}
+    closing = {*Totals(0).as_json(), "exit_status"}
     assert told["Reports"] == {field.name for field in fields(Outcome)} - {"kind"} | {"outcome"} | closing
 
 
