@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -47,8 +47,8 @@ def log_artifacts(store: Store, plan: ImportPlan, run: Run, *, is_new: bool, has
     with ThreadPoolExecutor(UPLOAD_THREADS) as pool:
         uploads = [pool.submit(upload, artifact) for artifact in small]
         try:
-            for finished in as_completed(uploads):
-                finished.result()
+            for future in uploads:
+                future.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

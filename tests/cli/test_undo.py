@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from support.command import ymlf
 from support.directories import tune_table
 from support.stores import runs_in, untouched
-from support.trees import active, assert_whole, imported, listed, summary, training
+from support.trees import active, assert_whole, grow, imported, listed, summary, training, write_unfinished
 
 from importer import ImportOptions, Selection, import_many, import_run
 from importer.batch.executors import Workers
@@ -256,9 +256,9 @@ def test_a_training_that_was_imported_again_is_not_restored_beside_it(tree: Path
     assert_whole(empty_store, tree, 4)
 
 
-def test_imports_lists_an_import_of_one_directory_that_only_updated(tmp_path: Path, empty_store: str) -> None:
-    from support.trees import grow, write_unfinished
-
+def test_imports_lists_an_import_of_one_directory_that_only_updated(
+    tmp_path: Path, empty_store: str, wide: None
+) -> None:
     write_unfinished(tmp_path / "train", 1, 5)
     assert ymlf("import", tmp_path / "train", "--tracking-uri", empty_store).status == 0
     grow(tmp_path / "train", 1, 5)

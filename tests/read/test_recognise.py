@@ -153,14 +153,14 @@ def test_folders_that_only_look_like_a_run_are_counted(tmp_path: Path, empty_sto
     written(tmp_path / "tree/train", {"args.yaml": ARGS})
     for name in ("lightning", "keras"):
         written(tmp_path / "tree" / name, {"results.csv": "epoch,step,loss\n0,1,2\n"})
-    note = "note: 2 folders look like runs, not one is; -v says why\n"
+    note = "note: 2 folders only look like run directories; -v says why\n"
     for words in (["scan"], ["import", "--empty", "--tracking-uri", empty_store], ["import", "--dry-run"]):
         assert ymlf(words[0], tmp_path / "tree", *words[1:]).err.endswith(note), words
     assert note not in ymlf("scan", tmp_path / "tree", "-q").err
     alone = ymlf("scan", tmp_path / "tree/keras")
     assert "note: " not in alone.err and "results.csv is not a YOLO trainer's" in alone.out + alone.err
     below = written(tmp_path / "other/keras", {"results.csv": "epoch,step,loss\n0,1,2\n"}).parent
-    assert ymlf("scan", below).err.endswith("note: 1 folder looks like a run and is none; -v says why\n")
+    assert ymlf("scan", below).err.endswith("note: 1 folder only looks like a run directory; -v says why\n")
 
 
 def test_the_hint_on_a_folder_above_one_that_only_looks_like_a_run_says_why(tmp_path: Path) -> None:
