@@ -67,16 +67,14 @@ def _as_local(error: BaseException) -> BaseException:
 
 def check_address(address: str) -> int | None:
     """Return N of `local:N`. Errors: UsageError when Dask is not installed here, or there is no number."""
+    count = address.removeprefix("local:") if address.startswith("local:") else None
+    if count is not None and (not count.isdigit() or not int(count)):
+        raise UsageError(f"--dask {address}: no number of workers", hint="write --dask local:4")
     try:
         import dask.distributed  # noqa: F401
     except ImportError as error:
         raise UsageError("--dask needs Dask", hint="pip install distributed") from error
-    if not address.startswith("local:"):
-        return None
-    count = address.removeprefix("local:")
-    if not count.isdigit() or not int(count):
-        raise UsageError(f"--dask {address}: no number of workers", hint="write --dask local:4")
-    return int(count)
+    return int(count) if count is not None else None
 
 
 @contextmanager

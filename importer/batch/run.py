@@ -45,6 +45,8 @@ def import_work(
     if fail_fast and (bad := next((outcome for outcome in batch.settled if outcome.kind in SOURCE_FAULTS), None)):
         yield from not_tried(summaries, f"--fail-fast, and {bad.source} was {bad.kind.value}")
         return
+    batch, refused = _without_refused_experiments(batch, store)
+    yield from refused
     ledger = None if single else Ledger(store, import_id)
     context = ImportContext(import_id, ledger.tag if ledger is not None else None)
     task = Task(import_one, store.uri, options, context)
@@ -57,6 +59,19 @@ def import_work(
             ledger.end()
         except StoreError as error:  # the runs themselves hold the rest
             log.warning("%s: `ymlf imports` counts the runs themselves", error.message)
+
+
+def _without_refused_experiments(batch: Batch, store: Store) -> tuple[Batch, list[Outcome]]:
+    """Return the batch less the runs of experiments whose artifacts cannot be written, and one refusal for each."""
+    refused: dict[str, Outcome] = {}
+    if batch.options.artifacts != "none" and not isinstance(store, EmptyStore):
+        for name in dict.fromkeys(summary.experiment for summary in batch.summaries):
+            try:
+                store.check_artifacts(name)
+            except UsageError as error:
+                refused[name] = Outcome(Kind.REFUSED, f"experiment {name}", error.message, error.hint)
+    kept = tuple(summary for summary in batch.summaries if summary.experiment not in refused)
+    return replace(batch, summaries=kept), list(refused.values())
 
 
 def check_import(batch: Batch, workers: Workers | None = None) -> None:
@@ -109,7 +124,8 @@ def preview_work(batch: Batch, store: Store, *, with_plans: bool) -> Iterator[Pr
 
     Without `with_plans`, a training that is there already is not read again.
     """
-    yield from (Preview(outcome) for outcome in batch.settled)
+    batch, refused = _without_refused_experiments(batch, store)
+    yield from (Preview(outcome) for outcome in (*batch.settled, *refused))
     for summary in batch.summaries:
         yield from preview_summary(summary, store, batch.options, with_plans=with_plans)
 

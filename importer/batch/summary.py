@@ -143,6 +143,9 @@ def with_absolute_paths(summary: RunSummary) -> RunSummary:
 
 def _describe(run: TrainingRun, found: FoundRun, options: ImportOptions) -> RunSummary:
     if run.task is None and not run.args and not len(run.epochs) and run.results_file is None and not run.files:
+        if any(note.code == "link-outside" for note in run.notes):
+            problem = "its files are links that leave the directory, as a hub or DVC makes them"
+            raise RunDirError(f"{run.save_dir}: {problem}", hint="--follow-symlinks reads them")
         raise RunDirError(f"{run.save_dir}: is empty", hint="give a run directory")
     check_names(run)
     logged = on_train_end(run.files)

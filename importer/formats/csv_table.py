@@ -87,15 +87,16 @@ def read_results(path: RunPath, needed: str = "epoch", *, short_rows: bool = Fal
         notes.append(
             Note("wide-row", f"{path.name} has rows with mAP by size, which its header lacks; put under names")
         )
-    whole = [(number, line) for number, line in epochs if line.count(",") + 1 == len(header)]
+    whole = [(number, line) for number, line in epochs if _count(line) == len(header)]
     short: tuple[ShortRow, ...] = ()
     if len(whole) < len(epochs):
-        short = _short_rows(path, header, epochs, ended=ended, anywhere=short_rows)
+        whole, short, more = _fit_rows(path, header, epochs, ended=ended, anywhere=short_rows)
+        notes += more
     return _named(Table(header, _numbers(path, header, whole), short, tuple(notes)), path, width)
 
 
 def _header(path: RunPath, line: str, needed: str) -> tuple[str, ...]:
-    header = [_bare(name) for name in line.split(",", MAX_COLUMNS)]
+    header = [_bare(name) for name in _split(line)[: MAX_COLUMNS + 1]]
     while header and not header[-1]:  # a spreadsheet ends all lines with separators
         header.pop()
     if needed not in header or len(header) > MAX_COLUMNS:
@@ -152,24 +153,75 @@ def _with_sizes(header: tuple[str, ...], lines: list[Line]) -> tuple[tuple[str, 
     return (*header, *SIZES), moved
 
 
-def _short_rows(
+def _fit_rows(
     path: RunPath, header: tuple[str, ...], lines: list[Line], *, ended: bool, anywhere: bool
-) -> tuple[ShortRow, ...]:
-    """Return the lines that lack cells; refuse one that may not, and one that has too many."""
+) -> tuple[list[Line], tuple[ShortRow, ...], list[Note]]:
+    """Return the lines whose columns are known for certain, short ones set aside, and notes on those left out.
+
+    Errors: RunDirError when no line fits, or one is the marker of a merge conflict.
+    """
+    whole: list[Line] = []
     short: list[ShortRow] = []
+    left_out: list[Line] = []
+    repaired = 0
     for index, (number, line) in enumerate(lines):
-        count = line.count(",") + 1
-        is_last = index == len(lines) - 1
-        if count > len(header) or (count < len(header) and not (ended if is_last else anywhere)):
-            values = "value" if count == 1 else "values"
-            hint = CONFLICT if line.startswith(("<<<<<<<", "=======", ">>>>>>>")) else CUT
-            raise RunDirError(f"{path}: line {number} has {count} {values}, the header has {len(header)}", hint=hint)
-        if count < len(header):
-            cells = tuple(
-                _number(cell, path, number, name) for cell, name in zip(line.split(","), header, strict=False)
-            )
-            short.append(ShortRow(number, index - len(short), cells))
-    return tuple(short)
+        count, is_last = _count(line), index == len(lines) - 1
+        if line.startswith(("<<<<<<<", "=======", ">>>>>>>")):
+            raise _misfit(path, number, line, header, CONFLICT)
+        if count == len(header):
+            whole.append((number, line))
+        elif whole and (plain := _without_ray_cell(header, line)) is not None:
+            whole.append((number, plain))
+            repaired += 1
+        elif count < len(header) and (ended if is_last else anywhere):
+            cells = zip(_split(line), header, strict=False)
+            row = tuple(_number(cell, path, number, name) for cell, name in cells)
+            short.append(ShortRow(number, len(whole), row))
+        else:
+            left_out.append((number, line))
+    if left_out and not whole:
+        raise _misfit(path, *left_out[0], header, CUT)
+    notes = []
+    if repaired:
+        text = f"{repaired} rows of {path.name} have the epoch once more before lr/, as Ray Tune's callback wrote it"
+        notes.append(Note("ray-cell", f"{text}; that cell is left out"))
+    if left_out:
+        numbers = ", ".join(str(number) for number, _ in left_out[:5]) + (", .." if len(left_out) > 5 else "")
+        rows = "1 row" if len(left_out) == 1 else f"{len(left_out)} rows"
+        text = f"{rows} of {path.name} with another number of cells than the header: left out (line {numbers})"
+        notes.append(Note("rows-left-out", text))
+    return whole, tuple(short), notes
+
+
+def _without_ray_cell(header: tuple[str, ...], line: str) -> str | None:
+    """Return the line without the epoch that Ray Tune's callback put before lr/, where it has that and no other.
+
+    Source: ultralytics/utils/callbacks/raytune.py, on_fit_epoch_end, up to 8.3.27 sets `epoch` in trainer.metrics;
+        BaseTrainer.save_metrics writes {losses, trainer.metrics, lr}.
+    """
+    at = next((index for index, name in enumerate(header) if name.startswith("lr/")), None)
+    cells = _split(line)
+    if at is None or len(cells) != len(header) + 1 or not all(name.startswith("lr/") for name in header[at:]):
+        return None
+    extra, epoch = cells[at].strip(), cells[0].strip()
+    if not extra.isdigit() or not epoch.isdigit() or int(extra) not in (int(epoch) - 1, int(epoch) - 2):
+        return None
+    return ",".join((*cells[:at], *cells[at + 1 :]))
+
+
+def _misfit(path: RunPath, number: int, line: str, header: tuple[str, ...], hint: str) -> RunDirError:
+    count = _count(line)
+    values = "value" if count == 1 else "values"
+    return RunDirError(f"{path}: line {number} has {count} {values}, the header has {len(header)}", hint=hint)
+
+
+def _split(line: str) -> list[str]:
+    """Return the cells of a line; a comma between quotes parts none."""
+    return next(csv.reader([line], skipinitialspace=True), []) if '"' in line else line.split(",")
+
+
+def _count(line: str) -> int:
+    return len(_split(line)) if '"' in line else line.count(",") + 1
 
 
 def _named(table: Table, path: RunPath, width: int) -> Table:
@@ -195,8 +247,8 @@ def _numbers(path: RunPath, header: tuple[str, ...], lines: list[Line]) -> tuple
     except ValueError:  # nan, a blank cell, quotes, or no number at all
         pass
     return tuple(
-        tuple(_number(cell, path, number, name) for cell, name in zip(row, header, strict=True))
-        for (number, _), row in zip(lines, _cells(text, dtype=object), strict=True)
+        tuple(_number(cell, path, number, name) for cell, name in zip(_split(line), header, strict=True))
+        for number, line in lines
     )
 
 
@@ -209,7 +261,7 @@ def _cells(text: str, **options: Any) -> list[list[Any]]:
 
 def _number(cell: str, path: RunPath, line: int, column: str) -> float | None:
     cell = _bare(cell)
-    if not cell:
+    if cell in ("", "None"):
         return None
     try:
         if "_" in cell:  # float() takes 1_000 for a thousand

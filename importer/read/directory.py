@@ -13,6 +13,7 @@ from importer.naming import storable
 from importer.sources.archive import UnpackedPath
 from importer.sources.opening import is_within
 
+# `._*` beside each file is what macOS leaves on a disk of another system.
 NEVER = {".ipynb_checkpoints", "__pycache__", ".git", ".DS_Store", "Thumbs.db", "desktop.ini"}
 MAX_WEIGHTS_DEPTH = 4
 FAULTS: dict[type[OSError], tuple[object, str]] = {
@@ -87,7 +88,7 @@ def _list(folder: RunPath, names: Set[str], prefix: str, within: RunPath | None)
     """Return the files of a folder; of folders in it, those of weights/. Links have to stay `within`."""
     files: list[RunFile] = []
     notes: list[Note] = []
-    for name in sorted(names - NEVER):
+    for name in sorted(name for name in names - NEVER if not name.startswith("._")):
         entry, path = folder / name, prefix + name
         if within is not None and entry.is_symlink() and not is_within(entry, within):
             notes.append(Note("link-outside", f"{path} is a link that leaves the directory; not followed"))

@@ -79,7 +79,20 @@ def _resolve(tracking_uri: str | None) -> str:
         uri = tracking_uri or str(mlflow.get_tracking_uri())
     remember_login(uri)
     check_uri(uri)
+    if not uri.startswith(("http://", "https://")):
+        _check_sqlalchemy(mlflow.__version__)
     return uri
+
+
+def _check_sqlalchemy(version: str) -> None:
+    """Errors: UsageError where this MLflow does not import with the SQLAlchemy that is installed, as 3.7 to 3.14."""
+    try:
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"MLflow {version} cannot be imported with the SQLAlchemy that is installed: {error}",
+            hint="pip install 'sqlalchemy<2.1', or a newer MLflow: 3.15 and later take SQLAlchemy 2.1",
+        ) from error
 
 
 def _answers(uri: str) -> bool:

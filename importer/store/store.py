@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
-from importer.errors import StoreError
+from importer.errors import StoreError, UsageError
 from importer.redaction import redact
 from importer.store.failures import store_errors
 
@@ -57,6 +61,29 @@ class Store:
                 if experiment is not None:
                     self._experiments[name] = self._id_of(experiment)
             return self._experiments.get(name)
+
+    def check_artifacts(self, name: str) -> None:
+        """Check that the artifacts of an experiment, if there is one, can be written from here.
+
+        Errors: UsageError.
+        """
+        with self._lock, store_errors(f"experiment {name!r}"):
+            experiment = self.client.get_experiment_by_name(name)
+        location = str(experiment.artifact_location or "") if experiment is not None else ""
+        parts = urlsplit(location)
+        if parts.scheme == "mlflow-artifacts" and not parts.netloc and not self.is_server:
+            problem = "are behind an MLflow server, and this store is the database itself"
+            hint = "give the address of that server as --tracking-uri"
+        elif os.name == "posix" and re.match(r"(file:///?)?[A-Za-z]:[\\/]", location):
+            problem, hint = "are on a drive of Windows", "import on that host"
+        elif parts.scheme in ("", "file") and location and not _may_write(Path(unquote(parts.path))):
+            problem, hint = "are in a folder that may not be written to", "import as the user whose folder it is"
+        else:
+            return
+        raise UsageError(
+            f"experiment {name!r}: its artifacts {problem}: {location}",
+            hint=f"{hint}, or choose another --experiment, or leave the files out with --artifacts none",
+        )
 
     def _id_of(self, experiment: Experiment) -> str:
         if experiment.lifecycle_stage != "active":
@@ -141,3 +168,12 @@ class EmptyStore(Store):
     def active_experiment_id(self, name: str) -> str | None:
         """Return None: there is no experiment."""
         return None
+
+
+def _may_write(folder: Path) -> bool:
+    """Return whether a folder, or the nearest one above it that exists, may be written to."""
+    try:
+        nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    except (OSError, StopIteration):
+        return False
+    return os.access(nearest, os.W_OK | os.X_OK)

@@ -213,7 +213,7 @@ def test_the_run_of_a_worker_that_is_killed_is_tried_again(tree: Path, empty_sto
         assert begun.end() == 0
     counted = begun.told[-1]["summary"]
     assert isinstance(counted, dict) and sum(counted.values()) == RUNS
-    assert set(counted) <= {"imported", "finished", "already there"}
+    assert set(counted) <= {"imported", "resumed", "already there"}
     assert_whole(empty_store, tree, RUNS)
 
 

@@ -91,7 +91,7 @@ def test_a_worker_killed_in_mid_batch_costs_nothing(
     status, counts = importing.ended()
     assert status == 0, importing.errors()
     assert isinstance(counts, dict) and sum(counts.values()) == RUNS
-    assert set(counts) <= {"imported", "finished", "already there"}, counts
+    assert set(counts) <= {"imported", "resumed", "already there"}, counts
     assert_whole(uri, tree, RUNS)
     assert importing.errors() == []
 

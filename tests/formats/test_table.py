@@ -85,8 +85,6 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize
                      "it is separated by tabs; save it with commas", id="tabs"),
         pytest.param("results.csv", "\n".join(["<<<<<<< HEAD", *LINES, "======="]), "no `epoch` column",
                      "it holds the markers of a merge conflict", id="a merge conflict from the top"),
-        pytest.param("results.csv", "\n".join([*LINES[:2], f"{LINES[2]},0.5", LINES[3]]),
-                     "line 3 has 8 values, the header has 7", "the line was cut or joined", id="one cell too many"),
         pytest.param("results.csv", POINTER, "is a git-LFS pointer", "`git lfs pull`", id="a pointer to results"),
         pytest.param("args.yaml", POINTER, "is a git-LFS pointer", "`git lfs pull`", id="a pointer to args"),
     ],

@@ -162,8 +162,7 @@ def test_epochs_are_counted_from_0_or_1(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param(f"{HEADER}1,10,0.5,0.01\n2,20,0.2", "line 3 has 3 values, the header has 4", id="cut in mid-line"),
-        pytest.param(f"{HEADER}1,10,0.5\n2,20,0.2,0\n", "line 2 has 3 values, the header has 4", id="a short line"),
+        pytest.param(f"{HEADER}1,10,0.5\n2,20,0.2", "line 2 has 3 values, the header has 4", id="only short lines"),
         pytest.param(f"{HEADER}1,10,0.5,0,7\n", "line 2 has 5 values, the header has 4", id="a long line"),
         pytest.param(f"{HEADER}1,10,0.5,fast\n", "line 2, column lr/pg0: 'fast' is not a number", id="text"),
         pytest.param(f"{HEADER}1,10,1_000,0\n", "'1_000' is not a number", id="an underscore"),
@@ -197,3 +196,43 @@ def test_a_directory_of_any_release_has_the_steps_and_values_of_its_trainer(
     assert epochs.columns == training.columns
     assert epochs.rows == tuple(tuple(training.value_of(name, row) for name in epochs.columns) for row in range(4))
     assert (epochs.seconds is None) is not training.has_time
+
+
+@pytest.mark.parametrize(
+    ("text", "steps", "note"),
+    [
+        pytest.param(f"{HEADER}1,10,0.5,0.01\n2,20,0.2", (0,), "1 row", id="a last line that was cut"),
+        pytest.param(f"{HEADER}1,10,0.5\n2,20,0.2,0\n3,30,0.1,0\n", (1, 2), "1 row", id="a short line"),
+        pytest.param(f"{HEADER}1,10,0.5,0\n2,20,0.2,0.5,7\n3,30,0.1,0.5,7\n", (0,), "2 rows", id="wider rows"),
+        pytest.param(f"{HEADER}1,10,0.5,02,20,0.2,0\n3,30,0.1,0\n", (2,), "1 row", id="two lines in one"),
+    ],
+)
+def test_rows_that_do_not_fit_cost_no_other_epoch(text: str, steps: tuple[int, ...], note: str, tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text(text)
+    table = read_results(tmp_path / "results.csv")
+    assert tuple(int(epoch or 0) - 1 for epoch in table.column("epoch")) == steps
+    [left_out] = [found.text for found in table.notes if found.code == "rows-left-out"]
+    assert left_out.startswith(f"{note} of results.csv with another number of cells than the header: left out")
+
+
+def test_the_epoch_that_ray_tune_put_before_the_rates_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text(f"{HEADER}1,10,0.5,0.01\n2,20,0.4,1,0.02\n3,30,0.3,1,0.03\n4,40,0.2,9,0.04\n")
+    table = read_results(path)
+    assert table.column("lr/pg0") == (0.01, 0.02, 0.03)  # in the last row, 9 is no epoch
+    assert {note.code for note in table.notes} == {"ray-cell", "rows-left-out"}
+
+
+def test_a_quoted_name_may_hold_a_comma_and_a_none_is_blank(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text('epoch,time,train/loss,"AP50/car, red"\n1,10,0.5,None\n2,20,0.4,"0.25"\n')
+    table = read_results(path)
+    assert table.header == ("epoch", "time", "train/loss", "AP50/car, red")
+    assert table.column("AP50/car, red") == (None, 0.25)
+
+
+def test_files_that_macos_puts_beside_others_are_no_artifacts(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    for name in ("results.csv", "._results.csv", "._results.png", "weights/._best.pt"):
+        (tmp_path / name).write_text(f"{HEADER}1,10,0.5,0.01\n")
+    assert [file.path for file in read_run(tmp_path).files] == ["results.csv"]

@@ -95,9 +95,9 @@ def test_an_import_into_an_older_server_is_undone(older: MlflowServer, tmp_path:
     assert not [run for run in active(older.url) if run.data.tags.get("ymlf.import_id") == "first"]
 
 
-def ymlf_with_oldest_mlflow(*words: object) -> Answer:
+def ymlf_with_oldest_mlflow(*words: object, sqlalchemy: str = "<2.1") -> Answer:
     """Run `ymlf WORDS` with the oldest MLflow that is supported."""
-    command = [str(older_python(OLDEST)), "-m", "importer", *map(str, words)]
+    command = [str(older_python(OLDEST, sqlalchemy)), "-m", "importer", *map(str, words)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
     return Answer(done.returncode, done.stdout, done.stderr)
@@ -115,3 +115,12 @@ def test_the_oldest_mlflow_imports_verifies_and_updates(tmp_path: Path) -> None:
     training(1, planned=5, epochs=4).write(runs / "train")
     again = ymlf_with_oldest_mlflow("import", *words)
     assert (again.status, outcomes(again)) == (0, {"train": "updated", "train2": "already there"}), again
+
+
+def test_an_mlflow_that_does_not_import_with_this_sqlalchemy_is_misuse_that_names_the_pin(tmp_path: Path) -> None:
+    save_dir = training(1).write(tmp_path / "train")
+    words = ("import", save_dir, "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
+    answer = ymlf_with_oldest_mlflow(*words, sqlalchemy=">=2.1")
+    assert (answer.status, answer.out) == (2, ""), answer
+    assert "cannot be imported with the SQLAlchemy that is installed" in answer.err
+    assert "pip install 'sqlalchemy<2.1'" in answer.err

@@ -12,18 +12,20 @@ from pathlib import Path
 from .process import LOG_LINES, ServiceError
 
 # Neither release knows the pools of SQLAlchemy 2.1, which they do not forbid; MLflow 2.x needs psycopg2; ymlf, rich.
-BESIDES = ("sqlalchemy<2.1", "psycopg2-binary", "boto3", "rich>=13")
+BESIDES = ("psycopg2-binary", "boto3", "rich>=13")
 
 
-def older_python(version: str) -> Path:
+def older_python(version: str, sqlalchemy: str = "<2.1") -> Path:
     """The interpreter of an environment with this release of MLflow; the first call installs it, in a minute or so.
 
+    `sqlalchemy` says which releases of SQLAlchemy go with it.
     It lies in $YMLF_TEST_CACHE, else in ~/.cache/ymlf-tests.
     """
     cache = Path(os.environ.get("YMLF_TEST_CACHE") or Path.home() / ".cache" / "ymlf-tests")
-    name = f"mlflow-{version}-python{sys.version_info.major}.{sys.version_info.minor}"
+    name = f"mlflow-{version}-sqlalchemy{sqlalchemy}-python{sys.version_info.major}.{sys.version_info.minor}"
+    name = name.replace("<", "-before-").replace(">=", "-from-")
     environment = cache / name
-    packages = [f"mlflow=={version}", *BESIDES]
+    packages = [f"mlflow=={version}", f"sqlalchemy{sqlalchemy}", *BESIDES]
     whole = environment / "whole"  # an installation that was cut short has no such file, and is made again
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / f"{name}.lock").open("w") as lock:
