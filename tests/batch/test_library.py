@@ -66,3 +66,54 @@ def test_a_script_without_a_main_guard_imports_many_runs_by_threads(tmp_path: Pa
     ended = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
     assert ended.stdout == "9 []\n"
     assert multiprocessing.active_children() == []
+
+
+GUEST = """
+import gc, json, logging, os, signal, sys, warnings
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+
+runs, uri = Path(sys.argv[1]), sys.argv[2]
+MlflowClient(uri).search_experiments()  # what MLflow itself changes in its host is no matter of ours
+
+
+def state():
+    loggers = {name: logging.getLogger(name).level for name in list(logging.root.manager.loggerDict)}
+    return {
+        "environment": dict(os.environ),
+        "levels": {name: level for name, level in loggers.items() if name.startswith(("mlflow", "alembic", "urllib3"))},
+        "root": [logging.root.level, len(logging.root.handlers)],
+        "filters": [repr(found) for found in warnings.filters],
+        "signals": [repr(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)],
+        "gc": [gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()],
+        "excepthook": repr(sys.excepthook),
+    }
+
+
+before = state()
+import importer
+
+importer.import_many(runs, tracking_uri=uri)
+importer.scan(runs)
+importer.preview(runs, tracking_uri=uri)
+importer.verify_run(runs / "train", tracking_uri=uri)
+importer.import_run(runs / "train", tracking_uri=uri)
+after = state()
+print(json.dumps([name for name in before if before[name] != after[name]]))
+"""
+
+
+def test_the_library_changes_nothing_in_its_host_process(tree: Path, sqlite_uri: str, tmp_path: Path) -> None:
+    script = tmp_path / "guest.py"
+    script.write_text(GUEST)
+    done = subprocess.run(
+        [sys.executable, script, tree, sqlite_uri],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout

@@ -15,7 +15,7 @@ from support.directories import copy_fixture, fixture_names
 from support.services.mlflow_server import MlflowServer, mlflow_server
 from support.services.older_mlflow import older_python
 from support.services.postgres import PostgresServer
-from support.trees import active, outcomes, small_tree, summary, training
+from support.trees import active, grow, outcomes, small_tree, summary, training, write_unfinished
 
 from importer import plan_import, read_run
 from importer.model import ImportOptions
@@ -40,13 +40,14 @@ def older(
 
 
 def log_as_live(uri: str, save_dir: Path, experiment: str) -> None:
-    """What the live callback would have logged of a training, without artifacts."""
+    """What the live callback would have logged of a finished training."""
     plan = plan_import(read_run(save_dir), ImportOptions(experiment=experiment))
     client = MlflowClient(uri)
     tags = {"mlflow.source.name": "train.py"}  # as the fluent API sets it
     run = client.create_run(client.create_experiment(experiment), tags=tags, run_name=plan.run_name)
     metrics = [Metric(point.key, point.value, point.timestamp, point.step) for point in plan.points]
     client.log_batch(run.info.run_id, metrics, [Param(key, value) for key, value in plan.params.items()])
+    client.log_artifacts(run.info.run_id, str(save_dir))
     client.set_terminated(run.info.run_id)
 
 
@@ -80,8 +81,10 @@ def test_what_ymlf_wrote_is_not_taken_for_tracked_live_on_an_older_server(older:
 
 def test_a_training_that_has_grown_is_updated_on_an_older_server(older: MlflowServer, tmp_path: Path) -> None:
     words = ("--tracking-uri", older.url, "--experiment", "grown", "--json")
-    assert ymlf("import", training(3, planned=5).write(tmp_path / "train"), *words).status == 0
-    answer = ymlf("import", training(3, planned=5, epochs=4).write(tmp_path / "train"), *words)
+    write_unfinished(tmp_path / "train", 3, 5)
+    assert ymlf("import", tmp_path / "train", *words).status == 0
+    grow(tmp_path / "train", 3, 5)
+    answer = ymlf("import", tmp_path / "train", *words)
     assert (answer.status, outcomes(answer)) == (0, {"train": "updated"}), answer
     assert ymlf("verify", tmp_path / "train", *words).status == 0
 
@@ -105,14 +108,14 @@ def ymlf_with_oldest_mlflow(*words: object, sqlalchemy: str = "<2.1") -> Answer:
 
 def test_the_oldest_mlflow_imports_verifies_and_updates(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    training(1, planned=5).write(runs / "train")
+    write_unfinished(runs / "train", 1, 5)
     training(2).write(runs / "train2")
     words = (runs, "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db", "--json", "-j", "2")
     imported = ymlf_with_oldest_mlflow("import", *words, "--artifact-location", tmp_path / "artifacts")
     assert (imported.status, summary(imported)) == (0, {"imported": 2}), imported
     verified = ymlf_with_oldest_mlflow("verify", *words, "--deep")
     assert (verified.status, summary(verified)) == (0, {"verified": 2}), verified
-    training(1, planned=5, epochs=4).write(runs / "train")
+    grow(runs / "train", 1, 5)
     again = ymlf_with_oldest_mlflow("import", *words)
     assert (again.status, outcomes(again)) == (0, {"train": "updated", "train2": "already there"}), again
 
