@@ -52,14 +52,15 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def new_sqlite_uri(tmp_path: Path) -> str:
-    """The tracking URI of a database that does not exist yet."""
+def new_sqlite_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The tracking URI of a database that does not exist yet; the working directory is tmp_path."""
+    monkeypatch.chdir(tmp_path)
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
 @pytest.fixture
 def sqlite_uri(tmp_path: Path, new_sqlite_uri: str, empty_database: Path) -> str:
-    """The tracking URI of a database with MLflow's tables and nothing in them."""
+    """The tracking URI of a database with MLflow's tables and nothing in them; the working directory is tmp_path."""
     shutil.copyfile(empty_database, tmp_path / "mlflow.db")
     return new_sqlite_uri
 

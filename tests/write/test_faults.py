@@ -201,11 +201,11 @@ def test_a_batch_gets_through_a_bad_network_and_a_server_that_is_killed_three_ti
         restarts = threading.Thread(target=restart_at, args=(server, proxy, (10, 20, 30)))
         restarts.start()
         statuses: list[int] = []
-        while len(statuses) < 3 and 0 not in statuses:
+        while len(statuses) < 6 and 0 not in statuses:
             wait_until(lambda: answers_ok(f"{server.url}/health"), "the server is back", 60)
             statuses.append(ymlf("import", tree, "--tracking-uri", proxy.url, "-j", "8").status)
         restarts.join()
-        assert statuses in ([0], [3, 0], [3, 3, 0])
+        assert statuses[-1] == 0 and set(statuses[:-1]) <= {3}, statuses
         assert min(proxy.faulted[fault] for fault in FAULTS) >= 5, proxy.faulted
         assert_whole(server.url, tree, RUNS)
 
