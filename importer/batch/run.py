@@ -19,7 +19,7 @@ from importer.model import ImportContext, ImportOptions, ImportPlan
 from importer.replay.callbacks import keep_run_active
 from importer.replay.names import is_template
 from importer.report import SOURCE_FAULTS, WROTE, Kind, Outcome, of_plan
-from importer.store.failures import retry_once, store_errors
+from importer.store.failures import retry, store_errors
 from importer.store.store import EmptyStore, Store
 from importer.write.decision import Decision, match_run
 from importer.write.import_run import Job, decide_in_store, iteration_jobs
@@ -67,7 +67,7 @@ def _without_refused_experiments(batch: Batch, store: Store) -> tuple[Batch, lis
     if batch.options.artifacts != "none" and not isinstance(store, EmptyStore):
         for name in dict.fromkeys(summary.experiment for summary in batch.summaries):
             try:
-                retry_once(partial(store.check_artifacts, name))
+                retry(partial(store.check_artifacts, name))
             except UsageError as error:
                 refused[name] = Outcome(Kind.REFUSED, f"experiment {name}", error.message, error.hint)
             except StoreError as error:  # the runs of the experiment will say it

@@ -12,11 +12,13 @@ from importer.batch.summary import RunSummary, find_unchanged, read_summarized
 from importer.errors import RunDirError, StoreError, YmlfError
 from importer.model import ImportContext, ImportOptions
 from importer.report import Kind, Outcome
-from importer.store.failures import retry_once
+from importer.store.failures import retry
 from importer.store.opening import open_store
 from importer.store.store import Store
 from importer.verify import verify_training
 from importer.write.import_run import Job, import_training, iteration_jobs
+
+RETRIES = 3  # of a run: on a bad network each of its requests may be cut off
 
 _stores: dict[tuple[str, str], Store] = {}
 
@@ -53,7 +55,7 @@ def verify_one(summary: RunSummary, uri: str, options: ImportOptions, context: I
 
 def _settled(summary: RunSummary, attempt: Callable[[], Outcome]) -> Outcome:
     try:
-        return retry_once(attempt)  # identity finds what the first attempt left
+        return retry(attempt, RETRIES)  # identity finds what the attempt before left
     except YmlfError as error:
         kind = Kind.FAILED if isinstance(error, StoreError) else Kind.REFUSED
         return Outcome(kind, summary.save_dir, error.message, error.hint, key=summary.key)

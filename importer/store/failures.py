@@ -66,15 +66,16 @@ def store_errors(what: str, *, any_class: bool = False) -> Iterator[None]:
         raise StoreError(f"{what}: {_first_words(error)}", hint=_hint(str(error)), passing=_passes(error)) from error
 
 
-def retry_once(call: Callable[[], Result]) -> Result:
-    """Return the result of a call, which is made once more where the store failed in a way that may pass."""
-    try:
-        return call()
-    except StoreError as error:
-        if not error.passing:
-            raise
+def retry(call: Callable[[], Result], times: int = 1) -> Result:
+    """Return the result of a call, made again up to so many times where the store failed in a way that may pass."""
+    for left in range(times, -1, -1):
+        try:
+            return call()
+        except StoreError as error:
+            if not error.passing or not left:
+                raise
         time.sleep(random.uniform(*PAUSE_SECONDS))  # noqa: S311  a pause, no secret
-        return call()
+    raise AssertionError("the last call returns or raises")
 
 
 def _passes(error: Exception) -> bool:

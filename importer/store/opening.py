@@ -14,7 +14,7 @@ from pathlib import Path
 from importer.errors import StoreError, UsageError
 from importer.redaction import redact, remember_login
 from importer.store.creation import alone_at_opening
-from importer.store.failures import retry_once, store_errors
+from importer.store.failures import retry, store_errors
 from importer.store.store import EmptyStore, Store
 from importer.store.uri import check_uri, database_file, how_to_migrate, local_file_store
 
@@ -47,7 +47,7 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
 
     file = database_file(uri)
     is_new = file is not None and not file.exists()
-    answers = probe and uri.startswith(("http://", "https://")) and retry_once(partial(_answers, uri))
+    answers = probe and uri.startswith(("http://", "https://")) and retry(partial(_answers, uri))
     with _refusal_of_a_file_store(uri), store_errors("opening the tracking store"), alone_at_opening(uri):
         store = Store(MlflowClient(uri), uri)
         if not answers:

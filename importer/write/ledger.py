@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from importer.errors import UsageError
 from importer.report import Kind
-from importer.store.failures import retry_once, store_errors
+from importer.store.failures import retry, store_errors
 from importer.store.store import Store
 from importer.write.lookup import COMPLETE, IMPORT_ID, PAGE, STATE, UPDATE_ID, stored_run
 
@@ -98,7 +98,7 @@ class Ledger:
         """Write the counts. Errors: StoreError."""
         for experiment_id, counts in self._counts.items():
             entry = LedgerEntry(self.started, socket.gethostname(), counts, ended=True)
-            retry_once(partial(_set, self.store, experiment_id, self.tag, entry))
+            retry(partial(_set, self.store, experiment_id, self.tag, entry))
 
 
 def begin_entry(store: Store, experiment_id: str, tag: str) -> None:
