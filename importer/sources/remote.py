@@ -103,7 +103,7 @@ class RemotePath(ShownPath):
 
     @cached_property
     def listing(self) -> dict[str, RemoteStat]:
-        """The entries of a folder by name, at one request for a thousand; none where a `find` has told of them."""
+        """Return the entries of a folder by name: a request for each thousand, or none after a `find` of the tree."""
         with reading(self.shown):
             if self.is_fresh:
                 self.fs.invalidate_cache(self.path)
