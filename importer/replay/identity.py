@@ -88,7 +88,10 @@ def _compare_rows(ours: Evidence, theirs: Evidence, *, in_place: bool) -> Compar
             return Comparison(Match.EDITED, row)
         return Comparison(Match.PARTED if in_place else Match.OTHER, row)
     if ours.rows == theirs.rows:
-        return Comparison(Match.EQUAL)
+        # A copy keeps its args: equal times with other args are a coincidence, or the work of a person.
+        is_known = in_place or not set(ours.event_files).isdisjoint(theirs.event_files)
+        is_copy = is_known or _args_agree(ours.args, theirs.args)
+        return Comparison(Match.EQUAL if is_copy else Match.OTHER)
     if ours.rows > theirs.rows:
         return Comparison(Match.OTHER if theirs.finished else Match.LONGER)
     return Comparison(Match.OTHER if ours.finished else Match.SHORTER)
