@@ -108,7 +108,7 @@ def _is_there_again(store: Store, run: StoredRun) -> bool:
         return bool(runs)
     evidence = run.record.evidence
     facts = Facts(
-        source=run.source, place=run.source, key=run.key, fingerprint=run.record.fingerprint, evidence=evidence,
+        place=run.source, fingerprint=run.record.fingerprint, evidence=evidence,
         parents=(run.parent_run_id or "",), is_iteration=run.parent_run_id is not None and evidence.is_tune,
     )  # fmt: skip
     return match_run(facts, runs) is not None

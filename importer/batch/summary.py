@@ -60,7 +60,7 @@ class RunSummary:
     @property
     def facts(self) -> Facts:
         """What finds the run of this directory in a store, and shows whether it has changed."""
-        return Facts(self.save_dir, self.place, self.key, self.fingerprint)
+        return Facts(self.place, self.fingerprint)
 
 
 @dataclass

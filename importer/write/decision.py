@@ -28,9 +28,7 @@ CHANGED_IN_PLACE = (Match.EDITED, Match.PARTED)
 class Facts:
     """What is known of a directory without its plan: enough to find its run and to see that nothing has changed."""
 
-    source: str  # as given, for people
     place: str
-    key: str
     fingerprint: str
     evidence: Evidence | None = None  # None where only the fingerprint is known, from a summary
     parents: tuple[str, ...] = ()  # of a row of a tune's table: the run of the tune, and those that it replaces
@@ -40,9 +38,7 @@ class Facts:
     def of(cls, plan: ImportPlan, *, parents: tuple[str, ...] = ()) -> Facts:
         """Return the facts of a plan."""
         return cls(
-            source=plan.source,
             place=plan.place,
-            key=plan.key,
             fingerprint=plan.fingerprint,
             evidence=plan.record.evidence,
             parents=parents,
