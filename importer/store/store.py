@@ -16,7 +16,7 @@ from importer.store.failures import store_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment, Run
+    from mlflow.entities import Run
 
 Answer = TypeVar("Answer")
 
@@ -35,7 +35,7 @@ class Store:
         self.is_database = uri.startswith(DATABASES)
         self.is_new = False  # a SQLite file that was made just now
         self.begun_entries: set[tuple[str, str]] = set()  # of the ledger: experiment id and tag
-        self._experiments: dict[str, str] = {}
+        self._experiments: dict[str, tuple[str, str]] = {}  # by name: id and artifact location
         self._answers: dict[tuple[str, str], Any] = {}
         self._knows_null = True
         self._lock = threading.Lock()
@@ -48,28 +48,24 @@ class Store:
         from mlflow.exceptions import MlflowException
 
         with self._lock, store_errors(f"experiment {name!r}"):
-            if name not in self._experiments:
-                experiment = self.client.get_experiment_by_name(name)
-                if experiment is None and create:
-                    self._require_location(name, artifact_location)
-                    try:
-                        self._experiments[name] = self.client.create_experiment(name, artifact_location)
-                    except MlflowException as error:
-                        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                            raise
-                        experiment = self.client.get_experiment_by_name(name)  # another importer was first
-                if experiment is not None:
-                    self._experiments[name] = self._id_of(experiment)
-            return self._experiments.get(name)
+            if self._experiment(name) is None and create:
+                self._require_location(name, artifact_location)
+                try:
+                    self._experiments[name] = (self.client.create_experiment(name, artifact_location), "")
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                        raise  # else another importer was first
+            experiment = self._experiment(name)
+            return experiment[0] if experiment is not None else None
 
     def check_artifacts(self, name: str) -> None:
         """Check that the artifacts of an experiment, if there is one, can be written from here.
 
-        Errors: UsageError.
+        Errors: UsageError; StoreError when the experiment was deleted.
         """
         with self._lock, store_errors(f"experiment {name!r}"):
-            experiment = self.client.get_experiment_by_name(name)
-        location = str(experiment.artifact_location or "") if experiment is not None else ""
+            experiment = self._experiment(name)
+        location = experiment[1] if experiment is not None else ""
         parts = urlsplit(location)
         if parts.scheme == "mlflow-artifacts" and not parts.netloc and not self.is_server:
             problem = "are behind an MLflow server, and this store is the database itself"
@@ -85,14 +81,17 @@ class Store:
             hint=f"{hint}, or choose another --experiment, or leave the files out with --artifacts none",
         )
 
-    def _id_of(self, experiment: Experiment) -> str:
-        if experiment.lifecycle_stage != "active":
-            restore = f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
-            raise StoreError(
-                f"{self.shown_uri}: experiment {experiment.name!r} was deleted",
-                hint=f"{restore}, or choose another with --experiment",
-            )
-        return str(experiment.experiment_id)
+    def _experiment(self, name: str) -> tuple[str, str] | None:
+        """Return the id and artifact location of an experiment, asked until it is there. Errors: StoreError."""
+        if name not in self._experiments and (found := self.client.get_experiment_by_name(name)) is not None:
+            if found.lifecycle_stage != "active":
+                restore = f"`mlflow experiments restore --experiment-id {found.experiment_id}`"
+                raise StoreError(
+                    f"{self.shown_uri}: experiment {name!r} was deleted",
+                    hint=f"{restore}, or choose another with --experiment",
+                )
+            self._experiments[name] = (str(found.experiment_id), str(found.artifact_location or ""))
+        return self._experiments.get(name)
 
     def _require_location(self, name: str, artifact_location: str | None) -> None:
         if self.is_database and not self.is_sqlite and artifact_location is None:
