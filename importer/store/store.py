@@ -51,7 +51,7 @@ class Store:
             if self._experiment(name) is None and create:
                 self._require_location(name, artifact_location)
                 try:
-                    self._experiments[name] = (self.client.create_experiment(name, artifact_location), "")
+                    return str(self.client.create_experiment(name, artifact_location))
                 except MlflowException as error:
                     if error.error_code != "RESOURCE_ALREADY_EXISTS":
                         raise  # else another importer was first

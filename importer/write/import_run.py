@@ -179,6 +179,8 @@ def _create(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
     store = job.store
     experiment_id = store.experiment_id(plan.experiment_name, job.options.artifact_location)
     assert experiment_id is not None  # noqa: S101  it was created
+    if plan.artifacts:
+        store.check_artifacts(plan.experiment_name)
     _begin_entry(job, experiment_id)
     replaced = decision.run.run_id if decision.run is not None else ""
     ignored = {replaced, *decision.surplus}
