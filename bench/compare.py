@@ -2,9 +2,10 @@
 
     live      the shape of the live callback: fluent API, two log_metrics an epoch, an artifact at a time
     ymlf      ymlf at its default number of workers, from directories to a complete batch
-    ymlf -j1  the same by one worker, to hold against
+    ymlf -j1  the same by one worker
+    ymlf -j1 --no-bulk  the same by MLflow's API only
     client    the plain batched MlflowClient: everything parsed beforehand, nothing looked up, nothing made safe
-    sql       the same rows by executemany in one transaction a run: the floor, out of reach behind MLflow's API
+    sql       the same rows by executemany in one transaction a run: the floor
 
 CPU is that of the importing processes; a server's and a database's own are not in it.
 """
@@ -25,13 +26,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from make_tree import make_tree
-from services.mlflow_server import mlflow_server
-from services.postgres import postgres
+from support.services.mlflow_server import mlflow_server
+from support.services.postgres import PostgresServer, postgres
 
 from importer import plan_import, read_run
 from importer.batch.executors import Workers
@@ -41,6 +43,7 @@ from importer.model import Artifact, ImportOptions, ImportPlan
 from importer.store.opening import open_store
 
 EXPERIMENT = "bench"
+PARALLEL = ("ymlf", "ymlf --no-bulk")  # their CPU is that of workers
 
 
 class Measured:
@@ -114,10 +117,10 @@ def client(plans: list[ImportPlan], uri: str) -> int:
     return points
 
 
-def ymlf(tree: Path, uri: str, jobs: int | None, artifacts: str = "all") -> int:
+def ymlf(tree: Path, uri: str, jobs: int | None, artifacts: str = "all", *, bulk: bool = True) -> int:
     """From directories to a complete batch, as `ymlf import` does it once it has started."""
     workers = Workers(jobs, processes=True)
-    batch = gather([tree], ImportOptions(experiment=EXPERIMENT, artifacts=artifacts), workers=workers)
+    batch = gather([tree], ImportOptions(experiment=EXPERIMENT, artifacts=artifacts, bulk=bulk), workers=workers)
     outcomes = list(import_work(batch, open_store(uri), workers=workers))
     workers.close()
     wrong = [outcome for outcome in outcomes if outcome.kind.value != "imported"]
@@ -186,40 +189,49 @@ class Stores:
     """The services that are running."""
 
     def __init__(self, stack: ExitStack) -> None:
-        self.postgres = stack.enter_context(postgres())
+        self._stack = stack
+
+    @cached_property
+    def postgres(self) -> PostgresServer:
+        """A PostgreSQL server, started when it is first needed."""
+        return self._stack.enter_context(postgres())
 
 
 def compare(name: str, stores: Stores, tree: Path, folder: Path, few: int) -> list[tuple[str, Measured]]:
     """Every shape on one kind of store, each on an empty one."""
-    runs = [Path(told.save_dir) for told in gather([tree]).summaries]
+    runs = [Path(summary.save_dir) for summary in gather([tree]).summaries]
     options = ImportOptions(experiment=EXPERIMENT)
     plans = [plan_import(read_run(save_dir), replace(options, root=str(tree))) for save_dir in runs]
     shapes: list[tuple[str, int, Callable[[str, str], int]]] = [
         ("live", few, lambda uri, database: live(plans[:few], uri)),
         ("client", len(plans), lambda uri, database: client(plans, uri)),
         ("ymlf -j1", len(plans), lambda uri, database: ymlf(tree, uri, 1)),
+        ("ymlf -j1 --no-bulk", len(plans), lambda uri, database: ymlf(tree, uri, 1, bulk=False)),
         ("ymlf", len(plans), lambda uri, database: ymlf(tree, uri, None)),
+        ("ymlf --no-bulk", len(plans), lambda uri, database: ymlf(tree, uri, None, bulk=False)),
         ("sql", len(plans), lambda uri, database: sql(plans, database)),
     ]
-    told = []
+    measured = []
     for shape, count, work in shapes:
         with fresh(stores, name, folder) as (uri, database):
-            told.append((shape, measure(lambda work=work, uri=uri, database=database: work(uri, database), count)))
-            print(f"  {name} {shape}: {told[-1][1].wall:.1f} s", file=sys.stderr)
-    return told
+            measured.append((shape, measure(lambda work=work, uri=uri, database=database: work(uri, database), count)))
+            print(f"  {name} {shape}: {measured[-1][1].wall:.1f} s", file=sys.stderr)
+    return measured
 
 
-def print_table(name: str, told: list[tuple[str, Measured]]) -> None:
+def print_table(name: str, measured: list[tuple[str, Measured]]) -> None:
     """One store's figures, as Markdown."""
-    by = dict(told)
+    by = dict(measured)
     print(f"\n### {name}\n\n| shape | runs | runs/s | points/s | CPU ms/run | rate / live | CPU / client |")
     print("|---|---|---|---|---|---|---|")
-    for shape, m in told:
+    for shape, m in measured:
         rate = m.runs / m.wall
         times = rate / (by["live"].runs / by["live"].wall)
         cpu = m.cpu / m.runs
         more = cpu / (by["client"].cpu / by["client"].runs)
-        spent = f"{cpu * 1000:.0f} | {times:.1f} | {more:.2f}" if shape != "ymlf" else f"in workers | {times:.1f} |"
+        spent = (
+            f"{cpu * 1000:.0f} | {times:.1f} | {more:.2f}" if shape not in PARALLEL else f"in workers | {times:.1f} |"
+        )
         print(f"| {shape} | {m.runs} | {rate:.2f} | {m.points / m.wall:,.0f} | {spent} |")
 
 

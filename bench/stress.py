@@ -27,11 +27,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from make_tree import make_tree
-from services.bad_network import by_chance, restart_at
-from services.fault_proxy import fault_proxy
-from services.mlflow_server import mlflow_server
-from services.postgres import postgres
-from services.process import answers_ok, wait_until
+from support.services.bad_network import by_chance, restart_at
+from support.services.fault_proxy import fault_proxy
+from support.services.mlflow_server import mlflow_server
+from support.services.postgres import postgres
+from support.services.process import answers_ok, wait_until
 
 YMLF = (sys.executable, "-m", "importer")
 

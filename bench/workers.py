@@ -23,8 +23,8 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from make_tree import make_tree
-from services.mlflow_server import mlflow_server
-from services.postgres import postgres
+from support.services.mlflow_server import mlflow_server
+from support.services.postgres import postgres
 
 from importer.batch.executors import Workers
 from importer.batch.gather import gather

@@ -243,6 +243,7 @@ class ImportOptions:
     empty: bool = False
     unfinished: bool = False
     segments: str = "last"
+    bulk: bool = True  # write new runs straight into a database, where that is proven equal to MLflow's API
     import_id: str | None = None
     root: str | None = None  # the path that was given and below which the directory was found
     is_child: bool = False  # of an iteration of a tune: options that name one run do not name it

@@ -80,6 +80,8 @@ _SELECTION = [
 _WORK = [
     _option("-j", "--jobs", type=click.IntRange(1),
             help="Workers. Default: one a core for a database, 4 for a server."),
+    _option("--bulk/--no-bulk", default=True,
+            help="Write new runs straight into a SQLite or PostgreSQL database, or by MLflow's API only."),
     _option("--dask", metavar="SCHEDULER", help="Use a Dask cluster at this address, or start one: local:4."),
     _option("--report", type=click.Path(dir_okay=False, writable=True),
             help="Write a JSON line per run to this file, too."),
@@ -124,7 +126,7 @@ def build_options(given: Mapping[str, Any]) -> ImportOptions:
     if given.get("timezone"):
         parse_zone(given["timezone"])
     plain = ("experiment", "run_name", "timezone", "artifacts", "artifact_location", "follow_symlinks", "best_metrics",
-             "live", "on_change", "empty", "unfinished", "segments", "iterations", "import_id")  # fmt: skip
+             "live", "on_change", "empty", "unfinished", "segments", "iterations", "bulk", "import_id")  # fmt: skip
     return ImportOptions(
         tags=parse_tags(given["tags"]),
         start_time_ms=parse_time(given["start_time"], "--start-time"),

@@ -108,20 +108,21 @@ class Store:
             is_active = experiment is not None and experiment.lifecycle_stage == "active"
             return str(experiment.experiment_id) if is_active else None
 
-        return self._ask_once("active", name, ask)
+        return self.ask_once("active", name, ask)
 
     def may_hold_live_runs(self, experiment_id: str) -> bool:
         """Return whether an experiment had runs that ymlf did not write when this was first asked."""
-        return self._ask_once("live", experiment_id, lambda: bool(self.search_foreign(experiment_id, max_results=1)))
+        return self.ask_once("live", experiment_id, lambda: bool(self.search_foreign(experiment_id, max_results=1)))
 
     def may_hold_empty_runs(self, experiment_id: str) -> bool:
         """Return whether an experiment had runs of directories without epochs when this was first asked."""
         condition = "tags.`ymlf.key.empty` != ''"
-        return self._ask_once(
+        return self.ask_once(
             "empty", experiment_id, lambda: bool(self.client.search_runs([experiment_id], condition, max_results=1))
         )
 
-    def _ask_once(self, question: str, of: str, ask: Callable[[], Answer]) -> Answer:
+    def ask_once(self, question: str, of: str, ask: Callable[[], Answer]) -> Answer:
+        """Return what `ask` answered when this question was first asked."""
         with self._lock:
             if (question, of) not in self._answers:
                 self._answers[question, of] = ask()

@@ -7,8 +7,8 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from itertools import starmap
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from importer.report import WROTE, Kind, Outcome, of_plan
 from importer.store.failures import collided, store_errors
 from importer.store.store import Store
 from importer.write.artifacts import log_artifacts
+from importer.write.bulk import bulk_writer
 from importer.write.decision import ONE_TRAINING, Decision, Facts, canonical, decide, match_run
 from importer.write.ledger import begin_entry
 from importer.write.lookup import (
@@ -69,6 +70,15 @@ class Job:
     def parents(self) -> tuple[str, ...]:
         """The ids of the runs of the tune: the one that stands, and those in whose place it stands."""
         return (self.parent.run_id, self.parent.replaces, *self.former_parents) if self.parent is not None else ()
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is to be logged to a run that lacks it."""
+
+    points: Iterable[MetricPoint]
+    params: Mapping[str, str]
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def import_with_iterations(job: Job) -> list[Outcome]:
@@ -186,17 +196,25 @@ def _create(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
     ignored = {replaced, *decision.surplus}
     plan = replace(plan, record=_signed(plan, replaced))
     with store_errors("creating the run"):
-        run = store.client.create_run(experiment_id, plan.timeline.started_ms, _first_tags(job, plan), plan.run_name)
-    run_id = str(run.info.run_id)
-    _settle(job, plan, stored_run(run), ignored)
-    _log(store, plan.points, plan.params, run_id)
+        run = store.client.create_run(experiment_id, plan.timeline.started_ms, first_tags(job, plan), plan.run_name)
+    ours = stored_run(run)
+    _settle(job, plan, ours, ignored)
     log_artifacts(store, plan, run, is_new=True)
-    _log_dataset(store, plan, run, new=True)
-    _settle(job, plan, stored_run(run), ignored)
-    _end(store, plan, run_id, {})
+    if not _write_in_bulk(job, plan, ours, ignored):
+        log_by_api(job, plan, ours, Content(plan.points, plan.params), ignored)
     if replaced:
         delete_run(store, replaced)
-    return run_id, experiment_id
+    return ours.run_id, experiment_id
+
+
+def _write_in_bulk(job: Job, plan: ImportPlan, ours: StoredRun, ignored: set[str]) -> bool:
+    """Return whether a new run was written and completed by the bulk writer. Errors: LostRaceError."""
+    bulk = bulk_writer(job.store) if job.options.bulk else None
+    if bulk is None:
+        return False
+    _settle(job, plan, ours, ignored)
+    assert ours.entity is not None  # noqa: S101  it was created
+    return bulk.write(ours.entity, plan, {STATE: COMPLETE})
 
 
 def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
@@ -207,11 +225,7 @@ def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]
     with store_errors("reading the run"):
         run = store.client.get_run(before.run_id)
     points, params, kept = _missing(store, plan, run)
-    _log(store, points, params, before.run_id)
     log_artifacts(store, plan, run, is_new=False, has_changed=before.fingerprint != plan.fingerprint)
-    _log_dataset(store, plan, run, new=False)
-    if before.state == WRITING:
-        _settle(job, plan, before, {before.replaces, *decision.surplus})
     record = replace(plan.record, params_kept=tuple(sorted(kept)))
     if before.record is not None:
         old = before.record
@@ -220,7 +234,8 @@ def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]
     tags |= {RECORD: record.to_tag(), SOURCE: _source(plan)}
     if decision.kind is Kind.UPDATED:
         tags[UPDATE_ID] = job.context.import_id
-    _end(store, plan, before.run_id, tags)
+    ignored = {before.replaces, *decision.surplus}
+    log_by_api(job, plan, replace(before, entity=run), Content(points, params, tags), ignored)
     if before.replaces and before.state == WRITING:
         delete_run(store, before.replaces)
     return before.run_id, before.experiment_id
@@ -241,7 +256,7 @@ def _signed(plan: ImportPlan, replaced: str) -> Any:
     )
 
 
-def _first_tags(job: Job, plan: ImportPlan) -> dict[str, str]:
+def first_tags(job: Job, plan: ImportPlan) -> dict[str, str]:
     """Return the tags that a run is created with: the plan's, ours, and those that MLflow's fluent API sets."""
     try:
         user = getpass.getuser()
@@ -292,24 +307,27 @@ def _is_rival(facts: Facts, run: StoredRun) -> bool:
     return matched is not None and (matched.comparison.match in ONE_TRAINING or run.state == WRITING)
 
 
-def _log(store: Store, points: Iterable[MetricPoint], params: Mapping[str, str], run_id: str) -> None:
-    with store_errors("logging params and metrics"):
-        for batch in _chunks(points, params):
-            store.client.log_batch(run_id, **batch)
+def log_by_api(job: Job, plan: ImportPlan, ours: StoredRun, content: Content, ignored: set[str]) -> None:
+    """Log content by the API, end the run, and say with the last request that it is complete.
 
-
-def _end(store: Store, plan: ImportPlan, run_id: str, tags: Mapping[str, str]) -> None:
-    """Give the run its status and its end, and say at the very last what it holds and that it is complete."""
+    MLflow writes the tags of a log_batch after its metrics. Errors: LostRaceError, StoreError.
+    """
     from mlflow.entities import RunTag
 
+    client, run_id = job.store.client, ours.run_id
+    *batches, last = _batches(content)
+    with store_errors("logging params and metrics"):
+        for batch in batches:
+            client.log_batch(run_id, **batch)
+    assert ours.entity is not None  # noqa: S101  it was created or read just now
+    _log_dataset(job.store, plan, ours.entity)
+    if ours.state == WRITING:
+        _settle(job, plan, ours, ignored)
     with store_errors("ending the run"):
         if not plan.keep_active:
-            store.client.set_terminated(run_id, plan.status, plan.timeline.ended_ms)
-        if tags:
-            last = [RunTag(key, value) for key, value in {**tags, STATE: COMPLETE}.items()]
-            store.client.log_batch(run_id, tags=last)
-        else:
-            store.client.set_tag(run_id, STATE, COMPLETE)
+            client.set_terminated(run_id, plan.status, plan.timeline.ended_ms)
+        tags = [RunTag(key, value) for key, value in {**content.tags, STATE: COMPLETE}.items()]
+        client.log_batch(run_id, **last, tags=tags)
 
 
 def _put_below(job: Job, run_id: str, before: StoredRun | None) -> bool:
@@ -347,25 +365,31 @@ def _missing(store: Store, plan: ImportPlan, run: Run) -> tuple[list[MetricPoint
     return points, params, kept
 
 
-def _chunks(points: Iterable[MetricPoint], params: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield the arguments of log_batch calls of one request each. Source: mlflow/utils/validation.py for the limits."""
+def _batches(content: Content) -> list[dict[str, Any]]:
+    """Return the arguments of log_batch calls of one request each; the last has room for the tags.
+
+    Source: mlflow/utils/validation.py for the limits.
+    """
     from mlflow.entities import Metric, Param
     from mlflow.utils.validation import MAX_ENTITIES_PER_BATCH, MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
 
-    metrics = list(starmap(Metric, points))
-    named = [Param(key, value) for key, value in params.items()]
-    while metrics or named:
-        some_params = named[:MAX_PARAMS_TAGS_PER_BATCH]
-        room = min(MAX_METRICS_PER_BATCH, MAX_ENTITIES_PER_BATCH - len(some_params))
-        yield {"metrics": metrics[:room], "params": some_params}
-        named, metrics = named[len(some_params) :], metrics[room:]
+    metrics = list(starmap(Metric, content.points))
+    params = [Param(key, value) for key, value in content.params.items()]
+    size = MAX_ENTITIES_PER_BATCH - len(content.tags) - 1
+    batches: list[dict[str, Any]] = []
+    while metrics or params or not batches:
+        some_params = params[: MAX_PARAMS_TAGS_PER_BATCH - len(content.tags) - 1]
+        room = min(MAX_METRICS_PER_BATCH, size - len(some_params))
+        batches.append({"metrics": metrics[:room], "params": some_params})
+        params, metrics = params[len(some_params) :], metrics[room:]
+    return batches
 
 
-def _log_dataset(store: Store, plan: ImportPlan, run: Run, *, new: bool) -> None:
+def _log_dataset(store: Store, plan: ImportPlan, run: Run) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
     from mlflow.exceptions import MlflowException
 
-    if plan.dataset is None or (not new and run.inputs is not None and run.inputs.dataset_inputs):
+    if plan.dataset is None or (run.inputs is not None and run.inputs.dataset_inputs):
         return
     dataset = Dataset(plan.dataset.name, plan.dataset.digest, "ultralytics", plan.dataset.source)
     tag = InputTag("mlflow.data.context", "training")

@@ -89,12 +89,11 @@ def test_an_import_killed_at_any_moment_is_finished_by_the_next(
     [
         pytest.param("mlflow/experiments/create", 0, id="the experiment is created", marks=pytest.mark.stress),
         pytest.param("mlflow/runs/create", 0, id="the run is created"),
-        pytest.param("mlflow/runs/log-batch", 0, id="params and points are logged"),
         pytest.param("/args.yaml", 0, id="the first artifact is logged", marks=pytest.mark.stress),
         pytest.param("/weights/last.pt", 0, id="the last artifact is logged"),
         pytest.param("mlflow/runs/log-inputs", 0, id="the dataset is logged", marks=pytest.mark.stress),
         pytest.param("mlflow/runs/update", 0, id="the run is ended"),
-        pytest.param("mlflow/runs/set-tag", 0, id="the run is complete"),
+        pytest.param("mlflow/runs/log-batch", 0, id="params and points are logged, and the run is complete"),
     ],
 )
 def test_an_import_killed_before_a_request_is_finished_by_the_next(

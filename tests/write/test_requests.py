@@ -53,7 +53,7 @@ def test_an_import_writes_its_run_in_few_requests(
     told = writes(proxy)
     assert told.pop("experiments/create") == 1
     assert told.pop("runs/log-inputs") == 1  # the dataset
-    assert told == {"runs/create": 1, "runs/log-batch": log_batch, "runs/update": 1, "runs/set-tag": 1}
+    assert told == {"runs/create": 1, "runs/log-batch": log_batch, "runs/update": 1}
 
 
 def test_an_import_into_an_experiment_that_is_there_looks_up_little(tmp_path: Path, proxy: FaultProxy) -> None:

@@ -1,0 +1,150 @@
+"""Write the content of a new run straight into MLflow's tables, where that is proven equal to MLflow's own API."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from importer.model import DatasetInput, ImportPlan, MetricPoint
+from importer.store.store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from sqlalchemy import Connection, Engine, Table
+
+log = logging.getLogger(__name__)
+
+# Schema revisions of MLflow whose tables were compared row by row with what the API writes: tests/write/test_bulk.py.
+REVISIONS = frozenset({"dc11669786a5"})
+TABLES = ("runs", "params", "metrics", "latest_metrics", "tags", "datasets", "inputs", "input_tags")
+LARGEST = 1.7976931348623157e308  # MLflow keeps an infinity as this; source: SqlAlchemyStore.sanitize_metric_value
+LOCK_SECONDS = 60  # for another process that writes to a SQLite file
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BulkWriter:
+    """A connection of its own to the database of a store, and the tables that a run consists of."""
+
+    engine: Engine
+    tables: Mapping[str, Table]
+
+    def write(self, run: Run, plan: ImportPlan, tags: Mapping[str, str]) -> bool:
+        """Write params, points, dataset, status and changed tags of a run that has none yet, in one transaction.
+
+        Return False when the database refused; then nothing of it is there, and the API says why.
+        """
+        from sqlalchemy.exc import SQLAlchemyError
+
+        run_id, experiment_id = str(run.info.run_id), int(run.info.experiment_id)
+        rows = _metric_rows(plan.points, run_id)
+        try:
+            with self.engine.begin() as connection:
+                if not self._end(connection, plan, run_id):  # a write first: SQLite takes its lock at once
+                    return False
+                self._insert(
+                    connection, "params", ({"key": k, "value": v, "run_uuid": run_id} for k, v in plan.params.items())
+                )
+                self._insert(connection, "metrics", rows)
+                self._insert(connection, "latest_metrics", _latest(rows))
+                if plan.dataset is not None:
+                    self._log_dataset(connection, plan.dataset, run_id, experiment_id)
+                self._update_tags(connection, run_id, tags)
+        except SQLAlchemyError as error:
+            log.debug("run %s is written by the API: %s", run_id, type(error).__name__)
+            return False
+        return True
+
+    def _insert(self, connection: Connection, table: str, rows: Iterable[Row]) -> None:
+        if values := list(rows):
+            connection.execute(self.tables[table].insert(), values)
+
+    def _end(self, connection: Connection, plan: ImportPlan, run_id: str) -> bool:
+        """Return whether the run is there and active; it gets its status and end."""
+        runs = self.tables["runs"]
+        ours = runs.update().where(runs.c.run_uuid == run_id, runs.c.lifecycle_stage == "active")
+        end = {} if plan.keep_active else {"status": plan.status, "end_time": plan.timeline.ended_ms}
+        return connection.execute(ours.values(run_uuid=run_id, **end)).rowcount == 1
+
+    def _update_tags(self, connection: Connection, run_id: str, values: Mapping[str, str]) -> None:
+        tags = self.tables["tags"]
+        for key, value in values.items():
+            connection.execute(tags.update().where(tags.c.run_uuid == run_id, tags.c.key == key).values(value=value))
+
+    def _log_dataset(self, connection: Connection, dataset: DatasetInput, run_id: str, experiment_id: int) -> None:
+        """Log the dataset of a run; an experiment has one row for each name and digest."""
+        datasets = self.tables["datasets"]
+        same = {"experiment_id": experiment_id, "name": dataset.name, "digest": dataset.digest}
+        dataset_id = connection.execute(
+            datasets.select().with_only_columns(datasets.c.dataset_uuid).filter_by(**same)
+        ).scalar()
+        if dataset_id is None:
+            dataset_id = uuid.uuid4().hex
+            source = {"dataset_source_type": "ultralytics", "dataset_source": dataset.source}
+            self._insert(connection, "datasets", [{**same, "dataset_uuid": dataset_id, **source}])
+        input_id = uuid.uuid4().hex
+        ends = {"source_type": "DATASET", "source_id": dataset_id, "destination_type": "RUN", "destination_id": run_id}
+        self._insert(connection, "inputs", [{"input_uuid": input_id, **ends}])
+        context = {"input_uuid": input_id, "name": "mlflow.data.context", "value": "training"}
+        self._insert(connection, "input_tags", [context])
+
+
+def bulk_writer(store: Store) -> BulkWriter | None:
+    """Return the bulk writer of a store, opened once; None where it is not proven equal to the API."""
+    if not store.uri.startswith(("sqlite:", "postgresql:", "postgresql+")):
+        return None
+    return store.ask_once("bulk writer", store.uri, lambda: _open(store))
+
+
+def _open(store: Store) -> BulkWriter | None:
+    import sqlalchemy
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if os.environ.get("MLFLOW_ENABLE_WORKSPACES", "").lower() in ("true", "1"):
+        log.debug("%s: workspaces are on, so runs are written by the API", store.shown_uri)
+        return None
+    timeout = {"timeout": LOCK_SECONDS} if store.is_sqlite else {}
+    engine = sqlalchemy.create_engine(store.uri, connect_args=timeout, pool_pre_ping=True)
+    try:
+        with engine.connect() as connection:
+            revision = connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).scalar()
+        if revision in REVISIONS:
+            metadata = sqlalchemy.MetaData()
+            metadata.reflect(engine, only=TABLES, resolve_fks=False)
+            return BulkWriter(engine, metadata.tables)
+        log.debug("%s: schema %s is not known, so runs are written by the API", store.shown_uri, revision)
+    except SQLAlchemyError as error:
+        log.debug("%s: runs are written by the API: %s", store.shown_uri, type(error).__name__)
+    engine.dispose()
+    return None
+
+
+def _metric_rows(points: Iterable[MetricPoint], run_id: str) -> list[Row]:
+    """Return the rows of the points, each once. Source: SqlAlchemyStore._log_metrics_once."""
+    rows: dict[tuple[Any, ...], Row] = {}
+    for key, value, timestamp, step in points:
+        is_nan = math.isnan(value)
+        kept = 0.0 if is_nan else math.copysign(LARGEST, value) if math.isinf(value) else value
+        row = {"key": key, "value": kept, "timestamp": timestamp, "step": step, "is_nan": is_nan, "run_uuid": run_id}
+        rows.setdefault((key, kept, timestamp, step, is_nan), row)
+    return list(rows.values())
+
+
+def _latest(rows: Iterable[Row]) -> list[Row]:
+    """Return the last row of each key. Source: SqlAlchemyStore._update_latest_metrics_if_necessary."""
+    latest: dict[str, Row] = {}
+    for row in rows:
+        before = latest.get(row["key"])
+        if before is None or _age(row) > _age(before):
+            latest[row["key"]] = row
+    return list(latest.values())
+
+
+def _age(row: Row) -> tuple[int, int, float]:
+    return row["step"], row["timestamp"], row["value"]
