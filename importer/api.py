@@ -77,6 +77,7 @@ def import_run(source: Source, *, tracking_uri: str | None = None, options: Impo
     iterations = len(replay.iteration_runs(run, options))
     check_start_time(1 + iterations, options)
     store = open_store(tracking_uri)
+    store.allows_bulk = options.bulk
     single = not options.import_id and not iterations
     import_id = options.import_id or new_import_id(single=single)
     ledger = None if single else Ledger(store, import_id)

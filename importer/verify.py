@@ -168,7 +168,7 @@ def verify_training(job: Job, *, deep: bool | None = None) -> Outcome:
     job = replace(job, options=options, context=replace(job.context, wait_for_others=False))
     plan, decision = decide_in_store(job)
     stored = decision.run
-    if stored is None or stored.entity is None:
+    if stored is None:
         return _without_run(job, plan, decision)
     if stored.record is not None:
         plan = plan_import(job.run, options, recorded=stored.record)
@@ -177,8 +177,10 @@ def verify_training(job: Job, *, deep: bool | None = None) -> Outcome:
     if decision.reason is not None and from_other_copy:  # which has as much of the training or more
         return replace(verified, reason=decision.reason, seconds=time.monotonic() - began)
     parent_run_id = job.parent.run_id if job.parent is not None else None
+    with store_errors("reading the run"):
+        run = job.store.client.get_run(stored.run_id)
     faults = [f"run {run_id}: a second run of this training" for run_id in sorted({*decision.surplus, *decision.twins})]
-    faults += map(str, compare(job.store, plan, stored.entity, deep=deep, parent_run_id=parent_run_id))
+    faults += map(str, compare(job.store, plan, run, deep=deep, parent_run_id=parent_run_id))
     return replace(
         verified,
         kind=Kind.MISMATCH if faults else Kind.VERIFIED,

@@ -34,6 +34,7 @@ def import_one(summary: RunSummary, uri: str, options: ImportOptions, context: I
     def attempt() -> Outcome:
         began = time.monotonic()
         store = worker_store(uri, context.import_id)
+        store.allows_bulk = options.bulk
         unchanged, looked_up = find_unchanged(summary, store, options)
         if unchanged is not None:
             return replace(unchanged, seconds=time.monotonic() - began)

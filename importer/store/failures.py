@@ -99,7 +99,7 @@ def _first_words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return redact(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
     text = redact(" ".join(str(getattr(error, "message", None) or error).split()))  # before a cut halves a secret
-    text = GIVEN_UP.sub(r"\1: answered \2 each time", text)
+    text = GIVEN_UP.sub(r"\1: answered \2 each time", text).partition(" [SQL:")[0]
     return text if len(text) <= LONGEST else text[:LONGEST] + " ..."
 
 

@@ -33,6 +33,7 @@ class Store:
         self.is_server = uri.startswith(("http://", "https://"))
         self.is_sqlite = uri.startswith("sqlite")
         self.is_database = uri.startswith(DATABASES)
+        self.allows_bulk = True  # False under --no-bulk
         self.is_new = False  # a SQLite file that was made just now
         self.begun_entries: set[tuple[str, str]] = set()  # of the ledger: experiment id and tag
         self._experiments: dict[str, tuple[str, str]] = {}  # by name: id and artifact location

@@ -1,4 +1,4 @@
-"""Write the content of a new run straight into MLflow's tables, where that is proven equal to MLflow's own API."""
+"""Write and look up runs straight in MLflow's tables, where that is proven equal to MLflow's own API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from importer.model import DatasetInput, ImportPlan, MetricPoint
 from importer.store.store import Store
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
     from sqlalchemy import Connection, Engine, Table
 
 log = logging.getLogger(__name__)
@@ -29,20 +28,19 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class BulkWriter:
+class BulkAccess:
     """A connection of its own to the database of a store, and the tables that a run consists of."""
 
     engine: Engine
     tables: Mapping[str, Table]
 
-    def write(self, run: Run, plan: ImportPlan, tags: Mapping[str, str]) -> bool:
+    def write(self, run_id: str, experiment_id: str, plan: ImportPlan, tags: Mapping[str, str]) -> bool:
         """Write params, points, dataset, status and changed tags of a run that has none yet, in one transaction.
 
         Return False when the database refused; then nothing of it is there, and the API says why.
         """
         from sqlalchemy.exc import SQLAlchemyError
 
-        run_id, experiment_id = str(run.info.run_id), int(run.info.experiment_id)
         rows = _metric_rows(plan.points, run_id)
         try:
             with self.engine.begin() as connection:
@@ -54,12 +52,31 @@ class BulkWriter:
                 self._insert(connection, "metrics", rows)
                 self._insert(connection, "latest_metrics", _latest(rows))
                 if plan.dataset is not None:
-                    self._log_dataset(connection, plan.dataset, run_id, experiment_id)
+                    self._log_dataset(connection, plan.dataset, run_id, int(experiment_id))
                 self._update_tags(connection, run_id, tags)
         except SQLAlchemyError as error:
             log.debug("run %s is written by the API: %s", run_id, type(error).__name__)
             return False
         return True
+
+    def tags_of_runs(self, experiment_id: str, tag: str, value: str) -> dict[str, dict[str, str]] | None:
+        """Return the tags of the active runs that have a tag, by run id; None when the database refused."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        runs, tags = self.tables["runs"], self.tables["tags"]
+        wanted = tags.select().with_only_columns(tags.c.run_uuid).where(tags.c.key == tag, tags.c.value == value)
+        query = tags.select().join(runs, runs.c.run_uuid == tags.c.run_uuid)
+        query = query.with_only_columns(tags.c.run_uuid, tags.c.key, tags.c.value).where(tags.c.run_uuid.in_(wanted))
+        query = query.where(runs.c.experiment_id == int(experiment_id), runs.c.lifecycle_stage == "active")
+        found: dict[str, dict[str, str]] = {}
+        try:
+            with self.engine.connect() as connection:
+                for run_id, key, text in connection.execute(query):
+                    found.setdefault(run_id, {})[key] = text
+        except SQLAlchemyError as error:
+            log.debug("runs are looked up by the API: %s", type(error).__name__)
+            return None
+        return found
 
     def _insert(self, connection: Connection, table: str, rows: Iterable[Row]) -> None:
         if values := list(rows):
@@ -95,14 +112,14 @@ class BulkWriter:
         self._insert(connection, "input_tags", [context])
 
 
-def bulk_writer(store: Store) -> BulkWriter | None:
-    """Return the bulk writer of a store, opened once; None where it is not proven equal to the API."""
-    if not store.uri.startswith(("sqlite:", "postgresql:", "postgresql+")):
+def bulk_access(store: Store) -> BulkAccess | None:
+    """Return the access to the database of a store, opened once; None where it is not proven equal to the API."""
+    if not store.allows_bulk or not store.uri.startswith(("sqlite:", "postgresql:", "postgresql+")):
         return None
-    return store.ask_once("bulk writer", store.uri, lambda: _open(store))
+    return store.ask_once("bulk", store.uri, lambda: _open(store))
 
 
-def _open(store: Store) -> BulkWriter | None:
+def _open(store: Store) -> BulkAccess | None:
     import sqlalchemy
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -110,14 +127,14 @@ def _open(store: Store) -> BulkWriter | None:
         log.debug("%s: workspaces are on, so runs are written by the API", store.shown_uri)
         return None
     timeout = {"timeout": LOCK_SECONDS} if store.is_sqlite else {}
-    engine = sqlalchemy.create_engine(store.uri, connect_args=timeout, pool_pre_ping=True)
+    engine = sqlalchemy.create_engine(store.uri, connect_args=timeout)
     try:
         with engine.connect() as connection:
             revision = connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).scalar()
         if revision in REVISIONS:
             metadata = sqlalchemy.MetaData()
             metadata.reflect(engine, only=TABLES, resolve_fks=False)
-            return BulkWriter(engine, metadata.tables)
+            return BulkAccess(engine, metadata.tables)
         log.debug("%s: schema %s is not known, so runs are written by the API", store.shown_uri, revision)
     except SQLAlchemyError as error:
         log.debug("%s: runs are written by the API: %s", store.shown_uri, type(error).__name__)

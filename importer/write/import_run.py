@@ -22,7 +22,7 @@ from importer.report import WROTE, Kind, Outcome, of_plan
 from importer.store.failures import collided, store_errors
 from importer.store.store import Store
 from importer.write.artifacts import log_artifacts
-from importer.write.bulk import bulk_writer
+from importer.write.bulk import bulk_access
 from importer.write.decision import ONE_TRAINING, Decision, Facts, canonical, decide, match_run
 from importer.write.ledger import begin_entry
 from importer.write.lookup import (
@@ -201,7 +201,7 @@ def _create(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
     _settle(job, plan, ours, ignored)
     log_artifacts(store, plan, run, is_new=True)
     if not _write_in_bulk(job, plan, ours, ignored):
-        log_by_api(job, plan, ours, Content(plan.points, plan.params), ignored)
+        log_by_api(job, plan, run, Content(plan.points, plan.params), ignored)
     if replaced:
         delete_run(store, replaced)
     return ours.run_id, experiment_id
@@ -209,12 +209,11 @@ def _create(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
 
 def _write_in_bulk(job: Job, plan: ImportPlan, ours: StoredRun, ignored: set[str]) -> bool:
     """Return whether a new run was written and completed by the bulk writer. Errors: LostRaceError."""
-    bulk = bulk_writer(job.store) if job.options.bulk else None
+    bulk = bulk_access(job.store)
     if bulk is None:
         return False
     _settle(job, plan, ours, ignored)
-    assert ours.entity is not None  # noqa: S101  it was created
-    return bulk.write(ours.entity, plan, {STATE: COMPLETE})
+    return bulk.write(ours.run_id, ours.experiment_id, plan, {STATE: COMPLETE})
 
 
 def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
@@ -235,7 +234,7 @@ def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]
     if decision.kind is Kind.UPDATED:
         tags[UPDATE_ID] = job.context.import_id
     ignored = {before.replaces, *decision.surplus}
-    log_by_api(job, plan, replace(before, entity=run), Content(points, params, tags), ignored)
+    log_by_api(job, plan, run, Content(points, params, tags), ignored)
     if before.replaces and before.state == WRITING:
         delete_run(store, before.replaces)
     return before.run_id, before.experiment_id
@@ -307,27 +306,26 @@ def _is_rival(facts: Facts, run: StoredRun) -> bool:
     return matched is not None and (matched.comparison.match in ONE_TRAINING or run.state == WRITING)
 
 
-def log_by_api(job: Job, plan: ImportPlan, ours: StoredRun, content: Content, ignored: set[str]) -> None:
+def log_by_api(job: Job, plan: ImportPlan, run: Run, content: Content, ignored: set[str]) -> None:
     """Log content by the API, end the run, and say with the last request that it is complete.
 
     MLflow writes the tags of a log_batch after its metrics. Errors: LostRaceError, StoreError.
     """
     from mlflow.entities import RunTag
 
-    client, run_id = job.store.client, ours.run_id
+    client, ours = job.store.client, stored_run(run)
     *batches, last = _batches(content)
     with store_errors("logging params and metrics"):
         for batch in batches:
-            client.log_batch(run_id, **batch)
-    assert ours.entity is not None  # noqa: S101  it was created or read just now
-    _log_dataset(job.store, plan, ours.entity)
+            client.log_batch(ours.run_id, **batch)
+    _log_dataset(job.store, plan, run)
     if ours.state == WRITING:
         _settle(job, plan, ours, ignored)
     with store_errors("ending the run"):
         if not plan.keep_active:
-            client.set_terminated(run_id, plan.status, plan.timeline.ended_ms)
+            client.set_terminated(ours.run_id, plan.status, plan.timeline.ended_ms)
         tags = [RunTag(key, value) for key, value in {**content.tags, STATE: COMPLETE}.items()]
-        client.log_batch(run_id, **last, tags=tags)
+        client.log_batch(ours.run_id, **last, tags=tags)
 
 
 def _put_below(job: Job, run_id: str, before: StoredRun | None) -> bool:

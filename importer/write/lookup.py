@@ -16,13 +16,14 @@ from importer.replay.callbacks import DEFAULT_EXPERIMENT, FORMER_EXPERIMENT
 from importer.store.failures import store_errors
 from importer.store.store import Store
 from importer.write.artifacts import list_artifacts
+from importer.write.bulk import bulk_access
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 KEY, STATE, RECORD = "ymlf.key", "ymlf.state", "ymlf.record"
 IMPORT_ID, UPDATE_ID, SOURCE = "ymlf.import_id", "ymlf.update_id", "ymlf.source"
-PARENT = "mlflow.parentRunId"
+PARENT, NAME = "mlflow.parentRunId", "mlflow.runName"
 OURS = {"mlflow.source.name": "ymlf", "mlflow.source.type": "LOCAL"}  # as the fluent API sets them
 WRITING, COMPLETE = "writing", "complete"
 EMPTY_DIGIT = "empty"  # in place of a key's first digit: a directory without epochs
@@ -45,7 +46,6 @@ class StoredRun:
     record: ImportRecord | None = None  # None where a person wrote into the tag
     parent_run_id: str | None = None
     being_written: bool = False  # by another import that seems to be at it still
-    entity: Run | None = field(default=None, compare=False, repr=False)
 
     @property
     def fingerprint(self) -> str:
@@ -94,6 +94,12 @@ def find_runs_of(
     """Return the active runs of an experiment that carry a key. One search. Errors: StoreError."""
     if experiment_id is None:
         return ()
+    bulk = bulk_access(store)
+    if (
+        bulk is not None
+        and (tags := bulk.tags_of_runs(experiment_id, key_tag(key, has_epochs=has_epochs), key)) is not None
+    ):
+        return tuple(run_of_tags(run_id, experiment_id, found) for run_id, found in tags.items())
     with store_errors("looking the run up"):
         return tuple(map(stored_run, search_key(store, [experiment_id], key, has_epochs=has_epochs)))
 
@@ -114,9 +120,11 @@ def look_up(
     its content differs. Where there is none, live runs are looked for. Errors: StoreError.
     """
     if matched is not None:
-        if matched.entity is None or matched.fingerprint == plan.fingerprint:
+        if matched.fingerprint == plan.fingerprint:
             return Stored(runs)
-        return Stored(runs, points=stored_points(store, matched.entity, sorted({point.key for point in plan.points})))
+        with store_errors("reading the run"):
+            run = store.client.get_run(matched.run_id)
+        return Stored(runs, points=stored_points(store, run, sorted({point.key for point in plan.points})))
     if experiment_id is None or not plan.points:
         return Stored(runs)
     empty: tuple[StoredRun, ...] = ()
@@ -127,13 +135,17 @@ def look_up(
 
 def stored_run(run: Run) -> StoredRun:
     """Return what the tags of a run say."""
-    tags = run.data.tags
+    return run_of_tags(str(run.info.run_id), str(run.info.experiment_id), run.data.tags)
+
+
+def run_of_tags(run_id: str, experiment_id: str, tags: Mapping[str, str]) -> StoredRun:
+    """Return what the tags of a run say."""
     record = ImportRecord.from_tag(tags.get(RECORD))
     state = COMPLETE if tags.get(STATE) == COMPLETE else WRITING
     return StoredRun(
-        run_id=str(run.info.run_id),
-        experiment_id=str(run.info.experiment_id),
-        run_name=str(run.info.run_name),
+        run_id=run_id,
+        experiment_id=experiment_id,
+        run_name=tags.get(NAME, ""),
         key=next((value for name, value in tags.items() if name.startswith(f"{KEY}.")), ""),
         has_epochs=f"{KEY}.{EMPTY_DIGIT}" not in tags,
         state=state,
@@ -141,7 +153,6 @@ def stored_run(run: Run) -> StoredRun:
         record=record,
         parent_run_id=tags.get(PARENT),
         being_written=state == WRITING and record is not None and _is_being_written(record),
-        entity=run,
     )
 
 

@@ -14,21 +14,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import sqlalchemy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mlflow import MlflowClient
+from support.command import ymlf
 from support.directories import Training
 from support.services.postgres import PostgresServer
 from support.tables import Tables
 
-from importer import plan_import, read_run
+from importer import import_run, plan_import, read_run
 from importer.model import DatasetInput, ImportContext, ImportOptions, ImportPlan, MetricPoint
 from importer.store.opening import open_store
 from importer.store.store import Store
 from importer.write import bulk
-from importer.write.bulk import bulk_writer
+from importer.write.bulk import bulk_access
 from importer.write.import_run import Content, Job, first_tags, log_by_api
-from importer.write.lookup import COMPLETE, STATE, stored_run
+from importer.write.lookup import COMPLETE, STATE, find_runs_of
 
 LONGEST_PARAM, LONGEST_KEY = 6000, 250  # mlflow/utils/validation.py
 CONTENT = ("input_tags", "inputs", "datasets", "tags", "latest_metrics", "metrics", "params", "runs")
@@ -90,11 +92,11 @@ def written(target: Target, plan: ImportPlan, *, in_bulk: bool) -> tuple[str, di
     tags = {**first_tags(job, plan), "mlflow.user": "me"}
     run = store.client.create_run(experiment_id, plan.timeline.started_ms, tags, plan.run_name)
     if in_bulk:
-        writer = bulk_writer(store)
+        writer = bulk_access(store)
         assert writer is not None
-        assert writer.write(run, plan, {STATE: COMPLETE})
+        assert writer.write(run.info.run_id, experiment_id, plan, {STATE: COMPLETE})
     else:
-        log_by_api(job, plan, stored_run(run), Content(plan.points, plan.params), set())
+        log_by_api(job, plan, run, Content(plan.points, plan.params), set())
     names = {str(run.info.run_id): "RUN"}
     names |= dict.fromkeys(tables.values("datasets.dataset_uuid"), "DATASET")
     names |= dict.fromkeys(tables.values("inputs.input_uuid"), "INPUT")
@@ -160,12 +162,12 @@ def test_both_writers_leave_the_same_rows_of_100_000_points_in_postgresql(postgr
 def test_two_runs_of_one_dataset_share_its_row(sqlite_target: Target) -> None:
     store, plan = sqlite_target.store, sqlite_target.plan
     plan = replace(plan, dataset=DatasetInput("coco8", "1a2b", "coco8.yaml"))
-    experiment_id, writer = store.experiment_id("bulk"), bulk_writer(store)
+    experiment_id, writer = store.experiment_id("bulk"), bulk_access(store)
     assert experiment_id is not None
     assert writer is not None
     for _ in range(2):
         run = store.client.create_run(experiment_id, run_name="a run")
-        assert writer.write(run, plan, {})
+        assert writer.write(run.info.run_id, experiment_id, plan, {})
     found = [
         len(sqlite_target.tables.values(column)) for column in ("datasets.name", "inputs.source_id", "input_tags.name")
     ]
@@ -174,11 +176,11 @@ def test_two_runs_of_one_dataset_share_its_row(sqlite_target: Target) -> None:
 
 
 def test_a_run_that_was_deleted_meanwhile_is_not_written(sqlite_target: Target) -> None:
-    store, writer = sqlite_target.store, bulk_writer(sqlite_target.store)
+    store, writer = sqlite_target.store, bulk_access(sqlite_target.store)
     assert writer is not None
     run = store.client.create_run(store.experiment_id("bulk") or "", run_name="a run")
     store.client.delete_run(run.info.run_id)
-    assert not writer.write(run, sqlite_target.plan, {})
+    assert not writer.write(run.info.run_id, run.info.experiment_id, sqlite_target.plan, {})
     found = [len(sqlite_target.tables.values(column)) for column in ("params.key", "metrics.key")]
     sqlite_target.tables.delete_rows(*CONTENT)
     assert found == [0, 0]
@@ -200,8 +202,8 @@ def test_a_database_of_an_unknown_schema_is_written_by_the_api(
     unknown_schema: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG", logger="importer")
-    assert bulk_writer(unknown_schema) is None
-    assert bulk_writer(unknown_schema) is None
+    assert bulk_access(unknown_schema) is None
+    assert bulk_access(unknown_schema) is None
     assert [record.message for record in caplog.records if "by the API" in record.message] != []
     assert sum("by the API" in record.message for record in caplog.records) == 1
 
@@ -209,4 +211,48 @@ def test_a_database_of_an_unknown_schema_is_written_by_the_api(
 def test_with_workspaces_runs_are_written_by_the_api(empty_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(empty_store)
     monkeypatch.setenv("MLFLOW_ENABLE_WORKSPACES", "true")
-    assert bulk_writer(store) is None
+    assert bulk_access(store) is None
+
+
+@pytest.mark.parametrize("has_epochs", [True, False])
+def test_both_ways_find_the_same_runs(has_epochs: bool, empty_store: str, tmp_path: Path) -> None:
+    training = Training() if has_epochs else Training(epochs=0)
+    save_dir = training.write(tmp_path / "train")
+    options = ImportOptions(empty=True)
+    outcome = import_run(save_dir, tracking_uri=empty_store, options=options)
+    plan = plan_import(read_run(save_dir), options)
+    found = []
+    for allows_bulk in (True, False):
+        store = open_store(empty_store)
+        store.allows_bulk = allows_bulk
+        found.append(find_runs_of(store, outcome.experiment_id, plan.key, has_epochs=has_epochs))
+    assert [run.run_id for run in found[0]] == [outcome.run_id]
+    assert found[0] == found[1]
+
+
+@pytest.mark.postgres
+def test_a_role_that_may_not_write_metrics_gets_a_sentence_and_a_second_start_finishes(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    uri = postgres_server.create_database("restricted")
+    open_store(uri).experiment_id("/Shared/Ultralytics", str(tmp_path / "artifacts"))
+    admin = sqlalchemy.create_engine(uri)
+    with admin.begin() as connection:
+        for statement in (
+            "CREATE ROLE importer LOGIN",
+            "GRANT USAGE ON SCHEMA public TO importer",
+            "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO importer",
+            "REVOKE INSERT ON metrics FROM importer",
+        ):
+            connection.execute(sqlalchemy.text(statement))
+    restricted = sqlalchemy.make_url(uri).set(username="importer").render_as_string(hide_password=False)
+    save_dir = Training().write(tmp_path / "train")
+    answer = ymlf("import", save_dir, "--tracking-uri", restricted)
+    assert answer.status == 3, answer
+    assert "permission denied for table metrics" in answer.err
+    assert "[SQL" not in answer.err
+    with admin.begin() as connection:
+        connection.execute(sqlalchemy.text("GRANT INSERT ON metrics TO importer"))
+    admin.dispose()
+    assert ymlf("import", save_dir, "--tracking-uri", restricted).out.startswith("resumed: ")
+    assert ymlf("verify", save_dir, "--tracking-uri", restricted).status == 0
