@@ -76,7 +76,7 @@ def _metrics(plain: PlainValues, value: object) -> dict[str, float]:
 
 
 def _results(plain: PlainValues, value: object) -> dict[str, tuple[float, ...]]:
-    """The columns that hold numbers only; a cell that was blank is nan, as in the table that the trainer read."""
+    """Return the columns that hold numbers only; a blank cell is nan, as in the table that the trainer read."""
     if not isinstance(value, dict):
         return {}
     columns: dict[str, tuple[float, ...]] = {}

@@ -70,7 +70,7 @@ def _training_at(directory: RunDirectory, beside: RunPath) -> TrainingAt:
 def _written_down(
     table: TuneTable, recorded: str | None, beside: RunPath, training_at: TrainingAt
 ) -> dict[IterationDir, RunPath]:
-    """The tuner removes what is not the best, and its successor may get the same name: the later iteration has it."""
+    """Give a directory to the latest iteration of its name: the tuner removes what is not the best."""
     taken: dict[RunPath, IterationDir] = {}
     for iteration in reversed(table.iterations):
         for dataset, text in iteration.save_dirs.items():

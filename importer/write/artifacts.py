@@ -74,7 +74,7 @@ def log_artifact(repository: Any, artifact: Artifact) -> None:
 
 @contextmanager
 def spooled(artifact: Artifact) -> Iterator[Path]:
-    """The artifact as a local file of its own name; a remote one is fetched for as long as it is needed."""
+    """Yield the artifact as a local file of its own name; a remote one is fetched for as long as it is needed."""
     there = local_file(artifact.location)
     if there is not None and there.name == PurePosixPath(artifact.artifact_path).name:
         yield there

@@ -127,7 +127,7 @@ def _logs_train_keys(runs: Iterable[LiveRun], plan: ImportPlan) -> bool:
 
 
 def _missing_artifacts(runs: Iterable[LiveRun], plan: ImportPlan) -> Iterable[str]:
-    """A training that did not come to its end has no artifacts in the store."""
+    """Yield words for the artifacts that are missing; a training that did not end has none in the store."""
     if plan.status != "FINISHED":
         return
     there = {path for run in runs for path in run.artifacts}
