@@ -56,12 +56,13 @@ def make_run(save_dir: Path, number: int, *, epochs: int, weights_bytes: int, pl
 def _write_checkpoint(
     path: Path, args: dict[str, object], rows: list[list[float]], ended: datetime, size: int, dice: random.Random
 ) -> None:
+    kept = max(rows, key=lambda row: row[6]) if path.name == "best.pt" else rows[-1]  # by mAP50-95(B)
     facts = {
         "epoch": -1,
         "date": ended.isoformat(),
         "version": "8.4.190",
         "train_args": {**args, "optimizer": "AdamW", "lr0": 0.002},
-        "train_metrics": dict(zip(COLUMNS[3:10], rows[-1][3:10], strict=True)),
+        "train_metrics": dict(zip(COLUMNS[3:10], kept[3:10], strict=True)),
         "train_results": {name: [row[at] for row in rows] for at, name in enumerate(COLUMNS)},
     }
     with zipfile.ZipFile(path, "w") as archive:

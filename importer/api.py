@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from importer.batch.best import rank_batch
 from importer.batch.executors import Workers
 from importer.batch.gather import check_start_time, gather
 from importer.batch.run import Preview, import_work, preview_work
@@ -19,6 +20,7 @@ from importer.discover import find_runs
 from importer.errors import PlanError, RunDirError, StoreError, UsageError, YmlfError
 from importer.model import ImportContext, ImportOptions, ImportPlan, MetricPoint, Note, TrainingRun
 from importer.read import registry
+from importer.read.ranking import BestEpoch, Ranked, Ranking, Table, Wanted
 from importer.replay import plan as replay
 from importer.replay.callbacks import keep_run_active
 from importer.replay.names import check_templates
@@ -31,9 +33,10 @@ from importer.write.import_run import Job, import_with_iterations
 from importer.write.ledger import Ledger, check_import_id, new_import_id
 
 __all__ = [
-    "ImportOptions", "ImportPlan", "Kind", "MetricPoint", "Note", "Outcome", "PlanError", "Preview", "RunDirError",
-    "RunSummary", "Selection", "StoreError", "TrainingRun", "Undo", "UsageError", "Workers", "YmlfError", "import_many",
-    "import_run", "plan_import", "preview", "read_run", "scan", "undo_import", "verify_run",
+    "BestEpoch", "ImportOptions", "ImportPlan", "Kind", "MetricPoint", "Note", "Outcome", "PlanError", "Preview",
+    "Ranked", "Ranking", "RunDirError", "RunSummary", "Selection", "StoreError", "Table", "TrainingRun", "Undo",
+    "UsageError", "Workers", "YmlfError", "best", "import_many", "import_run", "plan_import", "preview", "read_run",
+    "scan", "undo_import", "verify_run",
 ]  # fmt: skip
 
 Source = PathLike | TrainingRun | RunSummary
@@ -136,6 +139,24 @@ def scan(
         for outcome in batch.settled
     ]
     return [*batch.summaries, *refused]
+
+
+def best(
+    sources: Source | Iterable[Source],
+    *,
+    task: str | None = None,
+    dataset: str | None = None,
+    by: str | None = None,
+    top: int | None = None,
+) -> Ranking:
+    """Return the runs at or below the sources ranked by a metric of their best epochs; it takes no store.
+
+    Boxes, masks and keypoints are ranked apart, and so is each task and each dataset. `by` is a metric such as
+    `mAP50-95M`; without it, segmentations are ranked by masks and poses by keypoints. `top` limits each table.
+
+    Errors: UsageError for a task, a dataset or a metric that no run has. A path that cannot be read is in `left_out`.
+    """
+    return rank_batch(gather(_paths(sources)), Wanted(task, dataset, by, top), Workers())
 
 
 def preview(

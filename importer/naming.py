@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+from collections.abc import Mapping
 
 MAX_KEY = 250
 MAX_PARAM_VALUE = 6000
@@ -12,6 +13,7 @@ MAX_TAG_VALUE = 8000
 MAX_EXPERIMENT_NAME = 500
 MAX_RUN_NAME = 250
 
+_OWN_CHECKPOINT = re.compile(r"last|best|epoch\d+")
 _REFUSED = re.compile(r"[^/\w.\- :]" if os.name != "nt" else r"[^/\w.\- ]")
 
 
@@ -29,6 +31,27 @@ def storable(text: str) -> str:
 def last_part(path: str) -> str:
     """Return the name that a path ends in; it may have been recorded on another operating system."""
     return path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+
+
+def stem(value: object) -> str:
+    """Return the last part of a recorded path without the suffix of its file: yolov8n of models/yolov8n.pt."""
+    name = last_part(value) if isinstance(value, str) else ""
+    start, _, suffix = name.rpartition(".")
+    return start if start and suffix in ("pt", "yaml", "yml", "ndjson") else name
+
+
+def dataset_name(data: object) -> str:
+    """Return the name of the dataset in `data`, which may be written out; an empty text where there is none."""
+    return stem(data.get("path") or "data") if isinstance(data, Mapping) else stem(data)
+
+
+def model_name(args: Mapping[str, object]) -> str:
+    """Return the model that a training began with, an empty text where its args do not name one.
+
+    A checkpoint of a training, such as the last.pt of a resume, has not the name of a model.
+    """
+    names = (stem(args.get(key)) for key in ("model", "weights", "cfg", "pretrained"))
+    return next((name for name in names if name and not _OWN_CHECKPOINT.fullmatch(name)), "")
 
 
 def accepted_key(key: str) -> str:

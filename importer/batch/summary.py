@@ -11,6 +11,7 @@ from pathlib import Path
 from importer.discover import FoundRun
 from importer.errors import RunDirError, StoreError, YmlfError
 from importer.model import ImportOptions, RunPath, TrainingRun
+from importer.read.ranking import BestEpoch, best_epochs
 from importer.read.registry import read_run, read_summary
 from importer.replay.callbacks import on_train_end
 from importer.replay.file_times import file_times_believed
@@ -54,6 +55,7 @@ class RunSummary:
     child: int | None = None  # of a tune: which of its iterations is meant
     parent_run_id: str | None = None
     segment: int | None = None
+    best: tuple[BestEpoch, ...] = ()  # as far as results.csv tells; of a tune, of each iteration with a directory
     refused: str | None = None
     hint: str | None = None
 
@@ -169,6 +171,7 @@ def _describe(run: TrainingRun, found: FoundRun, options: ImportOptions) -> RunS
         children=tuple(child.save_dir for child in run.children if child.iteration is None),
         runs=1 + sum(is_imported(child, options) for child in run.children),
         segment=run.segment,
+        best=best_epochs(run),
     )
 
 

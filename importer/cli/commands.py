@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from importer._version import __version__
-from importer.cli.options import IMPORT, IMPORTS, SCAN, SHOW, UNDO, VERIFY, build_options, build_selection
+from importer.cli.options import BEST, IMPORT, IMPORTS, SCAN, SHOW, UNDO, VERIFY, build_options, build_selection
 from importer.cli.suggestions import SuggestingGroup, all_paths
 from importer.errors import UsageError
 
@@ -120,6 +120,20 @@ def scan(paths: tuple[str, ...], **given: Any) -> None:
     sys.exit(list_runs(terminal, batch, store))
 
 
+@cli.command(params=BEST)
+def best(paths: tuple[str, ...], task: str | None, dataset: str | None, by: str | None, top: int, **given: Any) -> None:
+    """Rank the runs at or below each PATH by the metrics of their best epochs. Needs no store."""
+    from importer.batch.best import rank_batch
+    from importer.cli.ranking import print_ranking
+    from importer.read.ranking import Wanted
+
+    terminal, workers = _terminal(given), _workers(given, with_mlflow=False)
+    batch = _gather(terminal, paths, given, workers)
+    with terminal.progress(lambda: "reading the checkpoints of the best"):
+        ranking = rank_batch(batch, Wanted(task, dataset, by, top), workers)
+    sys.exit(print_ranking(terminal, ranking, batch))
+
+
 @cli.command(params=IMPORTS)
 def imports(tracking_uri: str | None, **given: Any) -> None:
     """List the imports that a store remembers."""
@@ -178,7 +192,8 @@ def _gather(terminal: Terminal, paths: tuple[str, ...], given: dict[str, Any], w
     from importer.cli.progress import looked
 
     progress = Progress()
-    places, options, selection = all_paths(paths, given["lists"]), build_options(given), build_selection(given)
+    places = all_paths(paths, given.get("lists", ()))
+    options, selection = build_options(given), build_selection(given)
     with terminal.progress(lambda: looked(progress)):
         return gather(places, options, selection, workers=workers, progress=progress)
 

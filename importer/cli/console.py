@@ -47,9 +47,18 @@ class LineConsole(Console):
 
 
 def print_rows(
-    console: Console, header: Sequence[str], rows: Sequence[Sequence[str]], *, folded: int, title: int
+    console: Console,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    folded: int,
+    title: int,
+    is_named: bool = False,
 ) -> None:
-    """Print a table whose column `folded` may break; where that has no room, a paragraph per row below its `title`."""
+    """Print a table whose column `folded` may break; where that has no room, a paragraph per row below its `title`.
+
+    `is_named` puts the name of its column before each cell of a paragraph.
+    """
     widths = [max(map(cell_len, column)) for column in zip(header, *rows, strict=True)]
     others = sum(width + 2 for at, width in enumerate(widths) if at != folded)
     if others + min(widths[folded], FOLDED_WIDTH) <= console.width:
@@ -61,7 +70,7 @@ def print_rows(
         print_table(console, table)
         return
     for row in rows:
-        cells = [cell for at, cell in enumerate(row) if cell and at != title]
+        cells = [f"{header[at]} {cell}" if is_named else cell for at, cell in enumerate(row) if cell and at != title]
         if len(cells) == 1:  # of a directory that is not listed as a run, with the reason
             console.print(f"{cells[0]}: {row[title]}")
         else:

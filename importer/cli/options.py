@@ -104,6 +104,15 @@ SHOW = [click.Argument(["path"], required=False, type=click.Path(readable=False)
 IMPORT = [_PATHS, *_PLAN, *_STORE, *_WRITE, *_SELECTION, *_WORK, *_BATCH, *_OUTPUT]
 VERIFY = [_PATHS, *_PLAN, *_STORE, *_SELECTION, *_WORK, _DEEP, *_OUTPUT]
 SCAN = [_PATHS, *_PLAN, *_STORE, *_SELECTION, *_OUTPUT]
+BEST = [
+    _PATHS,
+    _option("--task", metavar="TASK", shell_complete=_complete_task, help="Only this task, such as segment."),
+    _option("--dataset", metavar="NAME", help="Only runs on this dataset."),
+    _option("--by", metavar="METRIC",
+            help="Such as mAP50M or val/box_loss. Default: mAP50-95 of boxes, masks or keypoints, or top-1 accuracy."),
+    _option("--top", type=click.IntRange(1), default=20, show_default=True, help="Rows of each table."),
+    *_OUTPUT,
+]  # fmt: skip
 IMPORTS = [*_STORE, *_OUTPUT]
 UNDO = [
     click.Argument(["import_id"], metavar="ID"),
@@ -128,10 +137,10 @@ def build_options(given: Mapping[str, Any]) -> ImportOptions:
     plain = ("experiment", "run_name", "timezone", "artifacts", "artifact_location", "follow_symlinks", "best_metrics",
              "live", "on_change", "empty", "unfinished", "segments", "iterations", "bulk", "import_id")  # fmt: skip
     return ImportOptions(
-        tags=parse_tags(given["tags"]),
-        start_time_ms=parse_time(given["start_time"], "--start-time"),
-        max_artifact_size=parse_size(given["max_artifact_size"]),
-        exclude_artifacts=given["exclude_artifacts"],
+        tags=parse_tags(given.get("tags", ())),
+        start_time_ms=parse_time(given.get("start_time"), "--start-time"),
+        max_artifact_size=parse_size(given.get("max_artifact_size")),
+        exclude_artifacts=given.get("exclude_artifacts", ()),
         **{name: given[name] for name in plain if name in given},
     )
 
@@ -141,8 +150,8 @@ def build_selection(given: Mapping[str, Any]) -> Selection:
     from importer.batch.selection import Selection, parse_shard, parse_time
 
     return Selection(
-        include=given["include"],
-        exclude=given["exclude"],
+        include=given.get("include", ()),
+        exclude=given.get("exclude", ()),
         since_ms=parse_time(given.get("since"), "--since"),
         until_ms=parse_time(given.get("until"), "--until"),
         tasks=given.get("tasks", ()),

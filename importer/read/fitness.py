@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from importer.model import MetricPoint, TrainingRun
+from importer.model import TrainingRun
 from importer.read.epochs import release
 
 BEST = "best/"  # before the key of a metric: its value at the best epoch
 PARTS = {"(B)": "boxes", "(M)": "masks", "(P)": "keypoints", "": "boxes"}  # what the metrics of a suffix are of
 NAMES = (("mAP50", "mAP50-95"), ("mAP_0.5", "mAP_0.5:0.95"))  # Ultralytics', YOLOv5's
+PAIRS = [(f"metrics/{a}{suffix}", f"metrics/{b}{suffix}", part) for suffix, part in PARTS.items() for a, b in NAMES]
+ALONE = ("metrics/mIoU", "metrics/delta1", "fitness")
+NEEDED = {"metrics/accuracy_top1", "metrics/accuracy_top5", *ALONE, *(key for a, b, _ in PAIRS for key in (a, b))}
+LR_PREFIXES = ("lr/", "x/lr")
+TRAIN_PREFIXES = ("train/", *LR_PREFIXES)
+DETECTION = ("precision", "recall", "mAP50", "mAP50-95")  # of boxes, masks or keypoints, with B, M or P behind
 
 
 class Rule(NamedTuple):
@@ -37,11 +44,10 @@ def fitness(cells: Mapping[str, float], rule: Rule) -> tuple[float | None, str]:
     if "metrics/accuracy_top1" in cells:
         top1, top5 = cells["metrics/accuracy_top1"], cells.get("metrics/accuracy_top5", 0.0)
         return {"accuracy_top1": top1, "accuracy_top5": top5, BOTH: (top1 + top5) / 2}[rule.accuracy], rule.accuracy
-    for key in ("metrics/mIoU", "metrics/delta1", "fitness"):
+    for key in ALONE:
         if key in cells:
             return cells[key], key.removeprefix("metrics/")
-    keys = [(f"metrics/{a}{suffix}", f"metrics/{b}{suffix}", part) for suffix, part in PARTS.items() for a, b in NAMES]
-    pairs = [(cells[a], cells[b], part) for a, b, part in keys if a in cells and b in cells]
+    pairs = [(cells[a], cells[b], part) for a, b, part in PAIRS if a in cells and b in cells]
     if not pairs:
         return None, ""
     formula = "0.1 mAP50 + 0.9 mAP50-95" if rule.is_mixed else "mAP50-95"
@@ -54,9 +60,10 @@ def best_row(run: TrainingRun) -> tuple[int | None, str]:
     if run.best_row is not None:
         return run.best_row, "fitness" if run.family == "tune" else "best.pt"
     best: tuple[float, int, str] | None = None
+    rule = _rule_of(run)
+    needed = [(at, name) for at, name in enumerate(run.epochs.columns) if name in NEEDED]
     for row, cells in enumerate(run.epochs.rows):
-        known = {name: cell for name, cell in zip(run.epochs.columns, cells, strict=True) if cell is not None}
-        value, formula = fitness(known, _rule_of(run))
+        value, formula = fitness({name: cell for at, name in needed if (cell := cells[at]) is not None}, rule)
         if value is not None and not math.isnan(value) and (best is None or value >= best[0]):
             best = (value, row, formula)
     return best[1:] if best else (None, "")
@@ -71,14 +78,23 @@ def _rule_of(run: TrainingRun) -> Rule:
     return EARLY if version <= (8, 0, 100) else MIXED if version <= (8, 3, 180) else TODAY
 
 
-def best_key(key: str) -> str:
-    """Return what `--best-metrics` calls the metric of a key."""
-    return BEST + key.removeprefix("metrics/")
+def best_metrics(run: TrainingRun, row: int) -> dict[str, float]:
+    """Return the metrics and validation losses of an epoch, by the names that all generators share."""
+    cells = zip(run.epochs.columns, run.epochs.rows[row], strict=True)
+    found: dict[str, float] = {}
+    for column, cell in cells:
+        if cell is not None and not column.startswith(TRAIN_PREFIXES):
+            found.setdefault(shared_name(column), cell)
+    return found
 
 
-def of_former_best(point: MetricPoint, planned: Mapping[str, Mapping[int, MetricPoint]]) -> MetricPoint | None:
-    """Return the planned point whose value a stored `best/` point has kept while a later epoch became the best."""
-    if not point.key.startswith(BEST) or point.step >= max(planned.get(point.key, ()), default=0):
-        return None
-    key = point.key.removeprefix(BEST)
-    return planned.get(f"metrics/{key}", planned.get(key, {})).get(point.step)
+def shared_name(key: str) -> str:
+    """Return the name of a metric, as a column or a key in MLflow has it, that is one for all generators.
+
+    metrics/mAP50-95(B), and metrics/mAP_0.5:0.95 of YOLOv5, are mAP50-95B.
+    """
+    name = key.replace("(", "").replace(")", "").removeprefix(BEST)
+    if not name.startswith("metrics/"):
+        return name
+    name = re.sub("^mAP_0[.]5", "mAP50", re.sub("^mAP_0[.]5[:_]0[.]95", "mAP50-95", name.removeprefix("metrics/")))
+    return f"{name}B" if name in DETECTION else name

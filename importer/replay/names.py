@@ -9,7 +9,7 @@ from pathlib import Path
 
 from importer.errors import UsageError
 from importer.model import ImportOptions, Timeline, TrainingRun
-from importer.naming import last_part, storable
+from importer.naming import dataset_name, model_name, stem, storable
 from importer.sources.opening import below
 
 FIELDS = ("project", "task", "model", "name", "parent", "relpath", "dataset", "date")
@@ -57,22 +57,13 @@ def render(template: str, run: TrainingRun, timeline: Timeline | None, root: str
     save_dir = Path(root or "", relpath) if run.save_dir.startswith(f"{root}!") else Path(run.save_dir)
     started = datetime.fromtimestamp(timeline.started_ms / 1000, timezone.utc) if timeline else None
     facts = {
-        "project": _last_name(run.args.get("project")),
+        "project": stem(run.args.get("project")) or "unknown",
         "task": run.task or "unknown",
-        "model": _last_name(run.args.get("model") or run.args.get("weights") or run.args.get("cfg")),
+        "model": model_name(run.args) or stem(run.args.get("model") or run.args.get("weights")) or "unknown",
         "name": run.name,
         "parent": (save_dir if save_dir.is_absolute() else Path.cwd() / save_dir).parent.name or "unknown",
         "relpath": run.name if relpath == "." else relpath,
-        "dataset": _last_name(run.args.get("data")),
+        "dataset": dataset_name(run.args.get("data")) or "unknown",
         "date": started.strftime("%Y-%m-%d") if started else "unknown",
     }
     return storable(template.format_map(facts))
-
-
-def _last_name(value: object) -> str:
-    """Return a path's last part without the suffix of a file: yolov8n of models/yolov8n.pt."""
-    if not isinstance(value, str) or not value:
-        return "unknown"
-    name = last_part(value)
-    stem, _, suffix = name.rpartition(".")
-    return stem if stem and suffix in ("pt", "yaml", "yml", "ndjson") else name or "unknown"

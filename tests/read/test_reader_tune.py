@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from importer import best
 from importer.discover import find_runs
 from importer.errors import RunDirError
 from importer.model import ImportOptions, TrainingRun
@@ -118,6 +119,13 @@ def test_an_iteration_whose_directory_is_there_is_the_whole_training(tree: Path)
 
     assert (child.family, child.save_dir) == ("ultralytics", str(tree / "multitrain-2" / "coco8"))
     assert child.epochs == read_run(tree / "multitrain-2" / "coco8").epochs
+
+
+def test_of_a_tune_the_iterations_that_have_a_directory_are_ranked(tree: Path) -> None:
+    [table] = best(tree).tables
+    assert [(row.best.source, row.best.value(table.by)) for row in table.rows] == [
+        (str(tree / "multitrain-2" / "coco8"), FITNESS[1])
+    ]
 
 
 def test_an_iteration_whose_directory_is_gone_is_what_the_table_says(tree: Path) -> None:

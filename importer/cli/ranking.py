@@ -1,0 +1,67 @@
+"""Print the best runs of a tree: a table for each task and dataset."""
+
+from __future__ import annotations
+
+import math
+
+from importer.batch.gather import Batch
+from importer.cli.chart import number
+from importer.cli.console import print_rows
+from importer.cli.reporter import Terminal
+from importer.read.ranking import Ranking, Table
+from importer.redaction import redact
+from importer.report import SOURCE_FAULTS, exit_status, outcome_line
+
+
+def print_ranking(terminal: Terminal, ranking: Ranking, batch: Batch) -> int:
+    """Write the tables, and below them what is in none, and return the exit status: 1 when no run is ranked."""
+    for table in ranking.tables:
+        if terminal.as_json:
+            _write_json(terminal, table)
+        elif not terminal.quiet:
+            _print_table(terminal, table)
+    _say_left_out(terminal, ranking, batch)
+    status = exit_status(outcome.kind for outcome in batch.settled)
+    if not ranking.tables and not status:
+        terminal.warn("error: no run here has an epoch to rank it by", "red", hint="`ymlf scan` lists what is here")
+    return status if ranking.tables else status or 1
+
+
+def _write_json(terminal: Terminal, table: Table) -> None:
+    for row in table.rows:
+        metrics = {name: value if math.isfinite(value) else str(value) for name, value in row.best.metrics}
+        terminal.write_json({**row.as_json(), "by": table.by, "value": metrics[table.by], "metrics": metrics})
+
+
+def _print_table(terminal: Terminal, table: Table) -> None:
+    names = (table.by, *table.companions)
+    header = ["rank", "run", "dataset", "model", "epochs", "best epoch", *names, "best.pt", "directory"]
+    rows = []
+    for row in table.rows:
+        best = row.best
+        at = "" if best.best_epoch is None else str(best.best_epoch)
+        values = [number(best.value(name)) for name in names]
+        facts = [str(row.rank), best.run, best.dataset, best.model, str(best.epochs), at, *values]
+        rows.append([redact(cell) for cell in (*facts, "yes" if best.has_best else "no", best.source)])
+    shown = f", the first {len(rows)} of" if len(rows) < table.runs else ","
+    runs = f"{table.runs:,} {'run' if table.runs == 1 else 'runs'}"
+    terminal.say(f"{table.task} on {table.dataset}{shown} {runs} by {table.by}")
+    print_rows(terminal.out, header, rows, folded=len(header) - 1, title=len(header) - 1, is_named=True)
+
+
+def _say_left_out(terminal: Terminal, ranking: Ranking, batch: Batch) -> None:
+    """Write what cannot be read, and how many others are in no table; with `-v` each of them."""
+    refused = [outcome for outcome in batch.settled if outcome.kind in SOURCE_FAULTS]
+    for outcome in refused:
+        terminal.say_outcome(outcome, 1, None)
+    others = [outcome_line(outcome) for outcome in batch.settled if outcome not in refused]
+    aside = {outcome.source for outcome in batch.settled}
+    others += [f"{source}: {reason}" for source, reason in ranking.left_out if source not in aside]
+    if terminal.quiet or not others:
+        return
+    if terminal.verbose:
+        for line in others:
+            terminal.warn(f"not ranked: {line}", None)
+    else:
+        directories = "1 run directory is" if len(others) == 1 else f"{len(others):,} run directories are"
+        terminal.warn(f"note: {directories} not ranked: copies, or runs without an epoch or the metric; -v says which")
