@@ -293,6 +293,7 @@ class ImportPlan:
     recorded_save_dir: str | None = None
     recorded_name: str | None = None
     version: str | None = None
+    former_best: tuple[MetricPoint, ...] = ()  # logged by an import at which an earlier epoch was the best
     notes: tuple[Note, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()  # (path, why) of files that are not logged
     logged_files: tuple[str, ...] = ()  # that live would have logged

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from importer.model import Artifact, ImportContext, ImportOptions, ImportPlan, TrainingRun
 from importer.naming import MAX_TAG_VALUE
-from importer.read.fitness import of_former_best
 from importer.record import ImportRecord
 from importer.replay.plan import plan_import
 from importer.replay.status import NO_EPOCHS
@@ -21,7 +20,7 @@ from importer.report import Kind, Outcome, of_plan
 from importer.store.failures import store_errors
 from importer.store.store import Store
 from importer.write.artifacts import is_local, list_artifacts, spooled
-from importer.write.decision import Decision, by_key_and_step, same_value
+from importer.write.decision import Decision, planned_points, point_id, same_value
 from importer.write.import_run import Job, decide_in_store, iteration_jobs
 from importer.write.lookup import COMPLETE, IMPORT_ID, OURS, PARENT, RECORD, SOURCE, STATE, key_tag, stored_points
 
@@ -87,24 +86,23 @@ def _compare_facts(plan: ImportPlan, run: Run, parent_run_id: str | None) -> Ite
 
 
 def _compare_metrics(store: Store, plan: ImportPlan, run: Run) -> Iterator[Mismatch]:
-    planned = by_key_and_step(plan)
-    history = stored_points(store, run, planned)
-    for key, by_step in planned.items():
-        series = history.get(key, ())
-        for point in series:
-            name, expected = f"{key} step {point.step}", by_step.get(point.step) or of_former_best(point, planned)
-            if expected is None:
-                yield Mismatch("metric", name, "no point", str(point.value))
-            elif not same_value(expected.value, point.value):
-                yield Mismatch("metric", name, str(expected.value), str(point.value))
-            elif expected.timestamp != point.timestamp:
-                yield Mismatch("metric", name, f"timestamp {expected.timestamp}", f"timestamp {point.timestamp}")
-        counts = Counter(point.step for point in series)
-        for step, expected in by_step.items():
-            if not counts[step]:
-                yield Mismatch("metric", f"{key} step {step}", str(expected.value), "no point")
-            elif counts[step] > 1:
-                yield Mismatch("metric", f"{key} step {step}", "one point", f"{counts[step]} points")
+    planned = planned_points(plan)
+    history = stored_points(store, run, sorted({point.key for point in plan.points}))
+    counts = Counter(point_id(point) for series in history.values() for point in series)
+    for point in (point for series in history.values() for point in series):
+        name, expected = f"{point.key} step {point.step}", planned.get(point_id(point))
+        if expected is None:
+            yield Mismatch("metric", name, "no point", str(point.value))
+        elif not same_value(expected.value, point.value):
+            yield Mismatch("metric", name, str(expected.value), str(point.value))
+        elif expected.timestamp != point.timestamp:
+            yield Mismatch("metric", name, f"timestamp {expected.timestamp}", f"timestamp {point.timestamp}")
+    for point in plan.points:
+        found = counts[point_id(point)]
+        if not found:
+            yield Mismatch("metric", f"{point.key} step {point.step}", str(point.value), "no point")
+        elif found > 1:
+            yield Mismatch("metric", f"{point.key} step {point.step}", "one point", f"{found} points")
 
 
 def _compare_artifacts(store: Store, plan: ImportPlan, run: Run, deep: bool) -> Iterator[Mismatch]:

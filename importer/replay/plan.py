@@ -11,8 +11,8 @@ from typing import Any
 
 from importer.errors import PlanError
 from importer.model import DatasetInput, ImportOptions, ImportPlan, MetricPoint, Note, Timeline, TrainingRun
-from importer.naming import MAX_EXPERIMENT_NAME, MAX_RUN_NAME, accepted_key, last_part, storable
-from importer.read.fitness import best_key, best_row
+from importer.naming import MAX_EXPERIMENT_NAME, MAX_RUN_NAME, accepted_key, dataset_name, storable
+from importer.read.fitness import BEST, LR_PREFIXES, TRAIN_PREFIXES, best_metrics, best_row
 from importer.record import ImportRecord
 from importer.replay.artifacts import choose_files
 from importer.replay.callbacks import (
@@ -28,9 +28,6 @@ from importer.replay.params import accepted_params, live_args
 from importer.replay.record import build_record, check_options, describe, recorded_options
 from importer.replay.status import status
 from importer.replay.timeline import build_timeline, dated_iterations
-
-LR_PREFIXES = ("lr/", "x/lr")
-TRAIN_PREFIXES = ("train/", *LR_PREFIXES)
 
 
 def plan_import(
@@ -54,7 +51,8 @@ def plan_import(
     start = on_pretrain_routine_end(live_args(run), run.name)
     params, param_notes = accepted_params(run, start.params)
     keys, key_notes = _metric_keys(run)
-    points = tuple(_points(run, options, timeline, keys))
+    best, former = _best_points(run, timeline) if options.best_metrics else ((), ())
+    points = (*_points(run, timeline, keys), *best)
     files, file_notes = choose_files(run, options)
     notes = (*run.notes, *timeline.notes, *param_notes, *key_notes, *_value_notes(points), *file_notes)
     experiment = experiment_name(run, options, timeline)
@@ -65,6 +63,7 @@ def plan_import(
     return ImportPlan(
         **_facts(run),
         experiment_name=experiment, run_name=name, timeline=timeline, params=params, points=points,
+        former_best=former,
         artifacts=files.artifacts, left_out=files.left_out, record=record, notes=notes,
         tags={**dict(options.tags), "mlflow.note.content": storable(describe(run, record, notes))},
         fingerprint=record.fingerprint, best_epoch=record.best_epoch, keep_active=options.keep_active,
@@ -164,13 +163,9 @@ def _metric_keys(run: TrainingRun) -> tuple[dict[str, str], list[Note]]:
     return keys, notes
 
 
-def _points(
-    run: TrainingRun, options: ImportOptions, timeline: Timeline, keys: Mapping[str, str]
-) -> Iterator[MetricPoint]:
+def _points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str]) -> Iterator[MetricPoint]:
     yield from _epoch_points(run, timeline, keys)
     yield from _final_points(run, timeline, keys)
-    if options.best_metrics:
-        yield from _best_points(run, timeline, keys)
 
 
 def _epoch_points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str]) -> Iterator[MetricPoint]:
@@ -194,13 +189,22 @@ def _final_points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str])
         yield MetricPoint(keys.get(name) or accepted_key(name), value, timeline.final_ms, run.epochs.steps[-1] + 1)
 
 
-def _best_points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str]) -> Iterator[MetricPoint]:
-    row, _ = best_row(run)
-    if row is None:
-        return
-    metrics = {column: cell for column, cell in _cells(run, row).items() if not column.startswith(TRAIN_PREFIXES)}
-    for name, value in on_fit_epoch_end(metrics).items():
-        yield MetricPoint(accepted_key(best_key(keys[name])), value, timeline.fit_ms[row], run.epochs.steps[row])
+def _best_points(run: TrainingRun, timeline: Timeline) -> tuple[tuple[MetricPoint, ...], tuple[MetricPoint, ...]]:
+    """Return the points of the best epoch, and those that were logged if an earlier epoch was the best once.
+
+    They are at step 0, where MLflow draws bars across runs. Of two, it takes the later for the latest.
+    """
+    best, _ = best_row(run)
+    rows = [_best_of_row(run, timeline, row) for row in range(best + 1)] if best is not None else [()]
+    return rows[-1], tuple(point for row in rows[:-1] for point in row)
+
+
+def _best_of_row(run: TrainingRun, timeline: Timeline, row: int) -> tuple[MetricPoint, ...]:
+    # A clock that gives all epochs one time would leave open which of two points is the later.
+    when = max(timeline.fit_ms[row], timeline.fit_ms[0] + row)
+    values = {**best_metrics(run, row), "epoch": float(run.epochs.steps[row])}
+    keys = {accepted_key(BEST + name): value for name, value in values.items()}
+    return tuple(MetricPoint(key, value, when, 0) for key, value in keys.items())
 
 
 def _cells(run: TrainingRun, row: int) -> dict[str, float]:
@@ -224,9 +228,8 @@ def _dataset(param: str | None, data: object) -> DatasetInput | None:
     if param in (None, "", "None"):
         return None
     source = json.dumps(data, default=str, sort_keys=True) if isinstance(data, dict) else str(param)
-    name = last_part(str(data.get("path") or "data") if isinstance(data, dict) else source)
-    stem = name.rsplit(".", 1)[0] if name.endswith((".yaml", ".yml", ".ndjson")) else name
-    return DatasetInput((stem or "data")[:500], hashlib.sha256(source.encode()).hexdigest()[:32], source)
+    name = dataset_name(data if isinstance(data, dict) else source) or "data"
+    return DatasetInput(name[:500], hashlib.sha256(source.encode()).hexdigest()[:32], source)
 
 
 def _text(value: object) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from importer.model import ImportOptions, ImportPlan, MetricPoint
-from importer.read.fitness import of_former_best
+from importer.read.fitness import BEST
 from importer.record import Evidence
 from importer.replay.identity import Comparison, Match, compare_trainings
 from importer.replay.record import not_applied
@@ -232,10 +232,10 @@ def _is_lesser_copy(plan: ImportPlan, run: StoredRun, match: Match) -> bool:
 
 def first_difference(stored: Mapping[str, Sequence[MetricPoint]], plan: ImportPlan) -> str | None:
     """Return the first stored point that is not the plan's, in words; None where every stored point still holds."""
-    planned = by_key_and_step(plan)
+    planned = planned_points(plan)
     for series in stored.values():
         for point in series:
-            ours = planned[point.key].get(point.step) or of_former_best(point, planned)
+            ours = planned.get(point_id(point))
             if ours is None:
                 return f"{point.key} at step {point.step} is in the store and no longer in the directory"
             if not same_value(ours.value, point.value):
@@ -243,12 +243,14 @@ def first_difference(stored: Mapping[str, Sequence[MetricPoint]], plan: ImportPl
     return None
 
 
-def by_key_and_step(plan: ImportPlan) -> dict[str, dict[int, MetricPoint]]:
-    """Return the points of a plan."""
-    planned: dict[str, dict[int, MetricPoint]] = {}
-    for point in plan.points:
-        planned.setdefault(point.key, {})[point.step] = point
-    return planned
+def point_id(point: MetricPoint) -> tuple[str, int, int]:
+    """Return what no two points of a run share: key and step; of `best/` the time, for all of these are at step 0."""
+    return point.key, point.step, point.timestamp if point.key.startswith(BEST) else 0
+
+
+def planned_points(plan: ImportPlan) -> dict[tuple[str, int, int], MetricPoint]:
+    """Return the points that a run of a plan may hold."""
+    return {point_id(point): point for point in (*plan.former_best, *plan.points)}
 
 
 def same_value(ours: float, stored: float) -> bool:

@@ -23,7 +23,7 @@ from importer.store.failures import collided, store_errors
 from importer.store.store import Store
 from importer.write.artifacts import log_artifacts
 from importer.write.bulk import bulk_access
-from importer.write.decision import ONE_TRAINING, Decision, Facts, canonical, decide, match_run
+from importer.write.decision import ONE_TRAINING, Decision, Facts, canonical, decide, match_run, point_id
 from importer.write.ledger import begin_entry
 from importer.write.lookup import (
     COMPLETE,
@@ -356,8 +356,8 @@ def delete_run(store: Store, run_id: str) -> None:
 def _missing(store: Store, plan: ImportPlan, run: Run) -> tuple[list[MetricPoint], dict[str, str], dict[str, str]]:
     """Return the points and params that the run lacks, and the params of another value, which MLflow keeps."""
     history = stored_points(store, run, sorted({point.key for point in plan.points}))
-    there = {(point.key, point.step) for series in history.values() for point in series}
-    points = [point for point in plan.points if (point.key, point.step) not in there]
+    there = {point_id(point) for series in history.values() for point in series}
+    points = [point for point in plan.points if point_id(point) not in there]
     params = {key: value for key, value in plan.params.items() if key not in run.data.params}
     kept = {key: run.data.params[key] for key, value in plan.params.items() if run.data.params.get(key, value) != value}
     return points, params, kept

@@ -234,7 +234,21 @@ def test_best_pt_tells_the_best_epoch_before_any_rule(tmp_path: Path) -> None:
     plan = plan_of(training.with_(best={"train_metrics": metrics}), tmp_path / "train", best_metrics=True)
     assert (plan.best_epoch, plan.record.best_by) == (1, "best.pt")
     best = {point.key: (point.value, point.step) for point in plan.points if point.key.startswith("best/")}
-    assert best["best/mAP50-95B"] == (training.value_of("metrics/mAP50-95(B)", 1), 1)
+    assert best["best/mAP50-95B"] == (training.value_of("metrics/mAP50-95(B)", 1), 0)
+    assert best["best/epoch"] == (1, 0)
+
+
+def test_the_best_values_of_all_generators_have_one_name_and_are_at_step_0(tmp_path: Path) -> None:
+    columns = ("train/box_loss", "metrics/precision", "metrics/recall", "metrics/mAP_0.5", "metrics/mAP_0.5:0.95")
+    yolov5 = Training(columns=columns, has_time=False, base=0, last=None).write(tmp_path / "exp")
+    (yolov5 / "args.yaml").rename(yolov5 / "opt.yaml")
+    keys = []
+    for save_dir in (yolov5, Training().write(tmp_path / "train")):
+        plan = plan_import(read_run(save_dir), ImportOptions(best_metrics=True))
+        best = {point.key: point.step for point in plan.points if point.key.startswith("best/")}
+        assert set(best.values()) == {0}
+        keys.append({key for key in best if "loss" not in key})
+    assert keys[0] == keys[1] == {f"best/{name}" for name in ("precisionB", "recallB", "mAP50B", "mAP50-95B", "epoch")}
 
 
 def test_names_come_from_the_options_then_the_environment_then_the_directory(
