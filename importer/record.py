@@ -76,6 +76,7 @@ class ImportRecord:
     fingerprint: str
     epochs: int
     run_name: str
+    group: str = ""  # the folders between the path that was given and the directory, at the first import
     options: Mapping[str, object] = field(default_factory=dict)  # that differ from the defaults
     notes: tuple[str, ...] = ()  # codes
     params_kept: tuple[str, ...] = ()  # params that MLflow could not change

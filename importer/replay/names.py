@@ -12,7 +12,8 @@ from importer.model import ImportOptions, Timeline, TrainingRun
 from importer.naming import dataset_name, model_name, stem, storable
 from importer.sources.opening import below
 
-FIELDS = ("project", "task", "model", "name", "parent", "relpath", "dataset", "date")
+FIELDS = ("project", "task", "model", "name", "group", "parent", "relpath", "dataset", "date")
+MAX_GROUP = 250
 
 
 def check_templates(options: ImportOptions) -> None:
@@ -51,8 +52,18 @@ def needs_date(template: str | None) -> bool:
     return template is not None and "{date}" in template
 
 
+def group_of(save_dir: str, root: str | None) -> str:
+    """Return the folders between the path that was given and a directory below it; an empty text without any."""
+    return ((below(save_dir, root) if root else None) or "").rpartition("/")[0][:MAX_GROUP]
+
+
 def render(template: str, run: TrainingRun, timeline: Timeline | None, root: str | None) -> str:
-    """Return the name that a template gives for a run; a fact that the run lacks is `unknown`."""
+    """Return the name that a template gives for a run; a fact that the run lacks is `unknown`.
+
+    Where no folder lies between, `{group}/` is left out.
+    """
+    group = group_of(run.save_dir, root)
+    template = template if group else template.replace("{group}/", "")
     relpath = (below(run.save_dir, root) if root else None) or run.name
     save_dir = Path(root or "", relpath) if run.save_dir.startswith(f"{root}!") else Path(run.save_dir)
     started = datetime.fromtimestamp(timeline.started_ms / 1000, timezone.utc) if timeline else None
@@ -61,6 +72,7 @@ def render(template: str, run: TrainingRun, timeline: Timeline | None, root: str
         "task": run.task or "unknown",
         "model": model_name(run.args) or stem(run.args.get("model") or run.args.get("weights")) or "unknown",
         "name": run.name,
+        "group": group or "unknown",
         "parent": (save_dir if save_dir.is_absolute() else Path.cwd() / save_dir).parent.name or "unknown",
         "relpath": run.name if relpath == "." else relpath,
         "dataset": dataset_name(run.args.get("data")) or "unknown",

@@ -23,9 +23,9 @@ from importer.replay.callbacks import (
     sanitize_key,
 )
 from importer.replay.identity import empty_key, place_of_training, training_key
-from importer.replay.names import render
+from importer.replay.names import group_of, render
 from importer.replay.params import accepted_params, live_args
-from importer.replay.record import build_record, check_options, describe, recorded_options
+from importer.replay.record import build_record, check_options, describe, filter_tags, recorded_options
 from importer.replay.status import status
 from importer.replay.timeline import build_timeline, dated_iterations
 
@@ -52,22 +52,21 @@ def plan_import(
     params, param_notes = accepted_params(run, start.params)
     keys, key_notes = _metric_keys(run)
     best, former = _best_points(run, timeline) if options.best_metrics else ((), ())
-    points = (*_points(run, timeline, keys), *best)
+    points = (*_epoch_points(run, timeline, keys), *_final_points(run, timeline, keys), *best)
     files, file_notes = choose_files(run, options)
     notes = (*run.notes, *timeline.notes, *param_notes, *key_notes, *_value_notes(points), *file_notes)
     experiment = experiment_name(run, options, timeline)
-    name = recorded.run_name if recorded is not None else _run_name(run, options, timeline, start.run_name)
-    record = build_record(run, timeline, options, name, notes)
-    # An import has the iterations plan themselves.
-    children = iteration_runs(run, options, timeline) if recorded is None else ()
+    names = (recorded.run_name, recorded.group) if recorded else _names(run, options, timeline, start.run_name)
+    record = build_record(run, timeline, options, names, notes)
+    dataset = _dataset(params.get("data"), run.args.get("data"))
+    tags = filter_tags(run, dataset, record.group, files.artifacts)
+    children = iteration_runs(run, options, timeline) if recorded is None else ()  # an import plans them one by one
     return ImportPlan(
         **_facts(run),
-        experiment_name=experiment, run_name=name, timeline=timeline, params=params, points=points,
-        former_best=former,
-        artifacts=files.artifacts, left_out=files.left_out, record=record, notes=notes,
-        tags={**dict(options.tags), "mlflow.note.content": storable(describe(run, record, notes))},
-        fingerprint=record.fingerprint, best_epoch=record.best_epoch, keep_active=options.keep_active,
-        dataset=_dataset(params.get("data"), run.args.get("data")),
+        experiment_name=experiment, run_name=record.run_name, timeline=timeline, params=params, points=points,
+        former_best=former, artifacts=files.artifacts, left_out=files.left_out, record=record, dataset=dataset,
+        tags={**tags, **dict(options.tags), "mlflow.note.content": storable(describe(run, record, notes))},
+        fingerprint=record.fingerprint, best_epoch=record.best_epoch, keep_active=options.keep_active, notes=notes,
         children=tuple(plan_import(child, options.of_children(experiment), now_ms=now) for child in children),
     )  # fmt: skip
 
@@ -125,11 +124,11 @@ def experiment_name(run: TrainingRun, options: ImportOptions, timeline: Timeline
     return _not_too_long("experiment", name, MAX_EXPERIMENT_NAME, run)
 
 
-def _run_name(run: TrainingRun, options: ImportOptions, timeline: Timeline, live: str) -> str:
-    """Return the name that is asked for, else live's. MLFLOW_RUN may be a template; it names no iteration."""
-    asked = options.run_name or (live if live != run.name and not options.is_child else None)
+def _names(run: TrainingRun, options: ImportOptions, timeline: Timeline, live: str) -> tuple[str, str]:
+    """Return the run name that is asked for, else live's, and the group. MLFLOW_RUN may be a template."""
+    asked = options.run_name or (live if live != run.name and not options.is_child else None)  # it names no iteration
     name = render(asked, run, timeline, options.root) if asked else run.name
-    return _not_too_long("run name", name, MAX_RUN_NAME, run)
+    return _not_too_long("run name", name, MAX_RUN_NAME, run), group_of(run.save_dir, options.root)
 
 
 def _not_too_long(what: str, name: str, limit: int, run: TrainingRun) -> str:
@@ -161,11 +160,6 @@ def _metric_keys(run: TrainingRun) -> tuple[dict[str, str], list[Note]]:
         keys[name] = key
         columns[key] = column
     return keys, notes
-
-
-def _points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str]) -> Iterator[MetricPoint]:
-    yield from _epoch_points(run, timeline, keys)
-    yield from _final_points(run, timeline, keys)
 
 
 def _epoch_points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str]) -> Iterator[MetricPoint]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 from importer.errors import UsageError
-from importer.model import ImportOptions, Note, Timeline, TrainingRun
-from importer.naming import MAX_TAG_VALUE
+from importer.model import Artifact, DatasetInput, ImportOptions, Note, Timeline, TrainingRun
+from importer.naming import MAX_TAG_VALUE, model_name, storable
 from importer.read.fitness import best_row
 from importer.record import ImportRecord, RecordedTimes, to_json
 from importer.replay.fingerprint import content_fingerprint
@@ -36,9 +37,13 @@ CLOCKS = {
 
 
 def build_record(
-    run: TrainingRun, timeline: Timeline, options: ImportOptions, run_name: str, notes: tuple[Note, ...]
+    run: TrainingRun,
+    timeline: Timeline,
+    options: ImportOptions,
+    names: tuple[str, str],
+    notes: tuple[Note, ...],
 ) -> ImportRecord:
-    """Return the record of a plan; the import adds who writes it, and when."""
+    """Return the record of a plan with the `names` of its run and group; the import adds who writes it, and when."""
     row, rule = best_row(run)
     times = {field.name: getattr(timeline, field.name) for field in dataclasses.fields(RecordedTimes)}
     return ImportRecord(
@@ -46,7 +51,8 @@ def build_record(
         evidence=evidence_of(run),
         fingerprint=content_fingerprint(run),
         epochs=len(run.epochs),
-        run_name=run_name,
+        run_name=names[0],
+        group=names[1],
         options=_chosen(options),
         notes=tuple(sorted({note.code for note in notes})),
         generator=run.generator,
@@ -57,6 +63,22 @@ def build_record(
         final_from=run.final_validation.source if run.final_validation else None,
         git=dict(run.facts.git) if run.facts else {},
     )
+
+
+def filter_tags(
+    run: TrainingRun, dataset: DatasetInput | None, group: str, artifacts: Iterable[Artifact]
+) -> dict[str, str]:
+    """Return the tags to filter runs by in MLflow, without those of facts that the run lacks."""
+    has_best = any(artifact.artifact_path.endswith("best.pt") for artifact in artifacts)
+    tags = {
+        "ymlf.task": run.task,
+        "ymlf.generator": run.generator.removesuffix(f" {run.version}"),
+        "ymlf.dataset": dataset.name if dataset is not None else "",
+        "ymlf.model": model_name(run.args),
+        "ymlf.group": group,
+        "ymlf.has_best": "true" if has_best else "false",
+    }
+    return {name: storable(value) for name, value in tags.items() if value}
 
 
 def check_options(options: ImportOptions) -> None:

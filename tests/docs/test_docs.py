@@ -15,6 +15,7 @@ from pydoc import locate
 
 import click
 import pytest
+from mlflow import MlflowClient
 from support.directories import copy_all_fixtures, touch_all
 from support.documents import PAGES, ROOT, Block, answer, blocks, code, commands, examples, rows, set_up, shows
 from support.stores import runs_in
@@ -22,12 +23,14 @@ from support.stores import runs_in
 import importer
 from importer.cli.commands import cli
 from importer.cli.totals import Totals
+from importer.model import TrainingRun
 from importer.record import ImportRecord
 from importer.replay.identity import REWRITTEN
-from importer.replay.record import CLOCKS, SHAPING
+from importer.replay.record import CLOCKS, SHAPING, filter_tags
 from importer.report import Kind, Outcome
 
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+RUN = TrainingRun("train", "train", "ultralytics", "Ultralytics", "detect", {"model": "yolo11n.pt"})
 PACKAGE = sorted((ROOT / "importer").rglob("*.py"))
 
 
@@ -180,12 +183,25 @@ def test_every_arg_that_is_not_compared_has_a_row() -> None:
 
 def test_every_tag_and_every_field_of_the_record_has_a_row(folder: Path, empty_database: Path) -> None:
     shutil.copyfile(empty_database, folder / "mlflow.db")
-    assert answer(("import", "fixtures/runs/detect/train-2"))[0] == 0
+    assert answer(("import", "fixtures", "--include", "*/train-2"))[0] == 0
     told = {name for row in rows("docs/mapping.md", "Tags") for name in _codes(row[0])}
     [run] = runs_in(f"sqlite:///{folder / 'mlflow.db'}")
     tags = {re.sub(r"^ymlf\.key\..*", "ymlf.key.<digit>", name) for name in run.data.tags}
     record = {"format", *(field.name for field in fields(ImportRecord))}
     assert told == record | {"ymlf.update_id"} | tags - {"mlflow.runName"}
+
+
+def test_every_tag_to_filter_by_has_a_search_that_finds_runs(folder: Path, empty_database: Path) -> None:
+    shutil.copyfile(empty_database, folder / "mlflow.db")
+    assert answer(("import", "fixtures"))[0] == 0
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    table = rows("docs/mapping.md", "Filtering runs")
+    assert {code(row[0]) for row in table} == set(filter_tags(RUN, None, "detect", ())) | {"ymlf.dataset"}
+    for tag, _, search in table:
+        expression = re.findall("``(.*)``", search)[0]
+        found = client.search_runs(experiments, expression)
+        assert f"tags.`{code(tag)}`" in expression and len(found) > 0, expression
 
 
 def _codes(cell: str) -> list[str]:
