@@ -68,6 +68,7 @@ def import_command(paths: tuple[str, ...], **given: Any) -> None:
     """Import the run directories at or below each PATH. Safe to stop at any moment and to start again."""
     from importer.batch.run import check_import, import_work
     from importer.cli.listing import dry_run
+    from importer.cli.names import say_names
     from importer.cli.reporter import Report
     from importer.store.opening import open_existing_store, open_store
 
@@ -77,6 +78,7 @@ def import_command(paths: tuple[str, ...], **given: Any) -> None:
         check_import(batch, workers)
         if given["dry_run"]:
             dry_run(terminal, batch, open_existing_store(uri), report)
+            say_names(terminal, batch, report.totals, would=True)
         elif not batch.summaries:
             terminal.conclude(batch.settled, batch, None, report)
         else:
@@ -84,6 +86,7 @@ def import_command(paths: tuple[str, ...], **given: Any) -> None:
             stop = terminal.catch_signals()
             outcomes = import_work(batch, store, workers=workers, stop=stop, fail_fast=given["fail_fast"])
             terminal.conclude(outcomes, batch, store, report)
+            say_names(terminal, batch, report.totals)
             terminal.explain_new_store(store, is_default=not (uri or os.environ.get("MLFLOW_TRACKING_URI")))
     sys.exit(report.status)
 

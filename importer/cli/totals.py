@@ -25,6 +25,7 @@ class Totals:
         self.counts: Counter[Kind] = Counter()
         self.points = self.bytes = 0
         self.undated = 0  # runs that were written without a clock
+        self.named: list[tuple[Kind, str, str, str]] = []  # experiment, run name and directory of each run
         self.notable: list[Outcome] = []  # for a person to look at
 
     @classmethod
@@ -39,6 +40,8 @@ class Totals:
         if outcome.run_id is None:
             self.total -= below
         self.counts[outcome.kind] += 1
+        if outcome.experiment_name and outcome.run_name:
+            self.named.append((outcome.kind, outcome.experiment_name, outcome.run_name, outcome.source))
         if outcome.kind in WROTE:
             self.points += outcome.points
             self.bytes += outcome.artifact_bytes

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import string
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import NamedTuple
 
 from importer.errors import UsageError
 from importer.model import ImportOptions, Timeline, TrainingRun
-from importer.naming import dataset_name, model_name, stem, storable
+from importer.naming import dataset_name, last_part, model_name, stem, storable
 from importer.sources.opening import below
 
 FIELDS = ("project", "task", "model", "name", "group", "parent", "relpath", "dataset", "date")
@@ -79,3 +81,38 @@ def render(template: str, run: TrainingRun, timeline: Timeline | None, root: str
         "date": started.strftime("%Y-%m-%d") if started else "unknown",
     }
     return storable(template.format_map(facts))
+
+
+class NamedRun(NamedTuple):
+    """A directory and the names that its run has in MLflow."""
+
+    experiment: str
+    run_name: str
+    save_dir: str
+    root: str  # the path that was given and below which it was found
+
+
+def shared_names(runs: Iterable[NamedRun]) -> list[list[NamedRun]]:
+    """Return the runs of several directories that have one name in one experiment, the most common name first."""
+    by_name: dict[tuple[str, str], list[NamedRun]] = {}
+    for run in dict.fromkeys(runs):
+        by_name.setdefault(run[:2], []).append(run)
+    return sorted((alike for alike in by_name.values() if len(alike) > 1), key=len, reverse=True)
+
+
+def template_that_tells_apart(shared: Iterable[Collection[NamedRun]]) -> str | None:
+    """Return a template under which no two of the runs that share a name would have one name."""
+    facts: dict[str, Callable[[NamedRun], str]] = {
+        "{group}/{name}": lambda run: group_of(run.save_dir, run.root),
+        "{parent}/{name}": lambda run: Path(run.save_dir).parent.name,
+    }
+    groups = [[(run, Path(run.save_dir).name) for run in alike] for alike in shared]
+    for template, fact in facts.items():
+        if all(len({(fact(run), name) for run, name in alike}) == len(alike) for alike in groups):
+            return template
+    return None
+
+
+def is_path(experiment: str) -> bool:
+    """Return whether an experiment has a path for a name, as `project` may be; not a folder of a Databricks store."""
+    return last_part(experiment) != experiment and not experiment.startswith(("/Shared/", "/Users/"))

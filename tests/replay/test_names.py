@@ -89,3 +89,60 @@ def test_artifacts_can_be_left_out_by_size_and_by_name(tree: Path, empty_store: 
     imported(tree / "train", *words, uri=empty_store)
     assert artifacts(empty_store, "train") == ["args.yaml", "results.csv", "results.png", "weights/last.pt"]
     assert ymlf("verify", tree / "train", "--tracking-uri", empty_store).status == 0
+
+
+def named_tree(root: Path, *names: str, **args: object) -> Path:
+    """A tree of trainings, each at its own place."""
+    for seed, name in enumerate(names):
+        training(seed, args=args).write(root / name)
+    return root
+
+
+def test_a_name_that_several_runs_share_is_said_once_with_a_template(tmp_path: Path, empty_store: str) -> None:
+    tree = named_tree(tmp_path / "runs", "a/train", "b/train", "b/train2", "c/train", "c/train2", "train9")
+    words = ("import", tree, "--tracking-uri", empty_store, "-j", "1")
+    planned = ymlf(*words, "--dry-run")
+    note = "note: 3 runs of experiment /Shared/Ultralytics {} called train, and 1 other name is shared\n"
+    hint = "  hint: --run-name '{group}/{name}' tells them apart"
+    assert note.format("would be") + hint + "\n" in planned.err
+    assert ymlf(*words, "--dry-run", "--run-name", "{group}/{name}").err == ""
+    written = ymlf(*words)
+    assert written.status == 0
+    assert note.format("are") + hint + "; to rename runs that are there, add --on-change replace\n" in written.err
+    assert "called" not in ymlf(*words).err
+    again = ymlf(*words, "--run-name", "{group}/{name}", "--on-change", "replace")
+    assert "called" not in again.err
+    names = {run.info.run_name for run in active(empty_store)}
+    assert names == {"a/train", "b/train", "b/train2", "c/train", "c/train2", "train9"}
+
+
+def test_where_no_folder_lies_between_the_parent_tells_runs_apart(tmp_path: Path, empty_store: str) -> None:
+    tree = named_tree(tmp_path, "a/train", "b/train")
+    answer = ymlf("import", tree / "a", tree / "b", "--dry-run", "--tracking-uri", empty_store)
+    assert "hint: --run-name '{parent}/{name}' tells them apart\n" in answer.err
+
+
+def test_runs_of_one_name_in_two_experiments_are_told_apart_already(tmp_path: Path, empty_store: str) -> None:
+    tree = named_tree(tmp_path, "a/train", "b/train")
+    answer = ymlf("import", tree, "--dry-run", "--experiment", "{parent}", "--tracking-uri", empty_store)
+    assert "called" not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("project", "said"), [("runs/detect", True), ("..\\runs\\train-seg", True), ("birds", False), ("/Shared/a", False)]
+)
+def test_projects_that_are_paths_get_the_offer_of_one_experiment(
+    project: str, said: bool, tmp_path: Path, empty_store: str
+) -> None:
+    tree = named_tree(tmp_path, "a", "b", project=project)
+    note = f"note: an experiment has a path for a name, from `project`: {project}\n  hint: --experiment NAME"
+    words = ("import", tree, "--dry-run", "--tracking-uri", empty_store)
+    assert (note in ymlf(*words).err) is said
+    assert note not in ymlf(*words, "--experiment", "birds").err
+
+
+@pytest.mark.parametrize(("group", "name"), [("farm/detect", "farm/detect/train"), ("", "train")])
+def test_the_group_of_a_name_is_left_out_where_there_is_none(group: str, name: str, tmp_path: Path) -> None:
+    save_dir = training(1).write(tmp_path / group / "train")
+    plan = plan_import(read_run(save_dir), ImportOptions(run_name="{group}/{name}", root=str(tmp_path)))
+    assert plan.run_name == name
