@@ -72,7 +72,7 @@ finally:
         pytest.param(["--max-artifact-size", "9" * 40], f"--max-artifact-size {'9' * 40}: is no size",
                      "write 200MB or 1.5GB", id="a size beyond all disks"),
         pytest.param(["--experiment", "{projekt}"], "'{projekt}': no field {projekt}",
-                     "there are {project}, {task}, {model}, {name}, {parent}, {relpath}, {dataset}, {date}",
+                     "there are {project}, {task}, {model}, {name}, {group}, {parent}, {relpath}, {dataset}, {date}",
                      id="a field misspelt"),
         pytest.param(["--run-name", "{"], "'{': Single '{' encountered in format string", "write {{ for a brace",
                      id="half a field"),
