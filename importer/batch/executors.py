@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import signal
@@ -113,7 +112,6 @@ def _signals_held() -> Iterator[None]:
 
 def _begin_worker() -> None:
     """Leave signals to the parent process, and do not outlive it."""
-    gc.freeze()  # SQLAlchemy's many objects set off a collection at every turn
     quiet_mlflow()
     ignore_signals()
     threading.Thread(target=_end_with_parent, name="ymlf-parent", daemon=True).start()
