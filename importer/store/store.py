@@ -13,14 +13,13 @@ from urllib.parse import unquote, urlsplit
 from importer.errors import StoreError, UsageError
 from importer.redaction import redact
 from importer.store.failures import store_errors
+from importer.store.uri import is_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 Answer = TypeVar("Answer")
-
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # mlflow/store/db/db_types.py
 
 
 class Store:
@@ -32,7 +31,7 @@ class Store:
         self.shown_uri = redact(uri)  # without credentials, for people to read
         self.is_server = uri.startswith(("http://", "https://"))
         self.is_sqlite = uri.startswith("sqlite")
-        self.is_database = uri.startswith(DATABASES)
+        self.is_database = is_database(uri)
         self.allows_bulk = True  # False under --no-bulk
         self.is_new = False  # a SQLite file that was made just now
         self.begun_entries: set[tuple[str, str]] = set()  # of the ledger: experiment id and tag
