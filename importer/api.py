@@ -183,10 +183,10 @@ def verify_run(
 ) -> list[str]:
     """Return every difference between the sources and what the store holds of them; empty when they agree.
 
-    Errors: RunDirError and PlanError for a source, StoreError for the store.
+    Errors: RunDirError and PlanError for a source, StoreError for the store; UsageError for a store that is not there.
     """
     jobs = [_read(source, options) for source in _listed(sources)]
-    store = open_store(tracking_uri)
+    store = open_existing_store(tracking_uri, required=True)
     outcomes = [each for run, chosen in jobs for each in verify_with_iterations(run, store, chosen, deep=deep)]
     missing = [f"run: {outcome.reason}" for outcome in outcomes if outcome.kind in (Kind.MISSING, Kind.PARTLY_TRACKED)]
     return [*missing, *(mismatch for outcome in outcomes for mismatch in outcome.mismatches)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import posixpath
 import re
@@ -13,6 +14,16 @@ MAX_TAG_VALUE = 8000
 MAX_EXPERIMENT_NAME = 500
 MAX_RUN_NAME = 250
 
+MAX_NAME_BYTES = 240  # of the 255 of a file system; a download adds a suffix
+MAX_PATH_BYTES = 700  # of the 1,024 of an S3 key, which begins with the place of the run
+
+# What a URL, its parsing or its decoding loses of a name: some characters anywhere, and a `=` that would look like an
+# escape of artifact_path; a blank, a scheme or the mark of an MLflow upload at the start; a blank or `;` at the end.
+# Source: tried with MLflow 3.17 on a local disk, through a server and in S3; validate_path_is_safe of its utils/uri.py.
+_LOST = re.compile(
+    r"[\x00-\x1f\x7f#?%\\\ud800-\udfff]|=(?=[0-9A-F]{2})"
+    r"|^(?:[ =]|[A-Za-z][A-Za-z0-9+.-]*:|\.(?=artifact\.uploading\.))|[ ;]$"
+)
 _OWN_CHECKPOINT = re.compile(r"last|best|epoch\d+")
 _REFUSED = re.compile(r"[^/\w.\- :]" if os.name != "nt" else r"[^/\w.\- ]")
 
@@ -65,3 +76,34 @@ def accepted_key(key: str) -> str:
     if posixpath.normpath(key) != key or key.startswith(("..", "/")):
         key = "/".join(part for part in key.split("/") if part not in ("", ".", "..")) or "_"
     return key
+
+
+def artifact_path(path: str) -> str:
+    """Return the path under which every artifact store holds a file: as it is, but for bytes that some store loses.
+
+    Such a byte becomes `=HH`, as does a `=` that would look like one, so that no two paths become one and each can be
+    read back. `==` precedes a name that its folder has, too, for a server does not list the only file of such a folder.
+    A name that is too long for a store is cut, and ends in a digest of the whole.
+    """
+    try:
+        path = path.encode(errors="surrogateescape").decode(errors="surrogateescape")  # as storable does
+    except UnicodeError:
+        path = storable(path)
+    names: list[str] = []
+    for part in path.split("/"):
+        name = _cut(_LOST.sub(lambda found: found[0][:-1] + _escaped(found[0][-1]), part))
+        names.append(f"=={name}" if names and names[-1] == name else name)
+    joined = "/".join(names)
+    return joined if len(joined.encode()) <= MAX_PATH_BYTES else f"{names[0]}/{_cut(joined.replace('/', '=2F'))}"
+
+
+def _escaped(character: str) -> str:
+    return "".join(f"={byte:02X}" for byte in character.encode(errors="surrogateescape"))
+
+
+def _cut(name: str) -> str:
+    if len(name.encode()) <= MAX_NAME_BYTES:
+        return name
+    suffix = re.search(r"\.\w{1,8}$", name, re.ASCII)
+    digest = hashlib.sha256(name.encode()).hexdigest()[:32].upper()
+    return f"{name.encode()[:160].decode(errors='ignore')}={digest}{suffix[0] if suffix else ''}"

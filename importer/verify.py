@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from importer.record import ImportRecord
 from importer.replay.plan import plan_import
 from importer.replay.status import NO_EPOCHS
 from importer.report import Kind, Outcome, of_plan
+from importer.scratch import temporary_folder
 from importer.store.failures import store_errors
 from importer.store.store import Store
 from importer.write.artifacts import is_local, list_artifacts, spooled
@@ -124,9 +124,9 @@ def _compare_bytes(repository: Any, artifact: Artifact) -> Mismatch | None:
     with spooled(artifact) as local:
         expected = _sha256(local)
     name = f"artifact {artifact.artifact_path}"
-    with tempfile.TemporaryDirectory(prefix="ymlf-") as folder, store_errors(name, any_class=True):
+    with temporary_folder() as folder, store_errors(name, any_class=True):
         # A local repository returns the file itself when it gets no folder to copy to.
-        target = None if type(repository).__name__ == "LocalArtifactRepository" else folder
+        target = None if type(repository).__name__ == "LocalArtifactRepository" else str(folder)
         stored = _sha256(Path(repository.download_artifacts(artifact.artifact_path, target)))
     if expected == stored:
         return None

@@ -11,9 +11,11 @@ from typing import NamedTuple
 from importer.errors import RunDirError
 from importer.formats.text_file import LFS_POINTER_HEAD
 from importer.model import Artifact, ImportOptions, Note, RunFile, TrainingRun
+from importer.naming import artifact_path, storable
 from importer.replay.callbacks import on_train_end
 
 LFS_POINTER_BYTES = 200
+SHOWN_NAMES = 10  # of files that are stored under another name
 
 
 class ChosenFiles(NamedTuple):
@@ -40,6 +42,7 @@ def choose_files(run: TrainingRun, options: ImportOptions) -> tuple[ChosenFiles,
         notes.append(Note("left-out", f"{count} {'file is' if count == 1 else 'files are'} not logged, by {option}"))
     reasons = {**by_option, **dict.fromkeys(pointers, "is a git-LFS pointer")}
     artifacts = tuple(_artifact(run, file) for file in files if file not in reasons)
+    notes += _name_notes([file.path for file in files if file not in reasons])
     return ChosenFiles(artifacts, tuple((file.path, reasons[file]) for file in files if file in reasons)), tuple(notes)
 
 
@@ -47,7 +50,15 @@ def _artifact(run: TrainingRun, file: RunFile) -> Artifact:
     if isinstance(file.location, Path) and not os.access(file.location, os.R_OK):
         hint = "make it readable, or leave it out with --exclude-artifacts"
         raise RunDirError(f"{run.save_dir}/{file.path}: permission denied", hint=hint)
-    return Artifact(file.path, file.size, file.location)
+    return Artifact(artifact_path(file.path), file.size, file.location)
+
+
+def _name_notes(paths: list[str]) -> list[Note]:
+    """Return a note that says which files are called otherwise in the store: the first few by both names."""
+    renamed = {path: stored for path in paths if (stored := artifact_path(path)) != path}
+    shown = [f"{storable(path)!r} is stored as {stored!r}" for path, stored in list(renamed.items())[:SHOWN_NAMES]]
+    more = [f"{len(renamed) - SHOWN_NAMES} more likewise"] if len(renamed) > SHOWN_NAMES else []
+    return [Note("artifact-name", "; ".join([*shown, *more]))] if renamed else []
 
 
 def _opened_by_reader(run: TrainingRun, file: RunFile) -> bool:

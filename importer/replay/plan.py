@@ -121,6 +121,9 @@ def experiment_name(run: TrainingRun, options: ImportOptions, timeline: Timeline
         name = render(options.experiment, run, timeline, options.root)
     else:
         name = on_pretrain_routine_end(run.args, run.name).experiment_name
+    if not name.strip():
+        message = f"{run.save_dir}: experiment {name!r} is a name of blanks only, which MLflow 3.18 refuses"
+        raise PlanError(message, hint="give another with --experiment")
     return _not_too_long("experiment", name, MAX_EXPERIMENT_NAME, run)
 
 

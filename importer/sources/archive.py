@@ -14,7 +14,6 @@ import shutil
 import stat
 import struct
 import tarfile
-import tempfile
 import time
 import weakref
 import zipfile
@@ -26,6 +25,7 @@ from typing import IO
 
 from importer.errors import RunDirError
 from importer.model import Note
+from importer.scratch import new_folder, remove_folder
 from importer.sources.remote import ShownPath
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,6 @@ DAMAGE = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError,
     OverflowError, NotImplementedError, RuntimeError,
 )  # fmt: skip
-_folders: set[str] = set()
 
 
 class Archive:
@@ -105,29 +104,17 @@ def open_archive(path: Path, shown: str) -> UnpackedPath:
     Errors: RunDirError when it is damaged, encrypted, or announces or holds more than can be meant.
     """
     log.info("unpacking %s", shown)
-    folder = tempfile.mkdtemp(prefix="ymlf-")
+    folder = new_folder()
     suffix = max((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), key=len)
-    top = Path(folder) / (path.name[: -len(suffix)] or "archive")  # the run's name when the archive is one run
+    top = folder / (path.name[: -len(suffix)] or "archive")  # the run's name when the archive is one run
     try:
         top.mkdir()
         archive = unpack(path, shown, top)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
         raise
-    _folders.add(folder)
-    weakref.finalize(archive, _remove, folder)
+    weakref.finalize(archive, remove_folder, folder)
     return UnpackedPath(archive, top)
-
-
-def _remove(folder: str) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    _folders.discard(folder)
-
-
-def remove_unpacked() -> None:
-    """Remove all that was unpacked, where the process is about to end without its own ending."""
-    for folder in list(_folders):
-        _remove(folder)
 
 
 def unpack(path: Path, shown: str, top: Path) -> Archive:

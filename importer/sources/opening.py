@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
@@ -14,6 +13,7 @@ from urllib.request import url2pathname
 from importer.errors import RunDirError
 from importer.model import RunPath
 from importer.redaction import redact
+from importer.scratch import temporary_folder
 from importer.sources.archive import UnpackedPath, is_archive, open_archive
 from importer.sources.remote import RemotePath, open_remote
 
@@ -51,8 +51,8 @@ def open_source(source: PathLike) -> RunPath:
 def _remote(place: RemotePath) -> RunPath:
     if not is_archive(place.name) or not place.is_file():
         return place
-    with tempfile.TemporaryDirectory(prefix="ymlf-") as folder:
-        local = Path(folder) / place.name
+    with temporary_folder() as folder:
+        local = folder / place.name
         fetch(place, local)
         return open_archive(local, place.shown)
 

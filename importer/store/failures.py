@@ -16,6 +16,7 @@ from importer.redaction import redact, redact_exception
 Result = TypeVar("Result")
 
 REFUSALS = (400, 401, 403, 404, 413)  # statuses of an artifact that come again
+SQL = re.compile(r"\((?:\w+\.)+\w+\) | ?\[SQL: .*| ?\(Background on this error at: .*")  # what SQLAlchemy adds
 GIVEN_UP = re.compile(r"(API request to \S+) failed with exception .*too many (\d{3}) error responses.*")
 NO_LOGIN = "no login is set: give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 WRONG_LOGIN = "the server does not know this login: are MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD right?"
@@ -26,6 +27,7 @@ COLLISIONS = ("IntegrityError", "UniqueViolation")  # what the drivers of SQLite
 _NO_ADDRESS = r"(?<![\w=/:.-])"  # before a status, which is then not a port, nor an id in an address
 _HINTS = (
     ("unable to open database file", "does the folder exist, and may you write to it?"),
+    ("database is locked", "another program writes to it; run the same command again when that has ended"),
     ("readonly database", "the database file may not be written to; check its permissions"),
     ("no space left|disk (is )?full", "free some space, then run the same command again: it goes on where it stopped"),
     (rf"{_NO_ADDRESS}401\b|unauthenticated|unauthorized", NO_LOGIN),
@@ -99,7 +101,8 @@ def _first_words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return redact(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
     text = redact(" ".join(str(getattr(error, "message", None) or error).split()))  # before a cut halves a secret
-    text = GIVEN_UP.sub(r"\1: answered \2 each time", text).partition(" [SQL:")[0]
+    text = SQL.sub("", text)
+    text = GIVEN_UP.sub(r"\1: answered \2 each time", text)
     return text if len(text) <= LONGEST else text[:LONGEST] + " ..."
 
 

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from importer.errors import StoreError, UsageError
 from importer.redaction import redact, remember_login
+from importer.scratch import remove_left_folders
 from importer.store.creation import alone_at_opening
 from importer.store.failures import retry, store_errors
+from importer.store.schema import has_tables
 from importer.store.store import EmptyStore, Store
-from importer.store.uri import check_uri, database_file, how_to_migrate, local_file_store
+from importer.store.uri import check_uri, database_file, how_to_migrate, is_database, local_file_store
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +41,10 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
 
     With `probe`, a server that does not answer is found out at once, not after all of MLflow's retries.
 
-    Errors: StoreError when it cannot be opened; UsageError for a URI that cannot be meant, or a variable that MLflow
-        cannot read.
+    Errors: StoreError when it cannot be opened; UsageError for a URI that cannot be meant, a variable that MLflow
+        cannot read, or a database that MLflow would upgrade.
     """
+    remove_left_folders()
     uri = _resolve(tracking_uri)
     from mlflow import MlflowClient
 
@@ -49,6 +52,8 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
     is_new = file is not None and not file.exists()
     answers = probe and uri.startswith(("http://", "https://")) and retry(partial(_answers, uri))
     with _refusal_of_a_file_store(uri), store_errors("opening the tracking store"), alone_at_opening(uri):
+        if is_database(uri) and not is_new:
+            has_tables(uri)
         store = Store(MlflowClient(uri), uri)
         if not answers:
             store.client.search_experiments(max_results=1)
@@ -57,16 +62,19 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
 
 
 def open_existing_store(tracking_uri: str | None = None, *, required: bool = False) -> Store:
-    """Open a store to look at it: a SQLite file that does not exist is not made.
+    """Open a store to look at it: neither a SQLite file that does not exist nor tables in an empty database are made.
 
-    Errors: StoreError when it cannot be opened, or is `required` and missing; UsageError as open_store.
+    Errors: StoreError when it cannot be opened; UsageError as open_store, or when it is `required` and missing.
     """
     uri = _resolve(tracking_uri)
     file = database_file(uri)
-    if file is None or file.exists():
-        return open_store(uri, probe=True)
+    exists = file is None or file.exists()
+    with store_errors("opening the tracking store"):
+        if exists and (not is_database(uri) or has_tables(uri)):
+            return open_store(uri, probe=True)
     if required:
-        raise StoreError(f"{redact(uri)}: no such file", hint="check --tracking-uri, or import something first")
+        lack = "holds no tables yet" if exists else "no such file"
+        raise UsageError(f"{redact(uri)}: {lack}", hint="check --tracking-uri, or import something first")
     return EmptyStore(uri)
 
 

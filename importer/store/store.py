@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import re
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from importer.errors import StoreError, UsageError
 from importer.redaction import redact
+from importer.store.artifact_location import wants_presigned_urls, why_not_writable
 from importer.store.failures import store_errors
+from importer.store.uri import is_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 Answer = TypeVar("Answer")
-
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # mlflow/store/db/db_types.py
 
 
 class Store:
@@ -32,7 +28,7 @@ class Store:
         self.shown_uri = redact(uri)  # without credentials, for people to read
         self.is_server = uri.startswith(("http://", "https://"))
         self.is_sqlite = uri.startswith("sqlite")
-        self.is_database = uri.startswith(DATABASES)
+        self.is_database = is_database(uri)
         self.allows_bulk = True  # False under --no-bulk
         self.is_new = False  # a SQLite file that was made just now
         self.begun_entries: set[tuple[str, str]] = set()  # of the ledger: experiment id and tag
@@ -67,20 +63,28 @@ class Store:
         with self._lock, store_errors(f"experiment {name!r}"):
             experiment = self._experiment(name)
         location = experiment[1] if experiment is not None else ""
-        parts = urlsplit(location)
-        if parts.scheme == "mlflow-artifacts" and not parts.netloc and not self.is_server:
-            problem = "are behind an MLflow server, and this store is the database itself"
-            hint = "give the address of that server as --tracking-uri"
-        elif os.name == "posix" and re.match(r"(file:///?)?[A-Za-z]:[\\/]", location):
-            problem, hint = "are on a drive of Windows", "import on that host"
-        elif parts.scheme in ("", "file") and location and not _may_write(Path(unquote(parts.path))):
-            problem, hint = "are in a folder that may not be written to", "import as the user whose folder it is"
-        else:
+        if (reason := why_not_writable(location, is_server=self.is_server)) is not None:
+            problem, hint = reason
+            raise UsageError(
+                f"experiment {name!r}: its artifacts {problem}: {location}",
+                hint=f"{hint}, or choose another --experiment, or leave the files out with --artifacts none",
+            )
+
+    def check_uploads(self, name: str, artifact_location: str | None) -> None:
+        """Check that a server, where it stores the files of an experiment itself, takes them from this MLflow.
+
+        Errors: UsageError where it hands out presigned URLs only; StoreError.
+        """
+        with self._lock, store_errors(f"experiment {name!r}"):
+            experiment = self._experiment(name)
+        location = experiment[1] if experiment is not None else artifact_location or "mlflow-artifacts:/"
+        if not self.is_server or not location.startswith("mlflow-artifacts:"):
             return
-        raise UsageError(
-            f"experiment {name!r}: its artifacts {problem}: {location}",
-            hint=f"{hint}, or choose another --experiment, or leave the files out with --artifacts none",
-        )
+        if self.ask_once("presigned", location, lambda: wants_presigned_urls(self.artifact_repository(location))):
+            raise UsageError(
+                f"{self.shown_uri}: takes files by presigned URLs only, which this MLflow does not know",
+                hint="pip install 'mlflow>=3.18', or leave the files out with --artifacts none",
+            )
 
     def _experiment(self, name: str) -> tuple[str, str] | None:
         """Return the id and artifact location of an experiment, asked until it is there. Errors: StoreError."""
@@ -169,12 +173,3 @@ class EmptyStore(Store):
     def active_experiment_id(self, name: str) -> str | None:
         """Return None: there is no experiment."""
         return None
-
-
-def _may_write(folder: Path) -> bool:
-    """Return whether a folder, or the nearest one above it that exists, may be written to."""
-    try:
-        nearest = next(place for place in (folder, *folder.parents) if place.exists())
-    except (OSError, StopIteration):
-        return False
-    return os.access(nearest, os.W_OK | os.X_OK)

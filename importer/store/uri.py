@@ -13,6 +13,7 @@ from importer.errors import UsageError
 from importer.redaction import redact
 
 PREFIX = "sqlite:///"
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # mlflow/store/db/db_types.py
 LOGIN = "better http://HOST, and the login in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 EXAMPLES = "write such as sqlite:///mlflow.db or http://host:5000"
 _HOST_AND_PORT = re.compile(r"[\w.-]+:[0-9]{1,5}(/.*)?")
@@ -40,6 +41,11 @@ def check_uri(uri: str) -> None:
 
 def _misuse(uri: str, what: str, hint: str) -> UsageError:
     return UsageError(f"--tracking-uri {redact(uri)}: {what}", hint=redact(hint))
+
+
+def is_database(uri: str) -> bool:
+    """Return whether a URI names a database, not a server or a file store."""
+    return uri.startswith(DATABASES)
 
 
 def database_file(uri: str) -> Path | None:

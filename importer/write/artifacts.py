@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from importer.errors import RunDirError, StoreError
 from importer.model import Artifact, ImportPlan
+from importer.scratch import locked, remove_left, temporary_folder
 from importer.sources.opening import fetch, local_file
 from importer.store.failures import store_errors
 from importer.store.store import Store
@@ -19,8 +22,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 SMALL_BYTES = 2_000_000  # plots, which are many; weights go one at a time
-
 UPLOAD_THREADS = 4
+BLOCK = 1 << 20
+STAGED = ".artifact.uploading."  # as MLflow 3.17 calls a file that it is writing, and leaves it out of its listings
 
 
 def log_artifacts(store: Store, plan: ImportPlan, run: Run, *, is_new: bool, has_changed: bool = False) -> None:
@@ -38,11 +42,15 @@ def log_artifacts(store: Store, plan: ImportPlan, run: Run, *, is_new: bool, has
     there = {} if is_new or has_changed else list_artifacts(repository)
     wanted = [artifact for artifact in plan.artifacts if there.get(artifact.artifact_path) != artifact.size]
 
+    folder = Path(repository.artifact_dir) if is_local(run.info.artifact_uri) else None
+    if folder is not None and not is_new:
+        remove_left(folder.rglob(f"{STAGED}*"))  # of an import that was killed
+
     def upload(artifact: Artifact) -> None:
-        log_artifact(repository, artifact)
+        log_artifact(repository, artifact, folder)
 
     small = [artifact for artifact in wanted if artifact.size <= SMALL_BYTES]
-    if is_local(run.info.artifact_uri) or len(small) < 2:
+    if folder is not None or len(small) < 2:
         small = []
     with ThreadPoolExecutor(UPLOAD_THREADS) as pool:
         uploads = [pool.submit(upload, artifact) for artifact in small]
@@ -57,12 +65,18 @@ def log_artifacts(store: Store, plan: ImportPlan, run: Run, *, is_new: bool, has
             upload(artifact)
 
 
-def log_artifact(repository: Any, artifact: Artifact) -> None:
-    """Log one file. Errors: RunDirError when the file cannot be read, StoreError when the store does not take it."""
+def log_artifact(repository: Any, artifact: Artifact, folder: Path | None) -> None:
+    """Log one file, into a folder of this host if there is one.
+
+    Errors: RunDirError when the file cannot be read, StoreError when the store does not take it.
+    """
     parent = str(PurePosixPath(artifact.artifact_path).parent)
-    with spooled(artifact) as local:
+    with spooled(artifact, under_its_name=folder is None) as local:
         try:
-            repository.log_artifact(str(local), None if parent == "." else parent)
+            if folder is not None:
+                _copy_whole(local, folder / artifact.artifact_path)
+            else:
+                repository.log_artifact(str(local), None if parent == "." else parent)
         except Exception as error:
             if not local.exists():
                 raise RunDirError(
@@ -72,15 +86,34 @@ def log_artifact(repository: Any, artifact: Artifact) -> None:
                 raise
 
 
+def _copy_whole(source: Path, target: Path) -> None:
+    """Copy a file with its time, so that no half of it is ever seen under its name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=STAGED)
+    staged = Path(name)
+    try:
+        with locked(staged):
+            with os.fdopen(handle, "wb") as writer, source.open("rb") as reader:
+                with suppress(AttributeError, OSError):  # Linux has it, within a file system: as fast as `cp`
+                    while os.copy_file_range(reader.fileno(), writer.fileno(), 1 << 30):
+                        pass
+                shutil.copyfileobj(reader, writer, BLOCK)
+            shutil.copystat(source, staged)
+            staged.replace(target)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
+
+
 @contextmanager
-def spooled(artifact: Artifact) -> Iterator[Path]:
-    """Yield the artifact as a local file of its own name; a remote one is fetched for as long as it is needed."""
+def spooled(artifact: Artifact, *, under_its_name: bool = False) -> Iterator[Path]:
+    """Yield the artifact as a local file, on request called as in the store; a remote one is fetched for the while."""
     there = local_file(artifact.location)
-    if there is not None and there.name == PurePosixPath(artifact.artifact_path).name:
+    if there is not None and (not under_its_name or there.name == PurePosixPath(artifact.artifact_path).name):
         yield there
         return
-    with tempfile.TemporaryDirectory(prefix="ymlf-") as folder:
-        local = Path(folder) / PurePosixPath(artifact.artifact_path).name
+    with temporary_folder() as folder:
+        local = folder / PurePosixPath(artifact.artifact_path).name
         try:
             fetch(artifact.location, local)
         except FileNotFoundError as error:

@@ -187,6 +187,8 @@ def _leave(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str | None, 
 def _create(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
     """Write a new run; one that it replaces is soft-deleted only once the new one is complete."""
     store = job.store
+    if plan.artifacts:
+        store.check_uploads(plan.experiment_name, job.options.artifact_location)
     experiment_id = store.experiment_id(plan.experiment_name, job.options.artifact_location)
     assert experiment_id is not None  # noqa: S101  it was created
     if plan.artifacts:

@@ -38,7 +38,7 @@ def test_scan_tells_what_a_store_has_already(grown: Path, empty_store: str) -> N
 
 def test_scan_makes_no_store(tree: Path, tmp_path: Path) -> None:
     answer = ymlf("scan", tree, "--json", "--tracking-uri", f"sqlite:///{tmp_path}/new.db")
-    assert answer.status == 3 and "new.db: no such file" in answer.err
+    assert answer.status == 2 and "new.db: no such file" in answer.err
     assert not (tmp_path / "new.db").exists()
 
 

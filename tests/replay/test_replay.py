@@ -145,6 +145,12 @@ def test_a_column_becomes_the_key_that_live_logged_or_the_nearest_that_mlflow_ac
     assert ("refused-characters" in [note.code for note in plan.notes]) is refused
 
 
+def test_no_key_ends_in_a_newline_which_mlflow_3_18_refuses(tmp_path: Path) -> None:
+    plan = plan_of(Training(args={"odd\n": 1}), tmp_path / "train")
+    assert plan.params["odd_"] == "1"
+    assert "param 'odd\\n' is logged as 'odd_'" in [note.text for note in plan.notes]
+
+
 def test_two_columns_of_one_key_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="both become metric 'metrics/mAP50B'"):
         plan_of(Training(columns=("metrics/mAP50(B)", "metrics/mAP50B"), last=None), tmp_path / "train")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from support.trees import active, grow, outcomes, small_tree, summary, training,
 
 from importer import plan_import, read_run
 from importer.model import ImportOptions
+from importer.store.opening import open_store
 
 OLDEST = "3.7.0"  # the oldest client; see install_requires in setup.cfg
 RELEASES = ("2.22.4", OLDEST)  # of servers, one of each schema generation
@@ -127,3 +129,28 @@ def test_an_mlflow_that_does_not_import_with_this_sqlalchemy_is_misuse_that_name
     assert (answer.status, answer.out) == (2, ""), answer
     assert "cannot be imported with the SQLAlchemy that is installed" in answer.err
     assert "pip install 'sqlalchemy<2.1'" in answer.err
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_database_of_an_older_release_is_upgraded_by_its_owner_only(release: str, tmp_path: Path) -> None:
+    save_dir, database = training(1).write(tmp_path / "train"), tmp_path / "mlflow.db"
+    making = f"import mlflow; mlflow.MlflowClient('sqlite:///{database}').search_experiments()"
+    subprocess.run([older_python(release), "-c", making], check=True, capture_output=True)
+    before = database.read_bytes()
+    words = ("import", save_dir, "--tracking-uri", f"sqlite:///{database}")
+    refused = ymlf(*words)
+    assert (refused.status, refused.out) == (2, "") and "has the schema of an older MLflow" in refused.err, refused
+    assert database.read_bytes() == before
+    command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{database}"]
+    assert " ".join(command[2:]) in refused.err
+    subprocess.run(command, check=True, capture_output=True)
+    assert ymlf(*words).status == 0
+
+
+def test_the_oldest_mlflow_leaves_the_database_of_this_one_alone(tmp_path: Path) -> None:
+    save_dir, database = training(1).write(tmp_path / "train"), tmp_path / "mlflow.db"
+    open_store(f"sqlite:///{database}")
+    before = database.read_bytes()
+    answer = ymlf_with_oldest_mlflow("import", save_dir, "--tracking-uri", f"sqlite:///{database}")
+    assert answer.status == 2 and "a newer MLflow made it" in answer.err, answer
+    assert database.read_bytes() == before

@@ -34,7 +34,7 @@ class Ended(NamedTuple):
 class ForkServer:
     """Imports, each in a process of its own that leaves what it says in the file `words` of its directory.
 
-    A step is a row that is about to be written to a database, a commit, or a file that is about to be copied.
+    A step is a row that is about to be written to a database, a commit, or a copied file that is about to get its name.
     """
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -153,7 +153,7 @@ def _count_steps(steps: int, kill_at: int | None) -> None:
 
     event.listen(Engine, "before_cursor_execute", execute)
     event.listen(Engine, "commit", lambda connection: step())
-    sys.addaudithook(lambda name, _: step() if name == "shutil.copyfile" else None)
+    sys.addaudithook(lambda name, _: step() if name == "os.rename" else None)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A command that is killed at any step and started again ends as if it had not been killed.
 
-Steps are rows about to be written, commits and files about to be copied. In `stress` every step of every command is
-tried, with ids of new runs that are larger and smaller than those there; by default a few.
+Steps are rows about to be written, commits, and copied files about to get their names. In `stress` every step of every
+command is tried, with ids of new runs that are larger and smaller than those there; by default a few.
 """
 
 from __future__ import annotations

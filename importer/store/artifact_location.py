@@ -1,0 +1,60 @@
+"""Where the artifacts of an experiment lie, and whether they can be written from here."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from importer.store.failures import store_errors
+
+PRESIGNED = (3, 18)  # the first MLflow that uploads every file to a presigned URL, where its server wants that
+
+
+def why_not_writable(location: str, *, is_server: bool) -> tuple[str, str] | None:
+    """Return what keeps this host from writing there, and the way out; None where a look finds nothing."""
+    parts = urlsplit(location)
+    folder = Path(unquote(parts.path))
+    if parts.scheme == "mlflow-artifacts" and not parts.netloc and not is_server:
+        return (
+            "are behind an MLflow server, and this store is the database itself",
+            "give the address of that server as --tracking-uri",
+        )
+    if os.name == "posix" and re.match(r"(file:///?)?[A-Za-z]:[\\/]", location):
+        return "are on a drive of Windows", "import on that host"
+    if parts.scheme not in ("", "file") or not location:
+        return None
+    if re.match("/(home|Users)/", str(folder)) and not Path(*folder.parts[:3]).exists():
+        return "are in the home of a user whom this host does not have", "import on the host that has it"
+    if not _may_write(folder):
+        return "are in a folder that may not be written to", "import as the user whose folder it is"
+    return None
+
+
+def _may_write(folder: Path) -> bool:
+    """Return whether a folder, or the nearest one above it that exists, may be written to."""
+    try:
+        nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    except (OSError, StopIteration):
+        return False
+    return os.access(nearest, os.W_OK | os.X_OK)
+
+
+def wants_presigned_urls(repository: Any) -> bool:
+    """Return whether a server lets no file pass through it, and this MLflow has no other way. One request at most.
+
+    Such a server answers even the question for a file with 409. Errors: StoreError.
+    Source: mlflow/mlflow, pull request 25513, of MLflow 3.18.
+    """
+    import mlflow
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    if tuple(map(int, mlflow.__version__.split(".")[:2])) >= PRESIGNED:
+        return False
+    with store_errors("asking the artifact server"):
+        creds = get_default_host_creds(repository.artifact_uri)
+        answer = http_request(creds, "/ymlf.probe", "GET", max_retries=0, raise_on_status=False)
+    return int(answer.status_code) == 409
