@@ -9,23 +9,26 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 from importer.batch.best import rank_batch
 from importer.batch.executors import Workers
 from importer.batch.gather import check_start_time, gather
-from importer.batch.run import Preview, import_work, preview_work
+from importer.batch.run import Preview, import_work, name_run, preview_work
 from importer.batch.selection import Selection
 from importer.batch.summary import RunSummary, read_summarized
 from importer.discover import find_runs
-from importer.errors import PlanError, RunDirError, StoreError, UsageError, YmlfError
+from importer.errors import PlanError, RunDirError, StoreError, UsageError, WorkerError, YmlfError
 from importer.model import ImportContext, ImportOptions, ImportPlan, MetricPoint, Note, TrainingRun
 from importer.read import registry
 from importer.read.ranking import BestEpoch, Ranked, Ranking, Table, Wanted
 from importer.replay import plan as replay
 from importer.replay.callbacks import keep_run_active
 from importer.replay.names import check_templates
-from importer.report import WROTE, Kind, Outcome
+from importer.report import WROTE, Kind, Mismatch, Outcome
+from importer.sources.archive import UnpackedPath
 from importer.sources.opening import PathLike, open_source
+from importer.sources.remote import RemotePath
 from importer.store.opening import open_existing_store, open_store
 from importer.undo import Undo, carry_out_undo, plan_undo
 from importer.verify import verify_with_iterations
@@ -33,13 +36,14 @@ from importer.write.import_run import Job, import_with_iterations
 from importer.write.ledger import Ledger, check_import_id, new_import_id
 
 __all__ = [
-    "BestEpoch", "ImportOptions", "ImportPlan", "Kind", "MetricPoint", "Note", "Outcome", "PlanError", "Preview",
-    "Ranked", "Ranking", "RunDirError", "RunSummary", "Selection", "StoreError", "Table", "TrainingRun", "Undo",
-    "UsageError", "Workers", "YmlfError", "best", "import_many", "import_run", "plan_import", "preview", "read_run",
-    "scan", "undo_import", "verify_run",
+    "BestEpoch", "ImportOptions", "ImportPlan", "Kind", "MetricPoint", "Mismatch", "Note", "Outcome", "PlanError",
+    "Preview", "Ranked", "Ranking", "RunDirError", "RunSummary", "Selection", "StoreError", "Table", "TrainingRun",
+    "Undo", "UsageError", "WorkerError", "Workers", "YmlfError", "best", "import_many", "import_run", "plan_import",
+    "preview", "read_run", "scan", "undo_import", "verify_run",
 ]  # fmt: skip
 
 Source = PathLike | TrainingRun | RunSummary
+SOURCES = (str, os.PathLike, TrainingRun, RunSummary, RemotePath, UnpackedPath)
 
 
 def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | None = None) -> TrainingRun:
@@ -47,9 +51,10 @@ def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | N
 
     Of a results.csv that holds several trainings, return the last, or that `segment`, from 0.
 
-    Errors: RunDirError when there is no run directory, which names those below, or it cannot be read as one.
+    Errors: RunDirError when there is no run directory, which names those below, or it cannot be read as one;
+        UsageError for what is no path.
     """
-    root = open_source(place)
+    root = open_source(_checked(place, ImportOptions()))
     found = find_runs([root], follow_symlinks=follow_symlinks)
     first = next(found, None)
     others = list(found) if first is not None and first.save_dir != root else []
@@ -91,7 +96,7 @@ def import_run(source: Source, *, tracking_uri: str | None = None, options: Impo
             if outcome.kind in WROTE and outcome.experiment_id:
                 ledger.count(outcome.experiment_id, outcome.kind.value)
         ledger.end()
-    return outcomes[0]
+    return name_run(outcomes[0], store, import_id)
 
 
 def import_many(
@@ -110,7 +115,7 @@ def import_many(
     Errors: StoreError when the store cannot be opened; UsageError. A path that does not exist is an outcome.
     """
     workers = workers or Workers()
-    batch = gather(_paths(sources), options, selection, workers=workers)
+    batch = gather(_paths(sources, options), options, selection, workers=workers)
     store = open_store(tracking_uri, probe=True)
     outcomes = []
     for outcome in import_work(batch, store, workers=workers):
@@ -127,7 +132,7 @@ def scan(
 
     Errors: UsageError.
     """
-    batch = gather(_paths(sources), options, selection)
+    batch = gather(_paths(sources, options), options, selection)
     refused = [
         RunSummary(
             outcome.source,
@@ -170,7 +175,7 @@ def preview(
 
     Errors: StoreError when the store cannot be read; UsageError.
     """
-    batch = gather(_paths(sources), options, selection)
+    batch = gather(_paths(sources, options), options, selection)
     return list(preview_work(batch, open_existing_store(tracking_uri), with_plans=True))
 
 
@@ -180,7 +185,7 @@ def verify_run(
     tracking_uri: str | None = None,
     options: ImportOptions | None = None,
     deep: bool | None = None,
-) -> list[str]:
+) -> list[Mismatch]:
     """Return every difference between the sources and what the store holds of them; empty when they agree.
 
     Errors: RunDirError and PlanError for a source, StoreError for the store; UsageError for a store that is not there.
@@ -188,8 +193,14 @@ def verify_run(
     jobs = [_read(source, options) for source in _listed(sources)]
     store = open_existing_store(tracking_uri, required=True)
     outcomes = [each for run, chosen in jobs for each in verify_with_iterations(run, store, chosen, deep=deep)]
-    missing = [f"run: {outcome.reason}" for outcome in outcomes if outcome.kind in (Kind.MISSING, Kind.PARTLY_TRACKED)]
-    return [*missing, *(mismatch for outcome in outcomes for mismatch in outcome.mismatches)]
+    return [mismatch for outcome in outcomes for mismatch in (*_missing(outcome), *outcome.mismatches)]
+
+
+def _missing(outcome: Outcome) -> list[Mismatch]:
+    if outcome.kind not in (Kind.MISSING, Kind.PARTLY_TRACKED):
+        return []
+    store = f"{'no run' if outcome.kind is Kind.MISSING else 'a part'} of it in {outcome.experiment_name}"
+    return [Mismatch("run", outcome.run_name or "", "a training", store, outcome.source)]
 
 
 def undo_import(import_id: str, *, tracking_uri: str | None = None, selection: Selection | None = None) -> Undo:
@@ -199,7 +210,7 @@ def undo_import(import_id: str, *, tracking_uri: str | None = None, selection: S
 
     Errors: StoreError; UsageError when the id cannot be one, or no import of the store has it.
     """
-    store = open_store(tracking_uri)
+    store = open_existing_store(tracking_uri, required=True)
     undo = plan_undo(store, import_id, selection)
     carry_out_undo(store, undo)
     return undo
@@ -211,16 +222,30 @@ def _listed(sources: Source | Iterable[Source]) -> list[Source]:
     return list(sources)
 
 
-def _paths(sources: Source | Iterable[Source]) -> list[PathLike]:
+def _paths(sources: Source | Iterable[Source], options: ImportOptions | None = None) -> list[PathLike]:
     """Return where each source lies; a summary knows the folder that its archive was unpacked to."""
-    places = [
-        source.location or source.save_dir if isinstance(source, RunSummary) else source for source in _listed(sources)
-    ]
+    checked = [_checked(source, options) for source in _listed(sources)]
+    places = [source.location or source.save_dir if isinstance(source, RunSummary) else source for source in checked]
     return [place.save_dir if isinstance(place, TrainingRun) else place for place in places]
+
+
+Given = TypeVar("Given")
+
+
+def _checked(source: Given, options: ImportOptions | None) -> Given:
+    """Return a source of a call, whose types no checker may have seen. Errors: UsageError."""
+    if not isinstance(source, SOURCES) and not hasattr(source, "fs"):  # a UPath has one
+        raise UsageError(
+            f"{type(source).__name__} is not a source", hint="give a path, or what `read_run` or `scan` returned"
+        )
+    if options is not None and not isinstance(options, ImportOptions):
+        raise UsageError(f"options of type {type(options).__name__}", hint="give ImportOptions(experiment=...)")
+    return source
 
 
 def _read(source: Source, options: ImportOptions | None) -> tuple[TrainingRun, ImportOptions]:
     """Return the training of a source, and the options for it, which were checked before."""
+    _checked(source, options)
     options = options or ImportOptions()
     check_templates(options)
     if options.import_id:

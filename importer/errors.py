@@ -32,6 +32,10 @@ class PlanError(YmlfError):
     """A run cannot be logged to MLflow as it is: nothing was written."""
 
 
+class WorkerError(YmlfError):
+    """A worker process died before the first run: nothing was written, and a retry can help."""
+
+
 class StoreError(YmlfError):
     """The tracking or artifact store refused or failed: what was written stays, and a retry finishes it.
 

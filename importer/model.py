@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol
 
+from importer.errors import UsageError
 from importer.record import ImportRecord
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 class FileStat(Protocol):
@@ -142,7 +146,7 @@ class EventTimes:
     sessions: tuple[EventSession, ...] = ()  # by time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainingRun:
     """One finished or broken-off training, as its directory has it."""
 
@@ -183,6 +187,22 @@ class TrainingRun:
     def file(self, path: str) -> RunFile | None:
         """Return the file at `path` below the directory, or None."""
         return next((file for file in self.files if file.path == path), None)
+
+    def to_pandas(self) -> DataFrame:
+        """Return the epochs as a DataFrame.
+
+        Shape:  a row per epoch; columns `step`, `seconds`, and those of the results file.
+        Units:  as Epochs.
+        Errors: UsageError without pandas.
+        """
+        epochs = self.epochs
+        seconds = epochs.seconds or (float("nan"),) * len(epochs)
+        rows = [(*start, *row) for *start, row in zip(epochs.steps, seconds, epochs.rows, strict=True)]
+        return _data_frame(rows, ("step", "seconds", *epochs.columns))
+
+    def __repr__(self) -> str:
+        task = f"{self.task}, " if self.task else ""
+        return f"<TrainingRun {self.save_dir}: {task}{self.generator}, epochs={len(self.epochs)}>"
 
 
 class Artifact(NamedTuple):
@@ -263,7 +283,7 @@ class ImportContext:
     deep: bool | None = None  # verify: hash artifacts; None where they lie on this host
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ImportPlan:
     """All that is to be logged for one run, decided before the first call to MLflow."""
 
@@ -307,3 +327,31 @@ class ImportPlan:
     def artifact_bytes(self) -> int:
         """Return the size of all artifacts together, in bytes."""
         return sum(artifact.size for artifact in self.artifacts)
+
+    @property
+    def best(self) -> dict[str, float]:
+        """Return the values of the best epoch by metric key; empty where no epoch is known to be the best."""
+        return {
+            point.key: point.value
+            for point in self.points
+            if point.step == self.best_epoch and not point.key.startswith("best/")
+        }
+
+    def to_pandas(self) -> DataFrame:
+        """Return the points as a DataFrame: a row per point, with the columns `key`, `value`, `timestamp`, `step`.
+
+        Errors: UsageError without pandas.
+        """
+        return _data_frame(self.points, MetricPoint._fields)
+
+    def __repr__(self) -> str:
+        counts = f"epochs={self.epochs}, points={len(self.points)}, artifacts={len(self.artifacts)}"
+        return f"<ImportPlan {self.source}: {self.experiment_name} / {self.run_name}, {counts}>"
+
+
+def _data_frame(rows: Sequence[tuple[object, ...]], columns: tuple[str, ...]) -> DataFrame:
+    try:
+        from pandas import DataFrame
+    except ImportError as error:
+        raise UsageError("to_pandas needs pandas", hint="pip install pandas") from error
+    return DataFrame(list(rows), columns=list(columns))

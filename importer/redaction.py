@@ -17,6 +17,7 @@ _ANY_SLASH = r"[^/\s:@'\"<>]*:(?!\d*(?:[/?#\s'\"<>)]|$))[^\s'\"<>]*@"  # a passw
 _USER_INFO = re.compile(rf"(?<=://)(?:[^/\s'\"<>]*@|{_ANY_SLASH})")
 _SECRET_QUERY = re.compile(r"([?&][\w.-]*(?:password|passwd|pwd|token|secret|signature|key)=)[^&\s'\"<>)]+", re.I)
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # with an escape, a name could write to the terminal as it likes
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # and bidirectional marks
 
 _logins: set[str] = set()
 
@@ -42,6 +43,16 @@ def redact(text: str) -> str:
     return text
 
 
+def one_line(text: str) -> str:
+    """Return the text as a line for a terminal: redacted, with escapes such as `\\n` and `\\u202e` for unseen signs."""
+    return redact(_UNSEEN.sub(lambda sign: sign[0].encode("unicode_escape").decode(), text))
+
+
+def json_escaped(line: str) -> str:
+    """Return a line of JSON with its own escapes for the unseen signs that it may hold as they are."""
+    return _UNSEEN.sub(lambda sign: f"\\u{ord(sign[0]):04x}", line)
+
+
 def redact_exception(error: BaseException) -> None:
     """Redact an exception and those that led to it, for any code that prints them."""
     seen: set[int] = set()
@@ -58,7 +69,10 @@ def redact_exception(error: BaseException) -> None:
 
 
 class RedactingFormatter(logging.Formatter):
-    """Format log lines and tracebacks of any library without secrets."""
+    """Format log lines and tracebacks of any library without secrets, and a message as one line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name is that of logging
+        return one_line(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))

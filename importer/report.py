@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from importer.model import ImportPlan, Note
-from importer.redaction import redact
+from importer.redaction import json_escaped, redact
 
 
 class Kind(str, Enum):
@@ -27,13 +27,13 @@ class Kind(str, Enum):
     SKIPPED = "skipped"
     TRACKED_LIVE = "tracked live"
     PARTLY_TRACKED = "partly tracked"  # by the live callback, which lacks some of it
-    DUPLICATE = "duplicate of"
+    DUPLICATE = "duplicate"
     NO_EPOCHS = "no epochs"
     STILL_TRAINING = "still training"
     REFUSED = "refused"
     FAILED = "failed"
     NOT_TRIED = "not tried"
-    BUSY = "being written by another import"
+    BUSY = "busy"  # another import is writing it
     VERIFIED = "verified"
     MISMATCH = "mismatch"
     MISSING = "not imported"
@@ -47,7 +47,20 @@ PLAN_FACTS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+class Mismatch(NamedTuple):
+    """One thing that the store does not hold as the directory says."""
+
+    what: str  # param, metric, status, start_time, end_time, run_name, tag, artifact, record, run
+    name: str
+    directory: str  # what the directory has
+    store: str  # what the store has
+    source: str = ""  # the directory
+
+    def __str__(self) -> str:
+        return f"{f'{self.what} {self.name}'.rstrip()}: directory has {self.directory}, store has {self.store}"
+
+
+@dataclass(frozen=True, repr=False)
 class Outcome:
     """The fate of one directory, and why."""
 
@@ -64,8 +77,13 @@ class Outcome:
     artifact_bytes: int = 0
     seconds: float = 0.0
     notes: tuple[Note, ...] = ()
-    mismatches: tuple[str, ...] = ()
+    mismatches: tuple[Mismatch, ...] = ()
     live_run_ids: tuple[str, ...] = ()  # that the live callback logged
+    import_id: str | None = None  # of the import that created the run, for undo
+    url: str | None = None  # the run's page in the UI of a server
+
+    def __repr__(self) -> str:
+        return f"<Outcome {outcome_line(self)}>"
 
     def as_json(self) -> dict[str, object]:
         """Return the outcome as plain values, without what is empty."""
@@ -74,6 +92,7 @@ class Outcome:
             **vars(self),
             "seconds": round(self.seconds, 3),
             "notes": [note._asdict() for note in self.notes],
+            "mismatches": [str(mismatch) for mismatch in self.mismatches],
         }
         del facts["kind"]
         return {name: value for name, value in facts.items() if value not in (None, (), [], "")}
@@ -153,9 +172,7 @@ def duration(seconds: float) -> str:
 
 def kind_words(kind: Kind, *, would: bool = False) -> str:
     """Return a kind of outcome for people; `would` for one that is foreseen."""
-    if would and kind in WROTE:
-        return f"would be {kind.value}"
-    return "duplicate" if kind is Kind.DUPLICATE else kind.value
+    return f"would be {kind.value}" if would and kind in WROTE else kind.value
 
 
 def outcome_line(outcome: Outcome, *, would: bool = False) -> str:
@@ -181,7 +198,7 @@ def facts_of(outcome: Outcome) -> dict[str, object]:
 
 def dumps(facts: Mapping[str, object]) -> str:
     """Return a line of JSON."""
-    return json.dumps(facts, ensure_ascii=False, allow_nan=False)
+    return json_escaped(json.dumps(facts, ensure_ascii=False, allow_nan=False))
 
 
 def local_time(ms: int) -> str:

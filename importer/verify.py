@@ -8,14 +8,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from importer.model import Artifact, ImportContext, ImportOptions, ImportPlan, TrainingRun
 from importer.naming import MAX_TAG_VALUE
 from importer.record import ImportRecord
 from importer.replay.plan import plan_import
 from importer.replay.status import NO_EPOCHS
-from importer.report import Kind, Outcome, of_plan
+from importer.report import Kind, Mismatch, Outcome, of_plan
 from importer.scratch import temporary_folder
 from importer.store.failures import store_errors
 from importer.store.store import Store
@@ -28,18 +28,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 NOTE = "mlflow.note.content"
-
-
-class Mismatch(NamedTuple):
-    """One thing that the store does not hold as the directory says."""
-
-    what: str  # param, metric, status, start_time, end_time, run_name, tag, artifact
-    name: str
-    expected: str
-    found: str
-
-    def __str__(self) -> str:
-        return f"{f'{self.what} {self.name}'.rstrip()}: expected {self.expected}, found {self.found}"
 
 
 def compare(
@@ -80,9 +68,9 @@ def _compare_facts(plan: ImportPlan, run: Run, parent_run_id: str | None) -> Ite
             yield Mismatch(what, name, _short(expected), _short(stored))
     for name in (IMPORT_ID, SOURCE):
         if not run.data.tags.get(name):
-            yield Mismatch("tag", name, "what the import wrote", "nothing")
+            yield Mismatch("tag", name, "what an import writes", "nothing")
     if record is None:
-        yield Mismatch("tag", RECORD, "the record of the import", _short(run.data.tags.get(RECORD)))
+        yield Mismatch("tag", RECORD, "what an import writes", _short(run.data.tags.get(RECORD)))
 
 
 def _compare_metrics(store: Store, plan: ImportPlan, run: Run) -> Iterator[Mismatch]:
@@ -177,14 +165,15 @@ def verify_training(job: Job, *, deep: bool | None = None) -> Outcome:
     parent_run_id = job.parent.run_id if job.parent is not None else None
     with store_errors("reading the run"):
         run = job.store.client.get_run(stored.run_id)
-    faults = [f"run {run_id}: a second run of this training" for run_id in sorted({*decision.surplus, *decision.twins})]
-    faults += map(str, compare(job.store, plan, run, deep=deep, parent_run_id=parent_run_id))
+    twins = sorted({*decision.surplus, *decision.twins})
+    faults = [Mismatch("run", run_id, "one training", "a second run of it") for run_id in twins]
+    faults += compare(job.store, plan, run, deep=deep, parent_run_id=parent_run_id)
     return replace(
         verified,
         kind=Kind.MISMATCH if faults else Kind.VERIFIED,
         points=len(plan.points),
         artifact_bytes=plan.artifact_bytes,
-        mismatches=tuple(faults),
+        mismatches=tuple(fault._replace(source=plan.source) for fault in faults),
         reason=f"{len(faults)} {'mismatch' if len(faults) == 1 else 'mismatches'}" if faults else None,
         seconds=time.monotonic() - began,
     )

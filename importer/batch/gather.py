@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from importer.batch.executors import Workers
 from importer.batch.selection import Selection, by_content, by_path, why_nothing
 from importer.batch.summary import Progress, RunSummary, read_summarized, summarize_all
 from importer.discover import FoundRun, find_runs
-from importer.errors import RunDirError, UsageError, YmlfError
+from importer.errors import RunDirError, UsageError, WorkerError, YmlfError
 from importer.model import ImportOptions, RunPath
 from importer.read.registry import why_not
 from importer.record import Evidence
@@ -56,7 +57,8 @@ def gather(
 ) -> Batch:
     """Return every run directory at or below the paths that is selected, summarized; a path without one is refused.
 
-    Errors: UsageError for a template with an unknown field, too many tags, or one start for several trainings.
+    Errors: UsageError for a template with an unknown field, too many tags, or one start for several trainings;
+        WorkerError when a process dies.
     """
     options, selection = options or ImportOptions(), selection or Selection()
     workers, progress = workers or Workers(), progress or Progress()
@@ -68,10 +70,15 @@ def gather(
         found.setdefault(identity_of(run.save_dir), run)
     chosen = by_path(found.values(), selection)
     are_few = len(chosen) <= FEW_DIRECTORIES
-    with workers.executor(1 if are_few else workers.jobs_for(len(chosen), is_server=False), threads=False) as executor:
-        summaries = summarize_all(chosen, options, executor, progress)
-        selected = by_content(summaries, selection)
-        kept, aside = _set_apart(selected, options, executor)
+    jobs = 1 if are_few else workers.jobs_for(len(chosen), is_server=False)
+    try:
+        with workers.executor(jobs, threads=False) as executor:
+            summaries = summarize_all(chosen, options, executor, progress)
+            selected = by_content(summaries, selection)
+            kept, aside = _set_apart(selected, options, executor)
+    except BrokenProcessPool as error:
+        hint = "is there enough memory? -j 1 reads one directory at a time"
+        raise WorkerError("a worker died while it read run directories", hint=hint) from error
     check_start_time(sum(summary.runs for summary in kept), options)
     is_narrowed = len(chosen) < len(found) or len(selected) < len(summaries)
     return Batch(

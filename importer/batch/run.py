@@ -53,12 +53,22 @@ def import_work(
     for outcome in _outcomes(task, batch, store, workers or Workers(), stop):
         if ledger is not None and outcome.experiment_id and outcome.kind in WROTE:
             ledger.count(outcome.experiment_id, outcome.kind.value)
-        yield outcome
+        yield name_run(outcome, store, import_id)
     if ledger is not None:
         try:
             ledger.end()
         except StoreError as error:  # the runs themselves hold the rest
             log.warning("%s: `ymlf imports` counts the runs themselves", error.message)
+
+
+def name_run(outcome: Outcome, store: Store, import_id: str | None = None) -> Outcome:
+    """Return the outcome with the page of its run, and with the id of the import if it has created the run."""
+    url = None
+    if store.is_server and outcome.run_id is not None:
+        place = f"experiments/{outcome.experiment_id}/runs/{outcome.run_id}"
+        url = f"{store.shown_uri.rstrip('/')}/#/{place}"
+    is_created = outcome.kind in (Kind.IMPORTED, Kind.REPLACED)
+    return replace(outcome, url=url, import_id=import_id if is_created else None)
 
 
 def _without_refused_experiments(batch: Batch, store: Store) -> tuple[Batch, list[Outcome]]:
@@ -96,7 +106,8 @@ def verify_work(
     """Compare a batch with the store and yield each outcome as it comes."""
     yield from batch.settled
     task = Task(verify_one, store.uri, batch.options, ImportContext(new_import_id(), deep=deep))
-    yield from _outcomes(task, batch, store, workers or Workers(), stop or Stop())
+    outcomes = _outcomes(task, batch, store, workers or Workers(), stop or Stop())
+    yield from (name_run(outcome, store) for outcome in outcomes)
 
 
 def _outcomes(task: Task, batch: Batch, store: Store, workers: Workers, stop: Stop) -> Iterator[Outcome]:

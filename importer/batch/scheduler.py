@@ -123,6 +123,8 @@ class Scheduler:
                 self.suspects.append(summary)
                 return
             outcome = _outcome(Kind.FAILED, summary, "its worker died twice", "is there enough memory?")
+        except MemoryError:
+            outcome = _outcome(Kind.FAILED, summary, "not enough memory", "fewer workers need less: -j 1")
         except Exception as error:
             log.exception("%s: unexpected error", summary.save_dir)
             bug = f"a bug in ymlf: {type(error).__name__}: {error}"

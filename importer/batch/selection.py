@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from difflib import get_close_matches
 from fnmatch import fnmatch
 
 from importer.batch.summary import RunSummary
 from importer.discover import FoundRun
 from importer.errors import UsageError
 from importer.naming import accepted_key
+from importer.read.tune import TASKS
 from importer.report import local_time
 from importer.sources.opening import below
 
@@ -95,6 +97,17 @@ def why_nothing(
     dates = sorted(local_time(summary.modified_ms) for summary in readable)
     counts = ", ".join(f"{task} {count}" for task, count in tasks)
     return f"{words}: {counts}, last changed {dates[0]} to {dates[-1]}" if readable else words, None
+
+
+def parse_tasks(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the tasks. Errors: UsageError for a word that is no task of YOLO."""
+    tasks = tuple(texts)
+    for task in tasks:
+        if task not in TASKS:
+            close = get_close_matches(task.lower(), TASKS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"the tasks are {', '.join(TASKS)}"
+            raise UsageError(f"--task {task}: no such task", hint=hint)
+    return tasks
 
 
 def parse_shard(text: str | None) -> tuple[int, int] | None:

@@ -83,7 +83,10 @@ def summarize(found: FoundRun, options: ImportOptions) -> list[RunSummary]:
     except StoreError:
         raise  # a bucket that does not answer is no fault of the directory
     except YmlfError as error:
-        return [RunSummary(str(found.save_dir), str(found.root), refused=error.message, hint=error.hint)]
+        refused, hint = error.message, error.hint
+    except MemoryError:
+        refused, hint = f"{found.save_dir}: not enough memory to read it", "fewer workers need less: -j 1"
+    return [RunSummary(str(found.save_dir), str(found.root), refused=refused, hint=hint)]
 
 
 def read_trainings(

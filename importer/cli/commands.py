@@ -69,7 +69,7 @@ def import_command(paths: tuple[str, ...], **given: Any) -> None:
     from importer.batch.run import check_import, import_work
     from importer.cli.listing import dry_run
     from importer.cli.names import say_names
-    from importer.cli.reporter import Report
+    from importer.cli.report_file import Report
     from importer.store.opening import open_existing_store, open_store
 
     terminal, workers, uri = _terminal(given), _workers(given), given["tracking_uri"]
@@ -87,6 +87,7 @@ def import_command(paths: tuple[str, ...], **given: Any) -> None:
             outcomes = import_work(batch, store, workers=workers, stop=stop, fail_fast=given["fail_fast"])
             terminal.conclude(outcomes, batch, store, report)
             say_names(terminal, batch, report.totals)
+            terminal.say_undo(report.totals, uri)
             terminal.explain_new_store(store, is_default=not (uri or os.environ.get("MLFLOW_TRACKING_URI")))
     sys.exit(report.status)
 
@@ -95,7 +96,7 @@ def import_command(paths: tuple[str, ...], **given: Any) -> None:
 def verify(paths: tuple[str, ...], deep: bool | None, **given: Any) -> None:
     """Compare the run directories at or below each PATH with what the store holds, point by point."""
     from importer.batch.run import verify_work
-    from importer.cli.reporter import Report
+    from importer.cli.report_file import Report
     from importer.store.opening import open_existing_store
 
     terminal, workers = _terminal(given), _workers(given)
@@ -150,7 +151,8 @@ def imports(tracking_uri: str | None, **given: Any) -> None:
 @cli.command(params=UNDO)
 def undo(import_id: str, tracking_uri: str | None, restore: bool, yes: bool, **given: Any) -> None:
     """Soft-delete the runs that import ID created, or those that the globs name. What it only updated is kept."""
-    from importer.cli.listing import how_many, print_undo, print_undone
+    from importer.cli.listing import print_undo, print_undone
+    from importer.cli.totals import how_many
     from importer.store.opening import open_existing_store
     from importer.undo import carry_out_undo, plan_undo, restore_undone
 
@@ -159,7 +161,7 @@ def undo(import_id: str, tracking_uri: str | None, restore: bool, yes: bool, **g
     planned = plan_undo(store, import_id, build_selection(given))
     print_undo(terminal, planned, restore=restore)
     runs = planned.deleted if restore else planned.created
-    if runs and not yes and not _confirm(f"{'Restore' if restore else 'Soft-delete'} {how_many(len(runs))}?"):
+    if runs and not yes and not _confirm(f"{'Restore' if restore else 'Soft-delete'} {how_many(len(runs), 'run')}?"):
         sys.exit(1)
     if restore:
         runs = tuple(restore_undone(store, planned))
@@ -223,13 +225,14 @@ def _end_plan(terminal: Terminal, planned: ImportPlan) -> None:
 
 
 def _confirm(question: str) -> bool:
-    """Ask on stderr. Errors: UsageError when stdin has no answer."""
+    """Return the answer to a question on stderr. Errors: UsageError when stdin has no answer."""
     try:
         return click.confirm(question, err=True)
     except click.Abort as error:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise error.__context__ from None
-        raise UsageError(f"{question} there is no answer on stdin", hint="--yes does it without asking") from error
+        what = "no answer" if sys.stdin.isatty() else "stdin is not a terminal"
+        raise UsageError(f"{what}, so nothing was done", hint="--yes does it without asking") from error
 
 
 def _terminal(given: dict[str, Any]) -> Terminal:

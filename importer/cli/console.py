@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from importer.redaction import one_line
+
 FOLDED_WIDTH = 16  # characters that a column which breaks gets at least
 
 
@@ -59,6 +61,7 @@ def print_rows(
 
     `is_named` puts the name of its column before each cell of a paragraph.
     """
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(header, *rows, strict=True)]
     others = sum(width + 2 for at, width in enumerate(widths) if at != folded)
     if others + min(widths[folded], FOLDED_WIDTH) <= console.width:

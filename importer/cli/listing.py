@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import socket
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,10 +10,10 @@ from importer.batch.gather import Batch
 from importer.batch.run import Scanned, preview_work, scan_work
 from importer.batch.summary import RunSummary
 from importer.cli.console import print_rows
-from importer.cli.reporter import FEW, Report, Terminal
+from importer.cli.report_file import Report
+from importer.cli.reporter import FEW, Terminal, uri_option
 from importer.cli.show import print_plan
-from importer.cli.totals import Totals
-from importer.redaction import redact
+from importer.cli.totals import Totals, directories_in_words, how_many
 from importer.report import WROTE, Kind, exit_status, facts_of, kind_words, local_time, outcome_text, plan_as_json, size
 from importer.store.store import EmptyStore, Store
 from importer.undo import Undo
@@ -38,20 +38,21 @@ def list_runs(terminal: Terminal, batch: Batch, store: Store | None) -> int:
             newest = local_time(summary.modified_ms) if summary.modified_ms else ""
             epochs, total = f"{summary.epochs}{planned}", size(summary.bytes)
             facts = (summary.generator, summary.task or "", epochs, total, newest, _state(summary))
-            rows.append([*facts, *there, redact(summary.save_dir)])
+            rows.append([*facts, *there, summary.save_dir])
     for outcome in batch.settled:
-        state = kind_words(outcome.kind)
-        rows.append([*[""] * 5, state, *[""] * bool(store), outcome_text(outcome)])
+        if outcome.kind is not Kind.REFUSED:
+            rows.append([*[""] * 5, outcome.kind.value, *[""] * bool(store), outcome_text(outcome)])
         if terminal.as_json:
-            terminal.write_json({**facts_of(outcome), "state": state})
+            terminal.write_json({**facts_of(outcome), "state": outcome.kind.value})
     if isinstance(store, EmptyStore) and not terminal.quiet:
         terminal.warn(f"note: {store.shown_uri} is not there yet", None)
     if not terminal.as_json and not terminal.quiet:
         if rows:
             print_rows(terminal.out, header, rows, folded=len(header) - 1, title=len(header) - 1)
-        terminal.say(f"{how_many(len(batch.summaries))}, {size(sum(summary.bytes for summary in batch.summaries))}")
-        for hint in dict.fromkeys(outcome.hint for outcome in batch.settled if outcome.hint):
-            terminal.warn(f"  hint: {hint}", None)
+        terminal.say(f"{directories_in_words(batch)}; {size(sum(summary.bytes for summary in batch.summaries))}")
+    for outcome in batch.settled:
+        if outcome.kind is Kind.REFUSED:
+            terminal.say_outcome(outcome, len(batch.settled), store)
     terminal.say_left_out(batch)
     return exit_status(outcome.kind for outcome in batch.settled)
 
@@ -68,7 +69,7 @@ def _state(summary: RunSummary) -> str:
 
 def _in_store(scanned: Scanned) -> str:
     kind, reason = scanned.outcome.kind, scanned.outcome.reason
-    words = f"cannot be imported: {reason}" if kind is Kind.REFUSED else kind_words(kind, would=True)
+    words = f"{kind.value}: {reason}" if kind is Kind.REFUSED else kind_words(kind, would=True)
     if kind not in WROTE and scanned.missing:
         words += f", {scanned.missing} of {scanned.iterations} iterations not"
     return f"{words}, is in {scanned.elsewhere}" if scanned.elsewhere else words
@@ -103,7 +104,7 @@ def dry_run(terminal: Terminal, batch: Batch, store: Store, report: Report) -> N
                 reason = f" ({outcome.reason})" if outcome.reason else ""
                 terminal.say(kind_words(outcome.kind, would=True) + reason)
     report.status = exit_status(totals.counts)
-    terminal.say_totals(totals, few=few, would=True)
+    terminal.say_totals(batch, totals, few=few, would=True)
     terminal.say_left_out(batch)
 
 
@@ -113,9 +114,7 @@ def print_imports(terminal: Terminal, imports: Iterable[Import]) -> None:
     for entry in imports:
         counts = dict(sorted(entry.counts.items(), key=lambda item: item[0] == UNDONE))
         words = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-        rows.append(
-            [entry.import_id, entry.started, entry.host, redact(", ".join(entry.experiment_names)), words or "begun"]
-        )
+        rows.append([entry.import_id, entry.started, entry.host, ", ".join(entry.experiment_names), words or "begun"])
         if terminal.as_json:
             terminal.write_json({"import_id": entry.import_id, "started": entry.started, "host": entry.host,
                                  "experiments": list(entry.experiment_names), "ended": entry.ended,
@@ -145,8 +144,9 @@ def print_undo(terminal: Terminal, undo: Undo, *, restore: bool = False) -> None
 
 def _print_runs(terminal: Terminal, what: str, runs: Sequence[StoredRun], remark: str = "") -> None:
     shown = runs if terminal.verbose or len(runs) <= MANY else runs[:MANY]
+    here = f"{socket.gethostname()}:"
     for run in shown:
-        terminal.say(f"{what:<7}  {run.run_id}  {run.run_name}  {run.source}{remark}")
+        terminal.say(f"{what:<7}  {run.source.removeprefix(here)}  {run.run_name}  {run.run_id}{remark}")
     if len(shown) < len(runs):
         terminal.say(f"{what:<7}  ... and {len(runs) - len(shown)} more (-v names them){remark}")
 
@@ -160,15 +160,8 @@ def print_undone(terminal: Terminal, undo: Undo, done: Sequence[StoredRun], *, r
     elif restore and undo.deleted:
         left = len(undo.deleted) - len(done)
         more = f"; {left} left, for another run of the training is there by now" if left else ""
-        terminal.say(f"{how_many(len(done))} restored{more}")
+        terminal.say(f"{how_many(len(done), 'run')} restored{more}")
     elif not restore and done:
-        where = f" --tracking-uri {shlex.quote(redact(uri))}" if uri else ""
         them = "it" if len(done) == 1 else "them"
-        terminal.say(
-            f"{how_many(len(done))} soft-deleted; `ymlf undo {undo.import_id} --restore{where}` brings {them} back"
-        )
-
-
-def how_many(runs: int) -> str:
-    """Return `1 run`, `2 runs`."""
-    return f"{runs} {'run' if runs == 1 else 'runs'}"
+        command = f"`ymlf undo {undo.import_id} --restore{uri_option(uri)}`"
+        terminal.say(f"{how_many(len(done), 'run')} soft-deleted; {command} brings {them} back")

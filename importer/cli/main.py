@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 import click
 
-from importer.errors import StoreError, UsageError, YmlfError
-from importer.redaction import redact, tell_a_bug
+from importer.cli.streams import guard_streams, lost_output, silence
+from importer.errors import StoreError, UsageError, WorkerError, YmlfError
+from importer.redaction import one_line, tell_a_bug
 
 CLOSED_PIPE = 128 + 13  # as a shell reports SIGPIPE
 
@@ -28,17 +29,18 @@ class Interrupted(KeyboardInterrupt):
 
 def main() -> None:
     """Run the command line and end with the exit status of its error. A bug keeps its traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name may be in no encoding at all
+    guard_streams()
     sys.excepthook = tell_a_bug
     on_signals(_end_in_order)
     try:
-        sys.exit(_run())
+        status = _run()
+        if lost := lost_output():
+            click.echo(f"error: {lost}\n  hint: the output is cut short; what was imported is whole", err=True)
+            status = status or 1
+        sys.exit(status)
     except BrokenPipeError:  # the reader has gone, as after `| head -1`
-        null = os.open(os.devnull, os.O_WRONLY)
-        for stream in (sys.stdout, sys.stderr):  # Python flushes both as it ends
-            os.dup2(null, stream.fileno())
+        for stream in (sys.stdout, sys.stderr):
+            silence(stream)
         sys.exit(CLOSED_PIPE)
 
 
@@ -54,27 +56,42 @@ def _run() -> int:
     if instruction := os.environ.get("_YMLF_COMPLETE"):
         return shell_complete(cli, {}, "ymlf", "_YMLF_COMPLETE", instruction)
     try:
+        _check_working_directory()
         with cli.make_context("ymlf", sys.argv[1:]) as context:
             cli.invoke(context)
     except click.exceptions.Exit as end:
         return end.exit_code
-    except (Interrupted, click.ClickException, YmlfError) as error:
+    except SystemExit as end:
+        return int(end.code or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return status_of(error)
+    except (Interrupted, MemoryError, click.ClickException, YmlfError) as error:
         message, hint = describe(error)
-        is_error = not isinstance(error, Interrupted) and type(error).__name__ != "NoArgsIsHelpError"
-        click.echo(redact(f"error: {message}" if is_error else message), err=True)
-        if hint and is_error:
-            click.echo(redact(f"  hint: {hint}"), err=True)
+        is_error = not isinstance(error, Interrupted)
+        click.echo(one_line(f"error: {message}" if is_error else message), err=True)
+        if hint:
+            click.echo(one_line(f"  hint: {hint}"), err=True)
         return status_of(error)
     return 0
+
+
+def _check_working_directory() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UsageError(f"the working directory: {error.strerror}", hint="cd to a folder that exists") from error
 
 
 def describe(error: BaseException) -> tuple[str, str | None]:
     """Return the message and the hint of an error, in our words for one of click's."""
     if isinstance(error, YmlfError):
         return error.message, error.hint
+    if isinstance(error, MemoryError):
+        return "not enough memory", "fewer workers need less: -j 1"
     if not isinstance(error, click.ClickException):
         return "interrupted" if isinstance(error, Interrupted) else f"{type(error).__name__}: {error}", None
-    message = error.format_message().removesuffix(".")
+    message = " ".join(error.format_message().split()).removesuffix(".")
     message = message[:1].lower() + message[1:]
     if isinstance(error, click.NoSuchOption):
         message = f"no such option: {error.option_name}"
@@ -90,7 +107,9 @@ def status_of(error: BaseException) -> int:
         return 128 + error.number
     if isinstance(error, BrokenPipeError):
         return CLOSED_PIPE
-    return 3 if isinstance(error, StoreError) else 2 if isinstance(error, (UsageError, click.ClickException)) else 1
+    if isinstance(error, (StoreError, WorkerError, MemoryError)):
+        return 3
+    return 2 if isinstance(error, (UsageError, click.ClickException)) else 1
 
 
 def on_signals(handler: Callable[[int, FrameType | None], None]) -> None:

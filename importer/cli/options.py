@@ -147,13 +147,13 @@ def build_options(given: Mapping[str, Any]) -> ImportOptions:
 
 def build_selection(given: Mapping[str, Any]) -> Selection:
     """Return the selection of a command. Errors: UsageError."""
-    from importer.batch.selection import Selection, parse_shard, parse_time
+    from importer.batch.selection import Selection, parse_shard, parse_tasks, parse_time
 
     return Selection(
         include=given.get("include", ()),
         exclude=given.get("exclude", ()),
         since_ms=parse_time(given.get("since"), "--since"),
         until_ms=parse_time(given.get("until"), "--until"),
-        tasks=given.get("tasks", ()),
+        tasks=parse_tasks(given.get("tasks", ())),
         shard=parse_shard(given.get("shard")),
     )

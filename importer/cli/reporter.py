@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,21 +13,20 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
-import click
 from rich.table import Table
 
 from importer.batch.gather import Batch
 from importer.batch.scheduler import Stop
 from importer.cli.console import LineConsole, is_one_terminal, print_table
-from importer.cli.main import describe, end_at_once, on_signals, status_of
+from importer.cli.main import end_at_once, on_signals
 from importer.cli.progress import show_progress
+from importer.cli.report_file import Report, json_line
 from importer.cli.show import print_notes
-from importer.cli.totals import Totals
-from importer.errors import UsageError
-from importer.redaction import RedactingFormatter, redact
-from importer.report import SOURCE_FAULTS, WROTE, Kind, Outcome, dumps, exit_status, kind_words, outcome_line, size
+from importer.cli.totals import Totals, directories_in_words
+from importer.read.registry import why_not
+from importer.redaction import RedactingFormatter, one_line, redact
+from importer.report import SOURCE_FAULTS, WROTE, Kind, Outcome, exit_status, kind_words, outcome_line, size
 from importer.store.store import Store
 from importer.store.uri import database_file, how_to_migrate
 
@@ -57,18 +57,21 @@ class Terminal:
         """Write a line of JSON to stdout, without secrets, in ASCII where not every character can be written."""
         line = json_line(facts)
         takes_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
-        click.echo(line if takes_unicode else json.dumps(json.loads(line)))
+        sys.stdout.write(f"{line if takes_unicode else json.dumps(json.loads(line))}\n")
+        sys.stdout.flush()
 
     def say(self, text: str) -> None:
         """Write a line to stdout, unless quiet or JSON is asked for."""
         if not self.quiet and not self.as_json:
-            self.out.print(redact(text))
+            self.out.print(one_line(text))
 
-    def warn(self, text: str, style: str | None = "yellow", *, hint: str | None = None) -> None:
-        """Write a line, and a hint below it, to stderr."""
-        self.err.print(redact(text), style=style)
+    def warn(
+        self, text: str, style: str | None = "yellow", *, below: Iterable[str] = (), hint: str | None = None
+    ) -> None:
+        """Write a line to stderr, and more lines and a hint below it."""
+        self.err.print("\n".join(map(one_line, (text, *below))), style=style)
         if hint:
-            self.err.print(redact(f"  hint: {hint}"))
+            self.err.print(one_line(f"  hint: {hint}"))
 
     def progress(self, words: Callable[[], str], totals: Totals | None = None) -> AbstractContextManager[None]:
         """Show words that change, until the context ends."""
@@ -115,15 +118,15 @@ class Terminal:
                 report.write(outcome.as_json())
                 self.say_outcome(outcome, total, store)
         report.status = 128 + self.signal if self.signal is not None else exit_status(totals.counts)
-        self.say_totals(totals, few=total <= FEW)
+        self.say_totals(batch, totals, few=total <= FEW)
         self.say_left_out(batch)
 
     def say_outcome(self, outcome: Outcome, total: int, store: Store | None, *, would: bool = False) -> None:
         """Write one outcome of `total`: whole for a few, of many only what went wrong or was asked for."""
         if outcome.kind in BAD:
             message = outcome.reason if outcome.kind is Kind.REFUSED else outcome_line(outcome)
-            lines = [f"error: {message}", *(f"mismatch: {mismatch}" for mismatch in outcome.mismatches)]
-            self.warn("\n".join(lines), "red", hint=outcome.hint)
+            mismatches = (f"mismatch: {mismatch}" for mismatch in outcome.mismatches)
+            self.warn(f"error: {message}", "red", below=mismatches, hint=outcome.hint)
             return
         if self.quiet or self.as_json or (total > FEW and not self.verbose):
             return
@@ -133,18 +136,19 @@ class Terminal:
         if outcome.run_id and store is not None:
             self.say(f"  run {outcome.run_id} ({outcome.run_name}) in experiment {outcome.experiment_name}")
             if total == 1 and not store.is_new:  # that of a new store is said at the end
-                self.say(f"  {where_to_look(outcome, store)}")
+                self.say(f"  {outcome.url or f'look at it with: mlflow ui --backend-store-uri {store.shown_uri}'}")
         if outcome.hint:
             self.say(f"  hint: {outcome.hint}")
 
-    def say_totals(self, totals: Totals, *, few: bool, would: bool = False) -> None:
-        """Write what was passed over and the number of each outcome; a `few` outcomes were shown already."""
+    def say_totals(self, batch: Batch, totals: Totals, *, few: bool, would: bool = False) -> None:
+        """Write what was passed over, and counts of directories and outcomes; a `few` outcomes were shown already."""
         if self.quiet or self.as_json:
             return
         if not few and not self.verbose:
             for kind in dict.fromkeys(outcome.kind for outcome in totals.notable if outcome.kind not in BAD):
                 self._say_passed_over([outcome for outcome in totals.notable if outcome.kind is kind])
         if totals.counts.total() > 1:
+            self.say(directories_in_words(batch))
             self._say_counts(totals, would=would)
 
     def _say_passed_over(self, outcomes: Sequence[Outcome]) -> None:
@@ -174,78 +178,25 @@ class Terminal:
             self.warn(f"note: time-unknown: {words}")
 
     def say_left_out(self, batch: Batch) -> None:
-        """Write how many folders only look like a run directory, and why a selection leaves nothing."""
+        """Write which folders only look like a run directory, and why a selection leaves nothing."""
         if self.quiet:
             return
-        alike = len(set(batch.passed_by) - set(batch.roots))  # a root is refused, with the reason
-        if alike and not self.verbose:
-            only = "folder only looks like a run directory" if alike == 1 else "folders only look like run directories"
-            self.warn(f"note: {alike:,} {only}; -v says why", None)
+        # A root is refused, with the reason; the log of -v names every folder.
+        alike = [] if self.verbose else [folder for folder in batch.passed_by if folder not in batch.roots]
+        for folder in alike[:MANY_OF_A_KIND]:
+            self.warn(f"note: {folder}: only looks like a run directory: {why_not(folder)}", None)
+        if len(alike) > MANY_OF_A_KIND:
+            self.warn(f"note: ... and {len(alike) - MANY_OF_A_KIND:,} more such folders (-v names them)", None)
         if batch.none_selected is not None:
             reason, hint = batch.none_selected
             self.warn(f"nothing to do: {reason}", hint=hint)
 
-
-class Report:
-    """Write the lines of a batch for a job, on stdout with `--json` and to the file of `--report`.
-
-    The last line counts the outcomes and says how the command ended, whatever ended it.
-    """
-
-    def __init__(self, terminal: Terminal, path: str | None) -> None:
-        self.terminal, self.path = terminal, path
-        self.totals, self.status = Totals(0), 0
-        self._file: IO[str] | None = None
-
-    def __enter__(self) -> Report:
-        try:
-            if self.path is not None:
-                self._file = Path(self.path).open("w", encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            refusal = UsageError(f"--report {self.path}: {error.strerror}", hint="choose a file that may be written")
-            self.__exit__(None, refusal, None)
-            raise refusal from error
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        facts = self.totals.as_json(exit_status=self.status)
-        if error is not None:
-            reason, hint = describe(error)
-            facts |= {"exit_status": status_of(error), "reason": reason} | ({"hint": hint} if hint else {})
-        self.write(facts)
-        if self._file is not None:
-            self._file.close()
-
-    def write(self, facts: Mapping[str, object]) -> None:
-        """Write a line to the file and, with `--json`, to stdout."""
-        self.write_file(facts)
-        if self.terminal.as_json:
-            self.terminal.write_json(facts)
-
-    def write_file(self, facts: Mapping[str, object]) -> None:
-        """Write a line to the file alone."""
-        if self._file is not None:
-            self._file.write(json_line(facts) + "\n")
-            self._file.flush()
+    def say_undo(self, totals: Totals, uri: str | None) -> None:
+        """Write the command that takes an import back, where it has created a run."""
+        if totals.import_id is not None:
+            self.say(f"`ymlf undo {totals.import_id}{uri_option(uri)}` takes this import back")
 
 
-def json_line(facts: Mapping[str, object]) -> str:
-    """Return a line of JSON without secrets. Only texts are redacted: a secret of digits breaks no number."""
-    return dumps({redact(name): _redacted(value) for name, value in facts.items()})
-
-
-def _redacted(value: object) -> object:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, Mapping):
-        return {redact(str(name)): _redacted(part) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_redacted(part) for part in value]
-    return value
-
-
-def where_to_look(outcome: Outcome, store: Store) -> str:
-    """Return the run's page in the UI of a server, else the command that starts one."""
-    if store.is_server:
-        return f"{store.shown_uri.rstrip('/')}/#/experiments/{outcome.experiment_id}/runs/{outcome.run_id}"
-    return f"look at it with: mlflow ui --backend-store-uri {store.shown_uri}"
+def uri_option(uri: str | None) -> str:
+    """Return the option that names the store of this command, or nothing."""
+    return f" --tracking-uri {shlex.quote(redact(uri))}" if uri else ""

@@ -14,7 +14,7 @@ from rich.text import Text
 from importer.cli.chart import draw_chart, number, place_side_by_side
 from importer.cli.console import new_table, print_table
 from importer.model import ImportPlan, MetricPoint, Note, Timeline
-from importer.redaction import redact
+from importer.redaction import one_line
 from importer.replay.record import CLOCKS
 from importer.report import duration, size
 
@@ -52,7 +52,7 @@ def print_plan(console: Console, plan: ImportPlan) -> None:
 def print_notes(console: Console, notes: Iterable[Note], source: str | None = None) -> None:
     """Print a line per note, among many directories with its `source`."""
     for note in notes:
-        console.print(redact(f"note: {f'{source}: ' if source else ''}{note.code}: {note.text}"), style="yellow")
+        console.print(one_line(f"note: {f'{source}: ' if source else ''}{note.code}: {note.text}"), style="yellow")
 
 
 def print_facts(console: Console, plan: ImportPlan) -> None:
@@ -79,8 +79,8 @@ def print_facts(console: Console, plan: ImportPlan) -> None:
     table.add_column(overflow="fold")
     for name, value in facts.items():
         if value is not None:
-            table.add_row(name, redact(value))
-    console.print(redact(plan.source), style="bold")
+            table.add_row(name, one_line(value))
+    console.print(one_line(plan.source), style="bold")
     print_table(console, table)
 
 
@@ -175,7 +175,7 @@ def _print_iterations(console: Console, tune: ImportPlan, plans: Sequence[Import
         best = _values_at(plan.points, plan.best_epoch)
         scores = [number(value) for value in (iteration.fitness, *map(best.get, keys))]
         epochs = "" if is_row else str(plan.epochs)
-        table.add_row(plan.run_name, str(iteration.number or ""), epochs, plan.status, *scores)
+        table.add_row(one_line(plan.run_name), str(iteration.number or ""), epochs, plan.status, *scores)
     print_table(console, table)
     if len(shown) < len(iterations):
         console.print(f"... and {len(iterations) - len(shown)} more that are less fit (-v shows them)")

@@ -27,6 +27,7 @@ class Totals:
         self.undated = 0  # runs that were written without a clock
         self.named: list[tuple[Kind, str, str, str]] = []  # experiment, run name and directory of each run
         self.notable: list[Outcome] = []  # for a person to look at
+        self.import_id: str | None = None  # of an import that has created a run
 
     @classmethod
     def of(cls, batch: Batch, stop: Stop | None = None) -> Totals:
@@ -42,6 +43,7 @@ class Totals:
         self.counts[outcome.kind] += 1
         if outcome.experiment_name and outcome.run_name:
             self.named.append((outcome.kind, outcome.experiment_name, outcome.run_name, outcome.source))
+        self.import_id = self.import_id or outcome.import_id
         if outcome.kind in WROTE:
             self.points += outcome.points
             self.bytes += outcome.artifact_bytes
@@ -83,3 +85,26 @@ class Totals:
             "seconds": round(time.monotonic() - self.began, 3),
             **more,
         }
+
+
+def directories_in_words(batch: Batch) -> str:
+    """Return a count of directories by kind, such as `41 directories: 39 trainings (7 without epochs), 2 tunes`."""
+    trainings = [summary for summary in batch.summaries if summary.family != "tune"]
+    tunes = [summary for summary in batch.summaries if summary.family == "tune"]
+    empty, iterations = sum(not summary.epochs for summary in trainings), sum(tune.runs - 1 for tune in tunes)
+    settled = Counter(outcome.kind for outcome in batch.settled)
+    parts = [
+        how_many(len(trainings), "training") + (f" ({empty} without epochs)" if empty else ""),
+        how_many(len(tunes), "tune") + (f" ({how_many(iterations, 'iteration')})" if iterations else ""),
+        how_many(settled[Kind.DUPLICATE], "duplicate"),
+        f"{settled[Kind.REFUSED]} refused",
+    ]
+    places = {summary.save_dir for summary in batch.summaries} | {outcome.source for outcome in batch.settled}
+    words = ", ".join(part for part in parts if not part.startswith("0 "))
+    return how_many(len(places), "directory") + (f": {words}" if words else "")
+
+
+def how_many(count: int, noun: str) -> str:
+    """Return `1 run`, `2,000 runs`, `2 directories`."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"

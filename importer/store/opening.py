@@ -50,13 +50,14 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
 
     file = database_file(uri)
     is_new = file is not None and not file.exists()
-    answers = probe and uri.startswith(("http://", "https://")) and retry(partial(_answers, uri))
-    with _refusal_of_a_file_store(uri), store_errors("opening the tracking store"), alone_at_opening(uri):
-        if is_database(uri) and not is_new:
-            has_tables(uri)
-        store = Store(MlflowClient(uri), uri)
-        if not answers:
-            store.client.search_experiments(max_results=1)
+    with _misuse(uri):
+        answers = probe and uri.startswith(("http://", "https://")) and retry(partial(_answers, uri))
+        with _refusal_of_a_file_store(uri), store_errors("opening the tracking store"), alone_at_opening(uri):
+            if is_database(uri) and not is_new:
+                has_tables(uri)
+            store = Store(MlflowClient(uri), uri)
+            if not answers:
+                store.client.search_experiments(max_results=1)
     store.is_new = is_new
     return store
 
@@ -106,7 +107,8 @@ def _check_sqlalchemy(version: str) -> None:
 def _answers(uri: str) -> bool:
     """Ask a server once; return True if it answers as MLflow's does, False where MLflow has to ask itself.
 
-    Errors: StoreError when it does not answer in time, is busy, or does not know the login.
+    Errors: StoreError when it does not answer in time, is busy, or does not know the login; UsageError when it is
+        another web server.
     Source: mlflow/utils/credentials.py, get_default_host_creds; rest_utils.py, http_request.
     """
     import requests
@@ -126,11 +128,17 @@ def _answers(uri: str) -> bool:
             cert=known.MLFLOW_TRACKING_CLIENT_CERT_PATH.get(),
             timeout=known.MLFLOW_HTTP_REQUEST_TIMEOUT.get() if is_patient else PROBE_SECONDS,
         )
-        if answer.status_code in (401, 429) or answer.status_code >= 500:
+        if answer.status_code in (401, 429) or (answer.status_code >= 500 and answer.status_code != 501):
             if answer.status_code == 401 and _has_other_login():
                 return False
             answer.raise_for_status()
-    return answer.ok and "json" in answer.headers.get("Content-Type", "")
+    kind = answer.headers.get("Content-Type", "nothing")
+    if "json" not in kind and answer.status_code != 403 and not _has_other_login():
+        raise UsageError(
+            f"{redact(uri)}: is no MLflow server: it answers {answer.status_code} with {kind.partition(';')[0]}",
+            hint="check the host, the port and the path of --tracking-uri",
+        )
+    return answer.ok and "json" in kind
 
 
 def _has_other_login() -> bool:
@@ -141,6 +149,22 @@ def _has_other_login() -> bool:
         or Path("~/.mlflow/credentials").expanduser().exists()
         or entry_points(group="mlflow.request_header_provider")
     )
+
+
+@contextmanager
+def _misuse(uri: str) -> Iterator[None]:
+    """Raise a UsageError where a driver is missing or a URL is wrong: a retry cannot help."""
+    try:
+        yield
+    except StoreError as error:
+        from mlflow.exceptions import InvalidUrlException
+        from requests.exceptions import InvalidURL
+        from sqlalchemy.exc import ArgumentError
+
+        if not isinstance(error.__cause__, (ImportError, ArgumentError, InvalidURL, InvalidUrlException)):
+            raise
+        problem = error.message.removeprefix("opening the tracking store: ")
+        raise UsageError(f"--tracking-uri {redact(uri)}: {problem}", hint=error.hint) from error
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import itertools
 import os
 import re
 import shlex
+from difflib import get_close_matches
+from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -16,6 +18,11 @@ PREFIX = "sqlite:///"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # mlflow/store/db/db_types.py
 LOGIN = "better http://HOST, and the login in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 EXAMPLES = "write such as sqlite:///mlflow.db or http://host:5000"
+SCHEMES = (
+    "sqlite", "http", "https", "file", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc",
+)  # fmt: skip
+DATABASES = ("postgresql", "mysql", "mssql")
+PLUGINS = "mlflow.tracking_store"  # entry points of packages that bring a store of their own
 _HOST_AND_PORT = re.compile(r"[\w.-]+:[0-9]{1,5}(/.*)?")
 
 
@@ -26,7 +33,17 @@ def check_uri(uri: str) -> None:
         raise _misuse(uri, "names a host, which SQLite has not", f"write sqlite:///{file}, if that is the file")
     if uri.startswith("postgres://"):
         raise _misuse(uri, "is called postgresql by now", f"write postgresql://{uri.removeprefix('postgres://')}")
-    if "://" in uri or uri.startswith(("databricks", "uc:", "file:")) or uri == "uc":
+    database = database_file(uri)
+    if database is not None and not database.absolute().parent.is_dir():
+        raise _misuse(uri, "no such folder", f"make the folder {database.parent}, or choose another")
+    scheme, is_url, _ = uri.partition("://")
+    if is_url and scheme.lower().partition("+")[0] not in (*SCHEMES, *entry_points(group=PLUGINS).names):
+        close = get_close_matches(scheme.lower(), SCHEMES, n=1)
+        meant = f"write {close[0]}://{uri[len(scheme) + 3 :]}, if that is meant" if close else EXAMPLES
+        raise _misuse(uri, f"MLflow knows no store of the scheme {scheme}", meant)
+    if scheme.startswith(DATABASES):
+        _check_database_url(uri)
+    if is_url or uri.startswith(("databricks", "uc:", "file:")) or uri == "uc":
         return
     login, at, host = uri.rpartition("@")
     if at and ":" in login:
@@ -37,6 +54,16 @@ def check_uri(uri: str) -> None:
         raise _misuse(uri, "is a file, not the URI of a store", f"write sqlite:///{uri}, if it is a database")
     if not Path(uri).exists() and os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() not in ("1", "true"):
         raise _misuse(uri, "no such store", EXAMPLES)
+
+
+def _check_database_url(uri: str) -> None:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(uri)
+    except (ArgumentError, ValueError) as error:
+        raise _misuse(uri, "is no URL of a database", "write DATABASE://USER@HOST:PORT/NAME") from error
 
 
 def _misuse(uri: str, what: str, hint: str) -> UsageError:

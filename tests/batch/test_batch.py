@@ -68,7 +68,7 @@ def test_each_directory_has_an_outcome_of_its_own(tree: Path, empty_store: str) 
     answer = imported(tree, uri=empty_store)
     assert answer.status == 1
     assert outcomes(answer) == {
-        "train": "imported", "train2": "imported", "train2-copy": "duplicate of", "train3": "refused",
+        "train": "imported", "train2": "imported", "train2-copy": "duplicate", "train3": "refused",
         "train10": "imported", "dead": "no epochs", "running": "still training",
     }  # fmt: skip
     assert by_name(answer)["dead"]["hint"] == "--empty imports it"
@@ -81,7 +81,7 @@ def test_of_two_directories_of_one_training_that_with_more_rows_is_it(tmp_path: 
     write_unfinished(tmp_path / "runs" / "early", 1, 5)
     grow(tmp_path / "runs" / "late", 1, 5)
     answer = imported(tmp_path / "runs", uri=empty_store)
-    assert (answer.status, outcomes(answer)) == (0, {"early": "duplicate of", "late": "imported"})
+    assert (answer.status, outcomes(answer)) == (0, {"early": "duplicate", "late": "imported"})
     assert by_name(answer)["early"]["reason"] == str(tmp_path / "runs" / "late")
 
 
@@ -160,8 +160,10 @@ def test_words_close_with_a_table_by_outcome_and_the_reasons(tree: Path, empty_s
     shutil.copytree(tree / "train2", tree / "train2-copy")
     answer = ymlf("import", tree, "--tracking-uri", empty_store, "-j", "1")
     assert f"duplicate: {tree}/train2-copy: is a copy of {tree}/train2" in answer.out
-    assert [line.split() for line in answer.out.splitlines()[-3:-1]] == [["1", "duplicate"], ["4", "imported"]]
-    assert "156 points and " in answer.out.splitlines()[-1]
+    counts, *table, written, _ = answer.out.splitlines()[-5:]
+    assert counts == "5 directories: 4 trainings, 1 duplicate"
+    assert [line.split() for line in table] == [["1", "duplicate"], ["4", "imported"]]
+    assert "156 points and " in written
 
 
 def test_a_log_gets_plain_lines_of_progress(tree: Path, empty_store: str, monkeypatch: pytest.MonkeyPatch) -> None:

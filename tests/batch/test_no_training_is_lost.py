@@ -120,7 +120,7 @@ def test_a_tune_that_is_a_copy_gives_up_its_iterations(tmp_path: Path, empty_sto
     Training(epochs=2, rows=rows, args=args).write(tmp_path / "runs" / "b" / "train")
     answer = imported(tmp_path / "runs", uri=empty_store)
     assert answer.status == 0
-    assert Counter(str(each["outcome"]) for each in answer.told[:-1]) == {"imported": 2, "duplicate of": 1}
+    assert Counter(str(each["outcome"]) for each in answer.told[:-1]) == {"imported": 2, "duplicate": 1}
     assert {run.info.run_name for run in active(empty_store)} == {"tune", "train"}
 
 

@@ -48,9 +48,8 @@ def test_a_selection_takes_a_part_of_the_tree(
     ("words", "told"),
     [
         pytest.param(
-            ["--task", "segmnt", "--task", "pose"],
-            "--task segmnt --task pose leaves none of 5 run directories: "
-            "detect 4, segment 1, last changed {at} to {at}\n",
+            ["--task", "obb", "--task", "pose"],
+            "--task obb --task pose leaves none of 5 run directories: detect 4, segment 1, last changed {at} to {at}\n",
             id="a task",
         ),
         pytest.param(
@@ -93,6 +92,14 @@ def test_a_selection_of_nothing_names_the_option_and_what_there_is(
     assert answer.status == 0
     at = datetime.fromtimestamp(STARTED_MS / 1000).strftime("%Y-%m-%d %H:%M")
     assert answer.err == "nothing to do: " + told.format(tree=tree, at=at)
+
+
+def test_a_task_that_there_is_not_is_a_misuse_with_the_one_that_was_meant(tree: Path, new_sqlite_uri: str) -> None:
+    answer = ymlf("import", tree, "--task", "detct", "--tracking-uri", new_sqlite_uri)
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == "error: --task detct: no such task\n  hint: did you mean detect?\n"
+    assert "  hint: the tasks are detect, segment, " in ymlf("scan", tree, "--task", "x").err
+    assert not (tree.parent / "mlflow.db").exists()
 
 
 def test_a_selection_of_nothing_but_what_cannot_be_read_says_so_too(tree: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 from pathlib import Path
 
 import pytest
-from support.command import ymlf
+import yaml
+from support.command import Answer, ymlf
 from support.damaged import PLAIN, RESULTS, cell, damaged_run
 from support.directories import Training
 from support.stores import points_of, runs_in, untouched
@@ -338,6 +340,40 @@ def test_names_of_control_signs_do_not_write_to_the_terminal(empty_store: str, t
         answer = ymlf(*words, *(["--tracking-uri", empty_store] if words[0] != "plan" else []))
         assert answer.status == 0
         assert "\x1b" not in answer.out + answer.err
+
+
+HIDDEN = "a\nfake: all is well\r\x1b[2J\x9b1m\u202egnp.exe\u2066\u200f\u2028z"  # of a name: lines, escapes, turned text
+TURNING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def assert_lines_are_ours(answer: Answer) -> None:
+    """No name has begun a line of its own or reached the terminal as it is."""
+    said = answer.out + answer.err
+    assert not TURNING.search(said), said
+    assert not [line for line in said.splitlines() if line.startswith("fake")], said
+
+
+@pytest.mark.parametrize("more", [[], ["-v"], ["--json"]], ids=["words", "verbose", "JSON"])
+def test_no_name_begins_a_line_or_turns_one_around(more: list[str], empty_store: str, tmp_path: Path) -> None:
+    args = {"task": "detect", "seed": 3, "epochs": 3, "project": f"p{HIDDEN}", HIDDEN: "1", "data": f"{HIDDEN}.yaml"}
+    results = RESULTS.replace("val/box_loss", "v\u202ex")
+    damaged_run(tmp_path / "runs" / HIDDEN, args=yaml.safe_dump(args), results=results, files={f"{HIDDEN}.png": b"x"})
+    damaged_run(tmp_path / "runs" / f"{HIDDEN}-copy", args=yaml.safe_dump(args), results=results)
+    damaged_run(tmp_path / "runs" / f"{HIDDEN}-bad", args="- task\n")
+    written = tmp_path / "runs" / f"{HIDDEN}-alike" / "args.yaml"
+    written.parent.mkdir()
+    written.write_text("port: 80\n")
+    store, one = ("--tracking-uri", empty_store), f"runs/{HIDDEN}"
+    for words in (
+        ["plan", one], ["show", one], ["plan", f"{one}-bad"], ["plan", f"{one}-none"], ["scan", "runs"],
+        ["import", "runs", "--dry-run", *store], ["import", "runs", "--import-id", "job", *store],
+        ["import", one, *store], ["scan", "runs", *store], ["verify", "runs", *store],
+        ["verify", one, "--tag", f"a={HIDDEN}", *store], ["imports", *store], ["undo", "job", "--yes", *store],
+        ["import", one, "--run-name", f"{HIDDEN}{{x}}", *store], ["plan", one, "--tag", HIDDEN],
+        ["scan", one, "--task", HIDDEN], [HIDDEN], ["scan", f"--{HIDDEN}"], ["scan", "--from-file", HIDDEN],
+    ):  # fmt: skip
+        takes_more = words[0] not in (HIDDEN,)
+        assert_lines_are_ours(ymlf(*words, *(more if takes_more else [])))
 
 
 def test_a_directory_whose_name_is_no_utf8_is_imported(empty_store: str, tmp_path: Path) -> None:

@@ -43,9 +43,9 @@ def test_what_would_be_written_is_what_is_then_written(tree: Path, empty_store: 
     written = [told for told in done.told if "run_id" in told]
     assert [names(plan) for plan in plans if "run_name" in plan] == [names(told) for told in written]
     assert [foreseen.told[-1][name] for name in FORETOLD] == [done.told[-1][name] for name in FORETOLD]
-    assert foreseen.told[-1]["summary"] == {"imported": 6, "duplicate of": 1, "refused": 1}
+    assert foreseen.told[-1]["summary"] == {"imported": 6, "duplicate": 1, "refused": 1}
     again = ymlf("import", tree, *ALL, "--dry-run", "--json", "--tracking-uri", empty_store)
-    assert again.told[-1]["summary"] == {"already there": 6, "duplicate of": 1, "refused": 1}
+    assert again.told[-1]["summary"] == {"already there": 6, "duplicate": 1, "refused": 1}
 
 
 def test_of_many_directories_it_counts_and_on_demand_names_each(tree: Path, empty_store: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -75,3 +76,38 @@ def test_scan_counts_the_iterations_of_a_tune_that_are_not_there(tmp_path: Path,
     ymlf("undo", "job", "--yes", "--include", "tune iteration [12]", "--tracking-uri", empty_store)
     assert ymlf(*look, "--iterations", "all").told[0]["store"] == "already there, 2 of 3 iterations not"
     assert ymlf(*look).told[0]["store"] == "already there"
+
+
+def test_directories_are_counted_alike_by_each_command_and_the_counts_add_up(tree: Path, empty_store: str) -> None:
+    for seed in (20, 21):
+        training(seed, epochs=0, last=None, plots=False).write(tree / f"dead{seed}")
+    shutil.copytree(tree / "train2", tree / "train2-copy")
+    tune_table(tree / "tune", (0.25, 0.5, 0.75))
+    (training(30).write(tree / "broken") / "args.yaml").write_text("- task\n")
+    counts = "6 trainings (2 without epochs), 1 tune (3 iterations), 1 duplicate, 1 refused"
+    words = f"9 directories: {counts}"
+    options = ("--iterations", "all", "--tracking-uri", empty_store)
+    assert f"\n{words}; " in ymlf("scan", tree, *options).out
+    for command in (["import", tree, "--dry-run"], ["import", tree], ["import", tree], ["verify", tree]):
+        answer = ymlf(*command, *options)
+        assert f"{words}\n" in answer.out, command
+        table = re.findall(r"^ +(\d+)  \w", answer.out, re.M)
+        assert sum(map(int, table)) == 6 + 1 + 3 + 1 + 1, answer.out
+    assert "1 directory: 1 training; " in ymlf("scan", tree / "train").out
+
+
+def test_scan_of_a_folder_without_runs_has_an_error_line(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    hint = "  hint: a run directory holds args.yaml or results.csv\n"
+    for more in ([], ["-q"], ["--json"]):
+        answer = ymlf("scan", "empty", *more, cwd=tmp_path)
+        assert (answer.status, answer.err) == (1, f"error: empty: no run directory here or below\n{hint}")
+
+
+def test_a_duplicate_has_one_word_in_words_and_in_json(tree: Path, empty_store: str) -> None:
+    shutil.copytree(tree / "train2", tree / "train2-copy")
+    for words in (("scan", tree), ("import", tree, "--dry-run"), ("import", tree)):
+        store = ("--tracking-uri", empty_store)
+        said = by_name(ymlf(*words, *store, "--json"))["train2-copy"]
+        assert "duplicate" in (said.get("state"), said.get("would_be"), said.get("outcome"))
+        assert re.search(r"\bduplicate\b", ymlf(*words, *store, "-v").out)

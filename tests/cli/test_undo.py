@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import socket
 from pathlib import Path
@@ -82,6 +83,19 @@ def test_an_import_of_one_run_is_listed_and_undone_like_any_other(
     assert listed(empty_store) == {import_id: (host, "/Shared/Ultralytics", "1 imported")}
 
 
+def test_an_import_ends_with_the_command_that_takes_it_back(grown: Path, empty_store: str) -> None:
+    training(30).write(grown / "new")
+    answer = ymlf("import", grown, "--tracking-uri", empty_store)
+    [command] = re.findall(r"^`ymlf (undo .*)` takes this import back$", answer.out, re.M)
+    assert answer.out.endswith(f"`ymlf {command}` takes this import back\n")
+    again = ymlf("import", grown, "--tracking-uri", empty_store)
+    assert "takes this import back" not in again.out, "an import that creates nothing has nothing to take back"
+    alone = ymlf("import", training(31).write(grown / "alone"), "--tracking-uri", empty_store)
+    [second] = re.findall(r"^`ymlf (undo .*)` takes this import back$", alone.out, re.M)
+    for words in (command, second):
+        assert "1 run soft-deleted" in ymlf(*shlex.split(words), "--yes").out
+
+
 def test_an_undo_of_many_names_twenty_and_counts_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
     runs = tuple(StoredRun(f"id{at}", "1", f"train{at}", source=f"host:/runs/train{at}") for at in range(23))
     for verbose, lines in ((0, 21), (1, 23)):
@@ -110,6 +124,7 @@ def test_undo_asks_first_and_says_how_to_go_on_where_there_is_no_answer(tree: Pa
     words = ["undo", "job", "--tracking-uri", empty_store]
     silent = CliRunner().invoke(cli, words, input="")
     assert isinstance(silent.exception, UsageError) and "--yes" in (silent.exception.hint or "")
+    assert silent.exception.message == "stdin is not a terminal, so nothing was done"
     refused = CliRunner().invoke(cli, words, input="n\n")
     assert refused.exit_code == 1 and "Soft-delete 4 runs?" in refused.output
     assert len(active(empty_store)) == 4
@@ -122,11 +137,10 @@ def test_undo_keeps_what_was_only_updated_and_restore_brings_back_the_rest(grown
     imported(grown, "--import-id", "second", uri=empty_store)
     answer = ymlf("undo", "second", "--yes", "--tracking-uri", empty_store)
     assert answer.status == 0
-    host = socket.gethostname()
-    told = [line.split(maxsplit=2) for line in answer.out.splitlines()[:2]]
-    assert [(word, rest) for word, _, rest in told] == [
-        ("delete", f"new  {host}:{grown / 'new'}"),
-        ("keep", f"train2  {host}:{grown / 'train2'}  (only updated)"),
+    ids = {run.info.run_name: run.info.run_id for run in runs_in(empty_store)}
+    assert answer.out.splitlines()[:2] == [
+        f"delete   {grown / 'new'}  new  {ids['new']}",
+        f"keep     {grown / 'train2'}  train2  {ids['train2']}  (only updated)",
     ]
     [deleted] = [run for run in runs_in(empty_store) if run.info.lifecycle_stage == "deleted"]
     assert deleted.info.run_name == "new"
@@ -203,7 +217,7 @@ def test_verify_names_an_iteration_that_is_not_below_the_run_of_its_tune(tmp_pat
     lost = ymlf("verify", tune, "--tracking-uri", empty_store)
     parent = below.data.tags["mlflow.parentRunId"]
     assert lost.status == 1
-    assert f"mismatch: tag mlflow.parentRunId: expected '{parent}', found 'another'\n" in lost.err
+    assert f"mismatch: tag mlflow.parentRunId: directory has '{parent}', store has 'another'\n" in lost.err
 
 
 @pytest.mark.usefixtures("wide")

@@ -149,18 +149,23 @@ def test_a_directory_that_is_no_run_directory_is_refused_with_the_reason(
     )
 
 
-def test_folders_that_only_look_like_a_run_are_counted(tmp_path: Path, empty_store: str) -> None:
+def test_folders_that_only_look_like_a_run_are_named_with_the_reason(tmp_path: Path, empty_store: str) -> None:
     written(tmp_path / "tree/train", {"args.yaml": ARGS})
     for name in ("lightning", "keras"):
         written(tmp_path / "tree" / name, {"results.csv": "epoch,step,loss\n0,1,2\n"})
-    note = "note: 2 folders only look like run directories; -v says why\n"
+    why = "only looks like a run directory: results.csv is not a YOLO trainer's: it has no column `epoch`"
     for words in (["scan"], ["import", "--empty", "--tracking-uri", empty_store], ["import", "--dry-run"]):
-        assert ymlf(words[0], tmp_path / "tree", *words[1:]).err.endswith(note), words
-    assert note not in ymlf("scan", tmp_path / "tree", "-q").err
+        err = ymlf(words[0], tmp_path / "tree", *words[1:]).err
+        for name in ("lightning", "keras"):
+            assert f"note: {tmp_path / 'tree' / name}: {why}" in err, words
+    assert ymlf("scan", tmp_path / "tree", "-q").err == ""
+    for number in range(6):
+        written(tmp_path / f"tree/more{number}", {"results.csv": "epoch,step,loss\n0,1,2\n"})
+    assert ymlf("scan", tmp_path / "tree").err.endswith("note: ... and 3 more such folders (-v names them)\n")
     alone = ymlf("scan", tmp_path / "tree/keras")
     assert "note: " not in alone.err and "results.csv is not a YOLO trainer's" in alone.out + alone.err
     below = written(tmp_path / "other/keras", {"results.csv": "epoch,step,loss\n0,1,2\n"}).parent
-    assert ymlf("scan", below).err.endswith("note: 1 folder only looks like a run directory; -v says why\n")
+    assert f"note: {below / 'keras'}: {why}" in ymlf("scan", below).err
 
 
 def test_the_hint_on_a_folder_above_one_that_only_looks_like_a_run_says_why(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def check(save_dir: Path, told: list[dict[str, object]], meant: str | None, clie
     """What is wrong with the import of one directory."""
     outcome = str(told[0]["outcome"]) if told else "not found"
     notes = {note["code"] for note in told[0].get("notes", [])} if told else set()  # type: ignore[attr-defined]
-    if outcome == "duplicate of":
+    if outcome == "duplicate":
         yield from lost_cells(save_dir / "results.csv", Path(str(told[0]["reason"])) / "results.csv")
         return
     if meant == "no epochs" and outcome == "imported" and "results-from-checkpoint" in notes:

@@ -101,7 +101,7 @@ def test_a_former_best_that_the_directory_does_not_say_is_a_mismatch(tmp_path: P
     MlflowClient(empty_store).log_metric(run.info.run_id, "best/mAP50B", 0.9, timestamp=1, step=1)
     told = ymlf("verify", save_dir, "--tracking-uri", empty_store)
     assert told.status == 1
-    assert "mismatch: metric best/mAP50B step 1: expected no point, found 0.9\n" in told.err
+    assert "mismatch: metric best/mAP50B step 1: directory has no point, store has 0.9\n" in told.err
 
 
 def test_an_option_that_a_run_was_imported_without_is_named(tmp_path: Path, empty_store: str) -> None:

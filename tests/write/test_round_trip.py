@@ -92,112 +92,112 @@ POINT = "key = 'train/box_loss' AND step = 1"
 TAMPERED = [
     pytest.param(
         sql(f"DELETE FROM metrics WHERE {POINT}"),
-        "metric train/box_loss step 1: expected 3.65591, found no point",
+        "metric train/box_loss step 1: directory has 3.65591, store has no point",
         id="one point is lost",
     ),
     pytest.param(
         sql(f"INSERT INTO metrics SELECT key, value, timestamp + 7, run_uuid, step, is_nan FROM metrics WHERE {POINT}"),
-        "metric train/box_loss step 1: expected one point, found 2 points",
+        "metric train/box_loss step 1: directory has one point, store has 2 points",
         id="one point is there twice",
     ),
     pytest.param(
         sql(f"UPDATE metrics SET timestamp = timestamp + 1 WHERE {POINT}"),
-        "metric train/box_loss step 1: expected timestamp 1795793578307, found timestamp 1795793578308",
+        "metric train/box_loss step 1: directory has timestamp 1795793578307, store has timestamp 1795793578308",
         id="one point is late by a millisecond",
     ),
     pytest.param(
         sql(f"UPDATE metrics SET value = 3.65592 WHERE {POINT}"),
-        "metric train/box_loss step 1: expected 3.65591, found 3.65592",
+        "metric train/box_loss step 1: directory has 3.65591, store has 3.65592",
         id="one point has another value",
     ),
     pytest.param(
         sql(f"UPDATE metrics SET value = 0, is_nan = 1 WHERE {POINT}"),
-        "metric train/box_loss step 1: expected 3.65591, found nan",
+        "metric train/box_loss step 1: directory has 3.65591, store has nan",
         id="one point is nan",
     ),
     pytest.param(
         sql(f"INSERT INTO metrics SELECT key, value, timestamp, run_uuid, 99, is_nan FROM metrics WHERE {POINT}"),
-        "metric train/box_loss step 99: expected no point, found 3.65591",
+        "metric train/box_loss step 99: directory has no point, store has 3.65591",
         id="one point is of no epoch",
     ),
     pytest.param(
         sql("DELETE FROM latest_metrics WHERE key = 'lr/pg1'"),
-        "metric lr/pg1 step 0: expected 0.000933333, found no point",
+        "metric lr/pg1 step 0: directory has 0.000933333, store has no point",
         id="one metric is lost",
     ),
     pytest.param(
         sql("UPDATE params SET value = '0.01' WHERE key = 'lr0'"),
-        "param lr0: expected '0.003', found '0.01'",
+        "param lr0: directory has '0.003', store has '0.01'",
         id="one param has another value",
     ),
     pytest.param(
         sql("DELETE FROM params WHERE key = 'seed'"),
-        "param seed: expected '0', found None",
+        "param seed: directory has '0', store has None",
         id="one param is lost",
     ),
     pytest.param(
         sql("UPDATE tags SET value = 'fish' WHERE key = 'team'"),
-        "tag team: expected 'birds', found 'fish'",
+        "tag team: directory has 'birds', store has 'fish'",
         id="one tag has another value",
     ),
     pytest.param(
         sql("DELETE FROM tags WHERE key = 'team'"),
-        "tag team: expected 'birds', found None",
+        "tag team: directory has 'birds', store has None",
         id="one tag is lost",
     ),
     pytest.param(
         sql("DELETE FROM tags WHERE key = 'ymlf.record'"),
-        "tag ymlf.record: expected the record of the import, found None",
+        "tag ymlf.record: directory has what an import writes, store has None",
         id="the record is lost",
     ),
     pytest.param(
         sql("""UPDATE tags SET value = '{"clock":"x","anchors":[["a"]]}' WHERE key = 'ymlf.record'"""),
-        "tag ymlf.record: expected the record of the import, found '{",
+        "tag ymlf.record: directory has what an import writes, store has '{",
         id="somebody wrote into the record",
     ),
     pytest.param(
         sql("DELETE FROM tags WHERE key = 'ymlf.import_id'"),
-        "tag ymlf.import_id: expected what the import wrote, found nothing",
+        "tag ymlf.import_id: directory has what an import writes, store has nothing",
         id="it is of no import",
     ),
     pytest.param(
         sql("UPDATE tags SET value = 'writing' WHERE key = 'ymlf.state'"),
-        "tag ymlf.state: expected 'complete', found 'writing'",
+        "tag ymlf.state: directory has 'complete', store has 'writing'",
         id="it is not complete",
     ),
     pytest.param(
         sql("UPDATE tags SET value = 'train.py' WHERE key = 'mlflow.source.name'"),
-        "tag mlflow.source.name: expected 'ymlf', found 'train.py'",
+        "tag mlflow.source.name: directory has 'ymlf', store has 'train.py'",
         id="it has another source",
     ),
     pytest.param(
         sql("UPDATE runs SET status = 'FAILED'"),
-        "status: expected 'FINISHED', found 'FAILED'",
+        "status: directory has 'FINISHED', store has 'FAILED'",
         id="it failed",
     ),
     pytest.param(
         sql("UPDATE runs SET start_time = start_time - 1"),
-        "start_time: expected 1795793569020, found 1795793569019",
+        "start_time: directory has 1795793569020, store has 1795793569019",
         id="it began a millisecond earlier",
     ),
     pytest.param(
         sql("UPDATE runs SET end_time = end_time + 1"),
-        "end_time: expected 1795793848984, found 1795793848985",
+        "end_time: directory has 1795793848984, store has 1795793848985",
         id="it ended a millisecond later",
     ),
     pytest.param(
         sql("UPDATE runs SET name = 'train2'"),
-        "run_name: expected 'train-2', found 'train2'",
+        "run_name: directory has 'train-2', store has 'train2'",
         id="it has another name",
     ),
     pytest.param(
         lambda _, artifacts: change_one_byte(artifacts / "weights" / "best.pt"),
-        "artifact weights/best.pt: expected SHA-256 7c87cb10b44d7191, found SHA-256 d86202ad9fb9f525",
+        "artifact weights/best.pt: directory has SHA-256 7c87cb10b44d7191, store has SHA-256 d86202ad9fb9f525",
         id="one byte of an artifact is another",
     ),
     pytest.param(
         lambda _, artifacts: (artifacts / "results.png").unlink(),
-        "artifact results.png: expected 33449 bytes, found no file",
+        "artifact results.png: directory has 33449 bytes, store has no file",
         id="one artifact is lost",
     ),
 ]
@@ -231,4 +231,4 @@ def test_verify_on_a_server_compares_bytes_when_asked_to(tmp_path: Path, http_se
     assert ymlf("verify", *words).status == 0
     told = ymlf("verify", *words, "--deep")
     assert told.status == 1
-    assert "mismatch: artifact train_batch0.jpg: expected SHA-256 " in told.err
+    assert "mismatch: artifact train_batch0.jpg: directory has SHA-256 " in told.err
