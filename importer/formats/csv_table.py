@@ -53,6 +53,10 @@ class Table:
         index = self.header.index(name)
         return tuple(row[index] for row in self.rows)
 
+    def times(self) -> tuple[float | None, ...] | None:
+        """Return the column `time`, where there is one."""
+        return self.column("time") if "time" in self.header else None
+
 
 def read_results(path: RunPath, needed: str = "epoch", *, short_rows: bool = False) -> Table:
     """Return the table of a results.csv or of another file of its form, each cell as float(text).

@@ -115,9 +115,12 @@ def row_of_metrics(metrics: Mapping[str, float], epochs: Epochs) -> int | None:
 
 
 def read_events(
-    directory: RunDirectory, epochs: Epochs
+    directory: RunDirectory, epochs: Epochs, *, is_earlier: bool = False
 ) -> tuple[EventTimes | None, FinalValidation | None, list[Note]]:
-    """Read the wall times of the epochs and the final validation, from all event files joined by time."""
+    """Read the wall times of the epochs and the final validation, from all event files joined by time.
+
+    Of an earlier training in the directory, only the files that hold its values.
+    """
     scalars: list[Scalar] = []
     sessions: list[EventSession] = []
     notes = []
@@ -127,6 +130,8 @@ def read_events(
             events = read_event_file(place.location)
         except RunDirError as error:
             notes.append(Note("event-file-unreadable", f"{error.message}; imported without it"))
+            continue
+        if is_earlier and _step_offset(events.scalars, epochs) is None:
             continue
         if events.truncated:
             notes.append(Note("event-file-truncated", f"{place.path} is cut off or damaged; what comes before is used"))

@@ -128,6 +128,75 @@ def test_sessions_of_one_training_are_put_one_after_the_other(
     assert epochs.session_starts == starts
 
 
+@pytest.mark.parametrize(
+    ("lines", "seconds"),
+    [
+        pytest.param("1,10,.1,0\n1,10.3,.2,0\n2,20,.1,0\n2,20.3,.2,0\n3,30,.1,0\n3,30.4,.2,0\n", (10.3, 20.3, 30.4),
+                     id="one after the other"),
+        pytest.param("1,10,.1,0\n1,9.8,.2,0\n2,19.8,.1,0\n2,20.1,.2,0\n3,30,.1,0\n3,29.4,.2,0\n", (9.8, 20.1, 29.4),
+                     id="in turns"),
+        pytest.param("1,10,.1,0\n1,14,.2,0\n2,20,.1,0\n2,24,.2,0\n3,30,.1,0\n3,34,.2,0\n", (14, 24, 34),
+                     id="one began later"),
+        pytest.param("1,10,.1,0\n1,14,.2,0\n1,15,.2,0\n2,20,.1,0\n2,23,.2,0\n2,24,.2,0\n3,30,.1,0\n3,33,.2,0\n",
+                     (15, 24, 33), id="three of them"),
+        pytest.param("1,10,.1,0\n1,11,.2,0\n2,20,.1,0\n2,21,.2,0\n3,30,.1,0\n4,40,.1,0\n", (11, 21, 30, 40),
+                     id="one ended early"),
+    ],
+)  # fmt: skip
+def test_rows_of_jobs_that_ran_at_once_are_no_resumes(lines: str, seconds: tuple[float, ...], tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text(HEADER.replace("loss", "box_loss") + lines)
+    run = read_run(tmp_path)
+    assert (run.epochs.seconds, run.epochs.session_starts, run.trainings) == (seconds, (0,), 1)
+    assert [note.code for note in run.notes if note.code in NOTES_ON_SESSIONS] == ["jobs-at-once"]
+
+
+NOTES_ON_SESSIONS = ("jobs-at-once", "resumed", "repeated-epochs", "several-trainings")
+
+
+@pytest.mark.parametrize(
+    ("lines", "codes"),
+    [
+        pytest.param("1,10,.1,0\n2,20,.2,0\n2,10.2,.2,0\n3,20.3,.2,0\n", ["repeated-epochs", "resumed"],
+                     id="resumed at its second epoch"),
+        pytest.param("1,10,.1,0\n2,12,.2,0\n2,11.9,.2,0\n3,14,.2,0\n", ["repeated-epochs", "resumed"],
+                     id="resumed, and the first epoch of each session is slow"),
+        pytest.param("1,10,.1,0\n2,20,.2,0\n1,10.1,.2,0\n2,20.2,.2,0\n", ["several-trainings"],
+                     id="trained twice, alike"),
+        pytest.param("1,10,.1,0\n1,10.1,.1,0\n2,20,.2,0\n", ["several-trainings"], id="trained again after an epoch"),
+    ],
+)  # fmt: skip
+def test_a_resume_is_not_taken_for_jobs_that_ran_at_once(lines: str, codes: list[str], tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text(HEADER.replace("loss", "box_loss") + lines)
+    assert [note.code for note in read_run(tmp_path).notes if note.code in NOTES_ON_SESSIONS] == codes
+
+
+def test_rows_of_jobs_that_ran_at_once_are_known_without_time(tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text("epoch,train/box_loss\n1,1\n1,2\n2,3\n2,4\n3,5\n3,6\n")
+    run = read_run(tmp_path)
+    assert (run.epochs.rows, run.epochs.session_starts) == (((2,), (4,), (6,)), (0,))
+
+
+@pytest.mark.parametrize(
+    ("resume", "times", "starts", "last"),
+    [
+        pytest.param("weights/last.pt", (10, 12, 22, 32), (0, 1), 42, id="an epoch that seems to take no time"),
+        pytest.param("weights/last.pt", (10, 20, 95, 105), (0, 2), 125, id="an epoch that seems to take long"),
+        pytest.param("weights/last.pt", (10, 20, 30, 40), (0,), 40, id="no epoch is odd"),
+        pytest.param("false", (10, 12, 22, 32), (0,), 32, id="not resumed"),
+        pytest.param("true", (10, 20, 8, 18), (0, 2), 38, id="`time` starts again"),
+    ],
+)
+def test_the_place_of_a_resume_that_args_yaml_knows_of_is_an_odd_epoch(
+    resume: str, times: tuple[int, ...], starts: tuple[int, ...], last: float, tmp_path: Path
+) -> None:
+    rows = "".join(f"{epoch},{time},0.5,0\n" for epoch, time in enumerate(times, start=1))
+    (tmp_path / "results.csv").write_text(HEADER.replace("loss", "box_loss") + rows)
+    (tmp_path / "args.yaml").write_text(f"task: detect\nmode: train\nresume: {resume}\n")
+    epochs = read_run(tmp_path).epochs
+    assert epochs.seconds is not None
+    assert (epochs.session_starts, epochs.seconds[-1]) == (starts, last)
+
+
 def test_every_row_is_kept_as_it_was_written(tmp_path: Path) -> None:
     written = epochs_of(f"{HEADER}1,10,0.1,0\n2,20,0.2,0\n2,9,0.25,0\n", tmp_path).written
     assert written == (WrittenRow(1, 10, (0.1, 0)), WrittenRow(2, 20, (0.2, 0)), WrittenRow(2, 9, (0.25, 0)))
