@@ -20,7 +20,15 @@ from importer.read.epochs import (
     split_trainings,
     unseen_resume,
 )
-from importer.read.evidence import Checkpoints, believed, read_checkpoints, read_events, row_of_metrics, saved_at
+from importer.read.evidence import (
+    Checkpoints,
+    believed,
+    has_row,
+    read_checkpoints,
+    read_events,
+    row_of_metrics,
+    saved_at,
+)
 
 RESULTS = "results.csv"
 MAX_EPOCHS = 2**31
@@ -116,7 +124,7 @@ def new_run(directory: RunDirectory, family: str, sources: Sources) -> tuple[Tra
 def _with_checkpoints(directory: RunDirectory, sources: Sources) -> tuple[Sources, Checkpoints]:
     """Return the sources with args or epochs that only checkpoints have, and the checkpoints that belong to them."""
     args, params_from, table, results_file, _ = sources
-    needed = not args or table is None or not has_base(table)
+    needed = not args or table is None or not has_base(table) or table.unended is not None
     checkpoints, notes = read_checkpoints(directory, needed=needed)
     columns = checkpoints.any.train_results if checkpoints.any is not None else {}
     if table is None and "epoch" in columns:
@@ -124,6 +132,9 @@ def _with_checkpoints(directory: RunDirectory, sources: Sources) -> tuple[Source
         notes.append(Note("results-from-checkpoint", "no results.csv; the epochs are the checkpoint's train_results"))
     checkpoints, foreign = believed(checkpoints, table, args)
     notes += foreign
+    if table is not None and table.unended is not None and has_row(checkpoints, table, table.unended):
+        table = replace(table, rows=(*table.rows, table.unended), unended=None)
+        sources = sources._replace(notes=tuple(note for note in sources.notes if note.code != "no-final-newline"))
     facts = checkpoints.any
     if facts is not None and (facts.train_args or (facts.opt and not args)):
         params_from = (*params_from, "last.pt" if checkpoints.last else "best.pt")

@@ -14,7 +14,7 @@ from importer.errors import RunDirError
 from importer.formats.csv_table import ShortRow, read_results
 from importer.model import Epochs, WrittenRow
 from importer.read.epochs import build_epochs, epoch_base, epoch_numbers, split_trainings
-from importer.read.registry import read_run
+from importer.read.registry import read_run, read_summary
 
 HEADER = "epoch,time,train/loss,lr/pg0\n"
 
@@ -35,7 +35,6 @@ SAME = [
     pytest.param("  epoch,  time, train/loss,lr/pg0\n   1,  10,  0.5, 0.01\n   2,  20, 0.25, 0.02\n", id="padded"),
     pytest.param("epoch,time,train/loss,lr/pg0\r\n1,10,0.5,0.01\r\n2,20,0.25,0.02\r\n", id="CRLF"),
     pytest.param(b"\xef\xbb\xbfepoch,time,train/loss,lr/pg0\n1,10,0.5,0.01\n2,20,0.25,0.02\n", id="BOM"),
-    pytest.param("epoch,time,train/loss,lr/pg0\n1,10,0.5,0.01\n2,20,0.25,0.02", id="no last line end"),
     pytest.param("epoch,time,train/loss,lr/pg0\n\n1,10,0.5,0.01\n\n2,20,0.25,0.02\n\n", id="blank lines"),
     pytest.param("epoch,time,train/loss,lr/pg0\n1,10,5e-1,1e-2\n2,20,2.5E-1,+0.02\n", id="exponents and signs"),
     pytest.param("epoch,time,train/loss,lr/pg0\n0,10,0.5,0.01\n1,20,0.25,0.02\n", id="epochs from 0"),
@@ -239,7 +238,8 @@ def test_epochs_are_counted_from_0_or_1(
         pytest.param(f"{HEADER}nan,10,0,0\n", "epoch nan is not a whole number", id="an epoch of nan"),
         pytest.param(f"{HEADER},10,0,0\n", "epoch None is not a whole number", id="a blank epoch"),
         pytest.param("step,loss\n1,2\n", "has no `epoch` column; found step, loss", id="no epoch column"),
-        pytest.param("epoch,a,a\n1,2,3\n", "two columns are called 'a'", id="one column twice"),
+        pytest.param("epoch,epoch,a\n1,2,3\n", "two columns are called 'epoch'", id="the epoch twice"),
+        pytest.param(f"{HEADER}1,10,0.5", "line 2 has 3 values, the header has 4", id="only a cut line"),
     ],
 )
 def test_a_damaged_table_is_refused_with_the_place(text: str, message: str, tmp_path: Path) -> None:
@@ -270,7 +270,6 @@ def test_a_directory_of_any_release_has_the_steps_and_values_of_its_trainer(
 @pytest.mark.parametrize(
     ("text", "steps", "note"),
     [
-        pytest.param(f"{HEADER}1,10,0.5,0.01\n2,20,0.2", (0,), "1 row", id="a last line that was cut"),
         pytest.param(f"{HEADER}1,10,0.5\n2,20,0.2,0\n3,30,0.1,0\n", (1, 2), "1 row", id="a short line"),
         pytest.param(f"{HEADER}1,10,0.5,0\n2,20,0.2,0.5,7\n3,30,0.1,0.5,7\n", (0,), "2 rows", id="wider rows"),
         pytest.param(f"{HEADER}1,10,0.5,02,20,0.2,0\n3,30,0.1,0\n", (2,), "1 row", id="two lines in one"),
@@ -282,6 +281,43 @@ def test_rows_that_do_not_fit_cost_no_other_epoch(text: str, steps: tuple[int, .
     assert tuple(int(epoch or 0) - 1 for epoch in table.column("epoch")) == steps
     [left_out] = [found.text for found in table.notes if found.code == "rows-left-out"]
     assert left_out.startswith(f"{note} of results.csv with another number of cells than the header: left out")
+
+
+UNENDED = [
+    pytest.param("2,20,0.2,0.0", id="a cell is cut"),
+    pytest.param("2,20,0.2,1e-", id="a number is cut to text"),
+    pytest.param("2,20,0.2", id="a cell is missing"),
+    pytest.param("2,20,0.2,0.02", id="nothing is missing"),
+]
+
+
+@pytest.mark.parametrize("line", UNENDED)
+def test_a_last_line_without_an_end_is_left_out(line: str, tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text(f"{HEADER}1,10,0.5,0.01\n{line}")
+    table = read_results(tmp_path / "results.csv")
+    assert table.rows == ((1.0, 10.0, 0.5, 0.01),)
+    assert [note.code for note in table.notes] == ["no-final-newline"]
+
+
+@pytest.mark.parametrize(
+    ("cut", "checkpoint", "kept"),
+    [
+        pytest.param(0, {}, True, id="the checkpoint has the row"),
+        pytest.param(1, {}, False, id="the last cell is cut"),
+        pytest.param(0, None, False, id="no checkpoint"),
+        pytest.param(0, {"train_results": {"epoch": [1, 2]}}, False, id="the checkpoint has not all columns"),
+    ],
+)
+def test_a_last_line_without_an_end_is_read_where_a_checkpoint_has_it(
+    cut: int, checkpoint: dict[str, object] | None, kept: bool, tmp_path: Path
+) -> None:
+    training = Training(has_time=False, last=checkpoint)
+    save_dir = training.write(tmp_path / "train")
+    text = training.csv()
+    (save_dir / "results.csv").write_text(text[: len(text) - 1 - cut])
+    for run in (read_run(save_dir), read_summary(save_dir)):
+        assert run.epochs.steps == ((0, 1, 2) if kept else (0, 1))
+        assert ("no-final-newline" in [note.code for note in run.notes]) is not kept
 
 
 def test_the_epoch_that_ray_tune_put_before_the_rates_is_left_out(tmp_path: Path) -> None:
