@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -85,8 +86,9 @@ def best_metrics(run: TrainingRun, row: int) -> dict[str, float]:
     A name that two columns would have is left out, as two columns of one key are.
     """
     names = [None if at.startswith(TRAIN_PREFIXES) else accepted_key(shared_name(at)) for at in run.epochs.columns]
+    counts = Counter(names)
     cells = zip(names, run.epochs.rows[row], strict=True)
-    return {name: cell for name, cell in cells if name is not None and cell is not None and names.count(name) == 1}
+    return {name: cell for name, cell in cells if name is not None and cell is not None and counts[name] == 1}
 
 
 def shared_name(key: str) -> str:

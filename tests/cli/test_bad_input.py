@@ -60,6 +60,13 @@ def assert_refused(error: YmlfError, place: str, facts: list[str], hint: str) ->
         pytest.param("task: detect\nclasses: !!set {a, b}\n", ["line 2", "set"], "mend the file", id="a set"),
         pytest.param(b"task: detect\nmode: tr\0in\n", ["NUL"], "restore it", id="NUL bytes"),
         pytest.param("task: detect\n".encode("utf-16"), ["UTF-16"], "UTF-8", id="UTF-16"),
+        *(
+            pytest.param(f"task: detect\nproject: {text}\n".encode(encoding), ["neither UTF-8 nor Latin-1"], "UTF-8",
+                         id=encoding)
+            for text, encoding in (
+                ("火灾检测", "gbk"), ("火災偵測", "big5"), ("火災データ", "shift-jis"), ("Пожар", "cp1251")
+            )
+        ),
         pytest.param(CONFLICT, ["line 3"], "merge conflict", id="a merge conflict"),
         pytest.param(POINTER, ["git-LFS pointer"], "git lfs pull", id="a git-LFS pointer"),
         pytest.param("- task\n- mode\n", ["a list"], "restore the file", id="a list"),
