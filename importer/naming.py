@@ -47,6 +47,8 @@ def dataset_name(data: object) -> str:
     """
     place = (data.get("path") or "data") if isinstance(data, Mapping) else data
     name = stem(place)
+    if not name:
+        return ""
     path = re.sub(r"^\w+://[^/]*|^[A-Za-z]:", "", _without_query(str(place)))
     folders = re.split(r"[\\/]", path.rstrip("/\\"))[-2::-1]
     return next((part for part in (name, *folders) if not _says_nothing(part)), name)
