@@ -500,6 +500,24 @@ def test_an_earlier_training_of_a_file_is_dated_before_the_next(
     assert (timeline.clock, timeline.notes, timeline.ended_ms) == ("later-training", (), timeline.fit_ms[-1])
 
 
+def test_an_earlier_training_of_a_file_has_the_times_of_its_own_event_file(tmp_path: Path) -> None:
+    save_dir = WITH_ZONE.write(tmp_path / "train")
+    header, *rows = WITH_ZONE.csv().splitlines(keepends=True)
+    other = WITH_ZONE.with_(rows=tuple({"train/box_loss": 7.0 + row, "val/box_loss": 8.0 + row} for row in range(3)))
+    place(save_dir / "results.csv", "".join((header, *rows, *other.csv().splitlines(keepends=True)[1:])), END_MS)
+    event_file(save_dir, "1", -LATE_MS, graph(-LATE_MS))
+    records = [
+        scalar(f"{part}/box_loss", other.value_of(f"{part}/box_loss", row), row + 1, TRAINING.fit_ms(row) / 1000)
+        for row in range(3)
+        for part in ("train", "val")
+    ]
+    content = b"".join(map(framed, (opening(TRAINING.started_ms / 1000), *records)))
+    place(save_dir / "events.out.tfevents.2.host.1.0", content, CLONED_MS)
+    for segment, later_ms in ((0, -LATE_MS), (None, 0)):
+        timeline = build_timeline(read_run(save_dir, segment=segment), now_ms=NOW_MS)
+        assert (timeline.clock, timeline.fit_ms) == ("event-file", tuple(at + later_ms for at in ALL))
+
+
 RUNNING = TRAINING.with_(planned=10, plots=False, last={"epoch": 2})
 SLOW = RUNNING.with_(epoch_ms=300_000)
 MINUTE_MS = 60_000
