@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from importer.errors import RunDirError
+from importer.formats.text_file import option_names
 from importer.model import RunPath
 from importer.read.registry import look_alikes, recognise
 from importer.sources.opening import PathLike, as_paths, identity_of, local_file, open_source
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 SKIPPED = {"mlruns", "mlartifacts", "node_modules", "site-packages", "__pycache__"}  # copies of artifacts, and code
 DATASET = {"images", "labels"}  # side by side they hold a dataset, which may have a million files
+_STORED = re.compile("(?:m-)?[0-9a-f]{32}")  # an MLflow server's folder of a run or a model
 
 
 class FoundRun(NamedTuple):
@@ -49,7 +51,7 @@ def find_runs(
 
 def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
     """Return a sort key under which train2 comes before train10, and train-2 likewise."""
-    return tuple((0, int(part)) if part.isdigit() else (1, part.casefold()) for part in re.findall(r"\d+|\D+", name))
+    return tuple((0, int(part)) if part.isdecimal() else (1, part.casefold()) for part in re.findall(r"\d+|\D+", name))
 
 
 def _checked(root: RunPath) -> RunPath:
@@ -93,7 +95,7 @@ def _walk(root: RunPath, follow: bool, passed_by: list[RunPath]) -> Iterator[tup
         elif alike := look_alikes(inside.keys()):
             passed_by.append(folder)
             log.info("%s: passed by: %s", folder, "; ".join(alike))
-        folders = _to_search(inside, is_run)
+        folders = _to_search(folder, inside, is_run)
         waiting += [(folder / name, above | {identity} if follow else above) for name in reversed(folders)]
 
 
@@ -109,14 +111,15 @@ def _list_folder(folder: RunPath, follow: bool) -> tuple[object, dict[str, bool]
         return (here.st_dev, here.st_ino), {entry.name: _is_folder(entry, follow) for entry in entries}
 
 
-def _to_search(inside: Mapping[str, bool], is_run: bool) -> list[str]:
+def _to_search(folder: RunPath, inside: Mapping[str, bool], is_run: bool) -> list[str]:
     """Return the folders of a folder that may hold runs, in natural order.
 
-    Not the weights of a run, a dataset's images and labels, or an MLflow file store, which has only copies.
+    Not the weights of a run, a dataset's images and labels, or the artifacts in an MLflow store, which are copies.
     """
-    if "meta.yaml" in inside and not is_run:
+    if "meta.yaml" in inside and "experiment_id" in option_names(folder / "meta.yaml"):
         return []
     skipped = {*SKIPPED, *(("weights",) if is_run else ()), *(DATASET if inside.keys() >= DATASET else ())}
+    skipped |= {"artifacts"} if _STORED.fullmatch(folder.name) else set()
     names = [name for name, is_folder in inside.items() if is_folder and name not in skipped and name[:1] != "."]
     return sorted(names, key=natural_order)
 

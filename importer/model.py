@@ -172,6 +172,7 @@ class TrainingRun:
     fixed_status: str | None = None  # where the layout itself says how it ended
     segment: int | None = None  # which training of a file that holds several; None: the last
     trainings: int = 1  # how many that file holds
+    later: tuple[TrainingRun, float] | None = None  # of an earlier one: the last, and the seconds of those between
     children: tuple[TrainingRun, ...] = ()  # of a tune: trainings with a directory, and rows of the table without
     hyperparameters: tuple[str, ...] = ()  # of a tune: the names of what it varies
     tune_seconds: float | None = None  # of a tune: how long it took, as its tuner wrote it down

@@ -45,15 +45,32 @@ def last_part(path: str) -> str:
 
 
 def stem(value: object) -> str:
-    """Return the last part of a recorded path without the suffix of its file: yolov8n of models/yolov8n.pt."""
-    name = last_part(value) if isinstance(value, str) else ""
+    """Return the last part of a recorded path or URL without query and suffix: yolov8n of models/yolov8n.pt."""
+    name = last_part(_without_query(value)) if isinstance(value, str) else ""
     start, _, suffix = name.rpartition(".")
     return start if start and suffix in ("pt", "yaml", "yml", "ndjson") else name
 
 
 def dataset_name(data: object) -> str:
-    """Return the name of the dataset in `data`, which may be written out; an empty text where there is none."""
-    return stem(data.get("path") or "data") if isinstance(data, Mapping) else stem(data)
+    """Return the name of the dataset in `data`, which may be written out; an empty text where there is none.
+
+    A stem that says nothing gives way to the nearest folder that does: fire-8 of fire-8/data.yaml.
+    """
+    place = (data.get("path") or "data") if isinstance(data, Mapping) else data
+    name = stem(place)
+    if not name:
+        return ""
+    path = re.sub(r"^\w+://[^/]*|^[A-Za-z]:", "", _without_query(str(place)))
+    folders = re.split(r"[\\/]", path.rstrip("/\\"))[-2::-1]
+    return next((part for part in (name, *folders) if not _says_nothing(part)), name)
+
+
+def _without_query(path: str) -> str:
+    return re.split("[?#]", path, maxsplit=1)[0] if "://" in path else path
+
+
+def _says_nothing(name: str) -> bool:
+    return {"data", "dataset", "config", "custom", "", ".", "..", "~"}.issuperset(re.split("[-_ ]", name.casefold()))
 
 
 def model_name(args: Mapping[str, object]) -> str:

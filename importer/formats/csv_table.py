@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -47,17 +48,22 @@ class Table:
     rows: tuple[Row, ...]
     short_rows: tuple[ShortRow, ...] = ()
     notes: tuple[Note, ...] = ()
+    unended: Row | None = None  # the last line where it has no line end, so that its last cell may be cut
 
     def column(self, name: str) -> tuple[float | None, ...]:
         """Return the cells of one column, top to bottom."""
         index = self.header.index(name)
         return tuple(row[index] for row in self.rows)
 
+    def times(self) -> tuple[float | None, ...] | None:
+        """Return the column `time`, where there is one."""
+        return self.column("time") if "time" in self.header else None
+
 
 def read_results(path: RunPath, needed: str = "epoch", *, short_rows: bool = False) -> Table:
     """Return the table of a results.csv or of another file of its form, each cell as float(text).
 
-    Shape:  a short last line is set aside, with `short_rows` any short line.
+    Shape:  a short last line is set aside, with `short_rows` any short line; a last line without an end always.
     Errors: RunDirError when there is no column called `needed`, a line is cut short, or a cell is text.
     Source: ultralytics/engine/trainer.py, BaseTrainer.save_metrics, 8.0.0 to 8.4.190.
     """
@@ -75,24 +81,39 @@ def read_results(path: RunPath, needed: str = "epoch", *, short_rows: bool = Fal
         if line.replace(",", "").strip()
     ]
     epochs = [(number, line) for number, line in lines if line.strip() != first.strip()]
-    ended = text.endswith("\n")
     if len(epochs) < len(lines):
         notes.append(Note("repeated-header", f"{path.name} has its header more than once; read as one table"))
-    if epochs and not ended:
-        problem = f"the last line of {path.name} has no line end; its last cell may be cut"
-        notes.append(Note("no-final-newline", problem))
     width = len(header)
     header, epochs = _with_sizes(header, epochs)
     if len(header) > width:
         notes.append(
             Note("wide-row", f"{path.name} has rows with mAP by size, which its header lacks; put under names")
         )
+    unended = epochs.pop() if epochs and epochs[-1][0] == begin + count - 1 else None
+    if unended is not None:
+        notes.append(no_final_newline(path.name))
     whole = [(number, line) for number, line in epochs if _count(line) == len(header)]
     short: tuple[ShortRow, ...] = ()
     if len(whole) < len(epochs):
-        whole, short, more = _fit_rows(path, header, epochs, ended=ended, anywhere=short_rows)
+        whole, short, more = _fit_rows(path, header, epochs, ended=unended is None, anywhere=short_rows)
         notes += more
-    return _named(Table(header, _numbers(path, header, whole), short, tuple(notes)), path, width)
+    if unended is not None and not whole and not short and _count(unended[1]) != len(header):
+        raise _misfit(path, *unended, header, CUT)
+    table = Table(header, _numbers(path, header, whole), short, tuple(notes), _row(path, header, unended))
+    return _named(table, path, width)
+
+
+def no_final_newline(name: str) -> Note:
+    """Return the note on a last line that is left out because it may be cut."""
+    return Note("no-final-newline", f"the last line of {name} has no line end and may be cut; left out")
+
+
+def _row(path: RunPath, header: tuple[str, ...], line: Line | None) -> Row | None:
+    """Return the numbers of a line that may be cut, or None if they are not all there."""
+    try:
+        return _numbers(path, header, [line])[0] if line is not None and _count(line[1]) == len(header) else None
+    except RunDirError:
+        return None
 
 
 def _header(path: RunPath, line: str, needed: str) -> tuple[str, ...]:
@@ -101,9 +122,8 @@ def _header(path: RunPath, line: str, needed: str) -> tuple[str, ...]:
         header.pop()
     if needed not in header or len(header) > MAX_COLUMNS:
         raise _no_column(path, line, needed)
-    repeated = sorted({name for name in header if name and header.count(name) > 1})
-    if repeated:
-        raise RunDirError(f"{path}: two columns are called {repeated[0]!r}", hint="rename one of them")
+    if header.count(needed) > 1:
+        raise RunDirError(f"{path}: two columns are called {needed!r}", hint="rename one of them")
     return tuple(header)
 
 
@@ -186,11 +206,16 @@ def _fit_rows(
         text = f"{repaired} rows of {path.name} have the epoch once more before lr/, as Ray Tune's callback wrote it"
         notes.append(Note("ray-cell", f"{text}; that cell is left out"))
     if left_out:
-        numbers = ", ".join(str(number) for number, _ in left_out[:5]) + (", .." if len(left_out) > 5 else "")
-        rows = "1 row" if len(left_out) == 1 else f"{len(left_out)} rows"
-        text = f"{rows} of {path.name} with another number of cells than the header: left out (line {numbers})"
-        notes.append(Note("rows-left-out", text))
+        notes.append(rows_left_out(path.name, left_out))
     return whole, tuple(short), notes
+
+
+def rows_left_out(name: str, lines: list[Line]) -> Note:
+    """Return the note on lines whose columns are not known."""
+    numbers = ", ".join(str(number) for number, _ in lines[:5]) + (", .." if len(lines) > 5 else "")
+    rows = "1 row" if len(lines) == 1 else f"{len(lines)} rows"
+    text = f"{rows} of {name} with another number of cells than the header: left out (line {numbers})"
+    return Note("rows-left-out", text)
 
 
 def _without_ray_cell(header: tuple[str, ...], line: str) -> str | None:
@@ -204,7 +229,7 @@ def _without_ray_cell(header: tuple[str, ...], line: str) -> str | None:
     if at is None or len(cells) != len(header) + 1 or not all(name.startswith("lr/") for name in header[at:]):
         return None
     extra, epoch = cells[at].strip(), cells[0].strip()
-    if not extra.isdigit() or not epoch.isdigit() or int(extra) not in (int(epoch) - 1, int(epoch) - 2):
+    if not extra.isdecimal() or not epoch.isdecimal() or int(extra) not in (int(epoch) - 1, int(epoch) - 2):
         return None
     return ",".join((*cells[:at], *cells[at + 1 :]))
 
@@ -225,17 +250,29 @@ def _count(line: str) -> int:
 
 
 def _named(table: Table, path: RunPath, width: int) -> Table:
-    """Return the table less columns without a name, with notes on them and on blank cells of the first `width` ones."""
+    """Return the table less columns without a name of their own, with notes on them and on blank cells.
+
+    Blank cells count in the first `width` columns.
+    """
     notes = list(table.notes)
-    named = [at for at, name in enumerate(table.header) if name]
+    counts = Counter(table.header)
+    named = [at for at, name in enumerate(table.header) if name and counts[name] == 1]
     if any(row[at] is None for row in table.rows if None in row for at in named if at < width):
         notes.append(Note("blank-cell", f"{path.name} has blank cells; they are left out"))
     if len(named) == len(table.header):
         return replace(table, notes=tuple(notes))
-    problem = f"{path.name} has a column without a name, as pandas calls its index; left out"
-    notes.append(Note("nameless-column", problem))
-    header = tuple(table.header[at] for at in named)
-    return Table(header, tuple(tuple(row[at] for at in named) for row in table.rows), table.short_rows, tuple(notes))
+    if "" in counts:
+        problem = f"{path.name} has a column without a name, as pandas calls its index; left out"
+        notes.append(Note("nameless-column", problem))
+    for name in (name for name, count in counts.items() if name and count > 1):
+        notes.append(Note("same-key", f"{path.name} has {counts[name]} columns called {name!r}; none is logged"))
+    return replace(
+        table,
+        header=tuple(table.header[at] for at in named),
+        rows=tuple(tuple(row[at] for at in named) for row in table.rows),
+        notes=tuple(notes),
+        unended=tuple(table.unended[at] for at in named) if table.unended is not None else None,
+    )
 
 
 def _numbers(path: RunPath, header: tuple[str, ...], lines: list[Line]) -> tuple[Row, ...]:

@@ -10,6 +10,8 @@ from importer.model import Note, RunPath
 
 HEAD_BYTES = 8_192  # more than the longest header, and than the part of opt.yaml that shows whose it is
 LFS_POINTER_HEAD = b"version https://git-lfs"
+# GBK and its like write a character as two bytes, Latin-1 an accented letter as one, mostly between letters of ASCII.
+_NOT_LATIN = re.compile(rb"[\x80-\xbf]|[\x80-\xff]{2}")
 _SEPARATOR = re.compile(r"[,;\t]")  # the latter two are refused later, but with what to do about it
 
 
@@ -38,7 +40,8 @@ def option_names(path: RunPath) -> set[str]:
 def read_text(path: RunPath, limit: int) -> tuple[str, list[Note]]:
     """Return the text of a file without BOM and carriage returns, and notes on what was taken away.
 
-    Errors: RunDirError when it cannot be opened, is larger than `limit` bytes, is binary or UTF-16, or an LFS pointer.
+    Errors: RunDirError when it cannot be opened, is larger than `limit` bytes, is binary, UTF-16 or in an encoding that
+            cannot be known, or an LFS pointer.
     """
     try:
         with path.open("rb") as handle:
@@ -62,5 +65,8 @@ def read_text(path: RunPath, limit: int) -> tuple[str, list[Note]]:
         notes.append(Note("crlf", f"{path.name} has Windows line ends"))
     try:
         return raw.decode("utf-8"), notes
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        if _NOT_LATIN.search(raw):
+            hint = "save it as UTF-8; `iconv -f GBK -t UTF-8` converts Chinese text, for one"
+            raise RunDirError(f"{path}: is neither UTF-8 nor Latin-1", hint=hint) from error
         return raw.decode("latin-1"), [*notes, Note("not-utf8", f"{path.name} is not UTF-8; read as Latin-1")]

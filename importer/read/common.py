@@ -11,8 +11,24 @@ from importer.formats.yaml_file import read_yaml
 from importer.model import Note, TrainingRun
 from importer.naming import last_part
 from importer.read.directory import RunDirectory
-from importer.read.epochs import build_epochs, epoch_base, epoch_numbers, has_base, split_trainings
-from importer.read.evidence import Checkpoints, believed, read_checkpoints, read_events, row_of_metrics, saved_at
+from importer.read.epochs import (
+    build_epochs,
+    epoch_base,
+    epoch_numbers,
+    has_base,
+    rows_at_once,
+    split_trainings,
+    unseen_resume,
+)
+from importer.read.evidence import (
+    Checkpoints,
+    believed,
+    has_row,
+    read_checkpoints,
+    read_events,
+    row_of_metrics,
+    saved_at,
+)
 
 RESULTS = "results.csv"
 MAX_EPOCHS = 2**31
@@ -108,7 +124,7 @@ def new_run(directory: RunDirectory, family: str, sources: Sources) -> tuple[Tra
 def _with_checkpoints(directory: RunDirectory, sources: Sources) -> tuple[Sources, Checkpoints]:
     """Return the sources with args or epochs that only checkpoints have, and the checkpoints that belong to them."""
     args, params_from, table, results_file, _ = sources
-    needed = not args or table is None or not has_base(table)
+    needed = not args or table is None or not has_base(table) or table.unended is not None
     checkpoints, notes = read_checkpoints(directory, needed=needed)
     columns = checkpoints.any.train_results if checkpoints.any is not None else {}
     if table is None and "epoch" in columns:
@@ -116,6 +132,9 @@ def _with_checkpoints(directory: RunDirectory, sources: Sources) -> tuple[Source
         notes.append(Note("results-from-checkpoint", "no results.csv; the epochs are the checkpoint's train_results"))
     checkpoints, foreign = believed(checkpoints, table, args)
     notes += foreign
+    if table is not None and table.unended is not None and has_row(checkpoints, table, table.unended):
+        table = replace(table, rows=(*table.rows, table.unended), unended=None)
+        sources = sources._replace(notes=tuple(note for note in sources.notes if note.code != "no-final-newline"))
     facts = checkpoints.any
     if facts is not None and (facts.train_args or (facts.opt and not args)):
         params_from = (*params_from, "last.pt" if checkpoints.last else "best.pt")
@@ -139,27 +158,44 @@ def add_epochs(run: TrainingRun, directory: RunDirectory, table: Table | None, b
 
     The base of the epochs is worked out where it is not given.
     """
-    notes: list[Note] = []
-    numbers: tuple[int, ...] = ()
-    if table is not None and table.rows:
-        numbers = epoch_numbers(table, directory.save_dir / (run.results_file or RESULTS))
-        if base is None:
-            has_time = "time" in table.header
-            base, guess = epoch_base(numbers, has_time=has_time, version=run.version, planned=run.planned_epochs)
-            notes += [guess] if guess else []
-        spans = split_trainings(numbers, base)
-        if len(spans) > 1 and run.segment is None:
-            text = f"{run.results_file} holds {len(spans)} trainings; this is the last"
-            notes.append(Note("several-trainings", text))
-        span = spans[-1 if run.segment is None else run.segment]
-        epochs, more = build_epochs(table, numbers, base, span)
-        notes += more
-        segment = None if span is spans[-1] else run.segment
-        run = replace(run, epochs=epochs, segment=segment, trainings=len(spans))
-    run = replace(run, notes=tuple(dict.fromkeys((*run.notes, *notes))))
-    if run.segment is not None:  # checkpoints, event files and plots are the last training's
-        return replace(run, last=None, best=None)
-    return _add_evidence(run, directory, numbers, base or 0)
+    run = replace(run, notes=tuple(dict.fromkeys(run.notes)))
+    if table is None or not table.rows:
+        return _add_evidence(run, directory, (), base or 0)
+    numbers = epoch_numbers(table, directory.save_dir / (run.results_file or RESULTS))
+    if base is None:
+        has_time = "time" in table.header
+        base, guess = epoch_base(numbers, has_time=has_time, version=run.version, planned=run.planned_epochs)
+        run = replace(run, notes=(*run.notes, *([guess] if guess else [])))
+    known = dict.fromkeys(rows_at_once(numbers, table.times()), False)
+    spans = split_trainings(numbers, base, known)
+    at = len(spans) - 1 if run.segment is None else run.segment
+    epochs, notes = build_epochs(table, numbers, base, spans[at], known)
+    if at < len(spans) - 1:
+        between = [build_epochs(table, numbers, base, span, known)[0].seconds for span in spans[at + 1 : -1]]
+        later = None if directory.is_summary else add_epochs(replace(run, segment=None), directory, table, base)
+        run = replace(run, epochs=epochs, trainings=len(spans), notes=tuple(dict.fromkeys((*run.notes, *notes))))
+        return _earlier(run, directory, later, sum(seconds[-1] for seconds in between if seconds))
+    if run.args.get("resume") and epochs.seconds and len(epochs.session_starts) == 1:
+        seam = unseen_resume(table.times(), spans[at])
+        known |= {seam: True} if seam is not None else {}
+        epochs, notes = build_epochs(table, numbers, base, spans[at], known)
+    if len(spans) > 1 and run.segment is None:
+        text = f"{run.results_file} holds {len(spans)} trainings; this is the last"
+        notes = [Note("several-trainings", text), *notes]
+    notes = list(dict.fromkeys((*run.notes, *notes)))
+    run = replace(run, epochs=epochs, segment=None, trainings=len(spans), notes=tuple(notes))
+    return _add_evidence(run, directory, numbers, base)
+
+
+def _earlier(
+    run: TrainingRun, directory: RunDirectory, last: TrainingRun | None, seconds_between: float
+) -> TrainingRun:
+    """Return an earlier training of a file; checkpoints and plots are the last one's, event files may be its own."""
+    times, final, notes = read_events(directory, run.epochs, is_earlier=True)
+    later = (last, seconds_between) if last is not None else None
+    final = run.final_validation or final
+    run = replace(run, last=None, best=None, event_times=times, final_validation=final, later=later)
+    return replace(run, notes=tuple(dict.fromkeys((*run.notes, *notes))))
 
 
 def _add_evidence(run: TrainingRun, directory: RunDirectory, numbers: tuple[int, ...], base: int) -> TrainingRun:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate, pairwise
+from statistics import median
 
 from importer.errors import RunDirError
 from importer.formats.csv_table import Table
@@ -56,20 +57,71 @@ def release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall("[0-9]{1,6}", version[:40])[:3])
 
 
-def split_trainings(numbers: Sequence[int], base: int) -> list[tuple[int, int]]:
-    """Return the row ranges of the trainings in one file: a new one begins where epochs return to the base."""
-    starts = [row for row, number in enumerate(numbers) if row == 0 or number == base]
-    return list(zip(starts, [*starts[1:], len(numbers)], strict=False))
+def split_trainings(numbers: Sequence[int], base: int, at_once: Collection[int] = ()) -> list[tuple[int, int]]:
+    """Return the row ranges of the trainings in one file: a new one begins where epochs return to the base.
+
+    It does not at the rows `at_once`, which are those of a second job.
+    """
+    starts = [row for row, number in enumerate(numbers) if row == 0 or (number == base and row not in at_once)]
+    return list(pairwise((*starts, len(numbers))))
 
 
-def build_epochs(table: Table, numbers: Sequence[int], base: int, span: tuple[int, int]) -> tuple[Epochs, list[Note]]:
-    """Return the epochs of the rows in `span`: repeated ones keep the last row, `time` runs on across resumes."""
+def rows_at_once(numbers: Sequence[int], times: Sequence[float | None] | None) -> set[int]:
+    """Return the rows of a second job that wrote into the file at once with the first, so that no resume begins there.
+
+    Such jobs write in the order of the clock: epochs come again, and `time` goes on. A resume starts it from 0. One
+    epoch that comes again may be a resume after the first epoch of a session, so that two of them have to.
+    """
+    if times is None or None in times:
+        again = {row for row, (before, number) in enumerate(pairwise(numbers), 1) if number == before}
+        epochs = {numbers[row] for row in again}
+        # No resume does the first epoch again.
+        return again if 1 in again and len(epochs) > 1 and 2 * len(epochs) >= len(set(numbers)) else set()
+    again, goes_on = set(), set()
+    session: dict[int, float] = {}  # when each of its epochs was over
+    latest = 0.0
+    for row, (number, time) in enumerate(zip(numbers, times, strict=True)):
+        time = time or 0.0  # for mypy: no time is blank here
+        near = latest * max(0.1, 0.5 / max(1, len(session)))  # half an epoch, or a tenth of all
+        if number in session and time >= latest - near and abs(time - session[number]) <= near:
+            again.add(row)
+        elif session and number > numbers[row - 1] and latest > time >= latest - near:
+            goes_on.add(row)
+        elif session and (number <= numbers[row - 1] or time < latest):
+            session, latest = {}, 0.0
+        session.setdefault(number, time)
+        latest = max(latest, time)
+    return again | goes_on if len({numbers[row] for row in again}) > 1 else set()
+
+
+def unseen_resume(times: Sequence[float | None] | None, span: tuple[int, int]) -> int | None:
+    """Return the row at which a training that is known to be resumed was, where neither epoch nor `time` go back.
+
+    That is where an epoch seems to have taken less than half, or more than twice as long as the others did.
+    """
+    seconds = [value for value in (times or ())[span[0] : span[1]] if value is not None]
+    if len(seconds) < span[1] - span[0] or len(seconds) < 2:
+        return None
+    took = [later - earlier for earlier, later in pairwise((0.0, *seconds))]
+    usual = median(took)
+    odd = [row for row in range(1, len(took)) if not usual / 2 <= took[row] <= 2 * usual]
+    return span[0] + odd[-1] if odd else None
+
+
+def build_epochs(
+    table: Table, numbers: Sequence[int], base: int, span: tuple[int, int], known: Mapping[int, bool] | None = None
+) -> tuple[Epochs, list[Note]]:
+    """Return the epochs of the rows in `span`: repeated ones keep the last row, `time` runs on across resumes.
+
+    `known` says of some rows whether a resumed session begins there.
+    """
+    known = known or {}
     start, end = span
     at = {number: row for row, number in enumerate(numbers[start:end], start)}  # the last row of each epoch wins
     order = sorted(at)
     kept = [at[number] for number in order]
-    times = table.column("time") if "time" in table.header else None
-    seconds, seams = _running_seconds(times, numbers, span)
+    times = table.times()
+    seconds, seams = _running_seconds(times, numbers, span, known)
     cells = [index for index, name in enumerate(table.header) if name not in ("epoch", "time")]
     rows = {row: [table.rows[row][cell] for cell in cells] for row in range(start, end)}
     epochs = Epochs(
@@ -83,12 +135,17 @@ def build_epochs(table: Table, numbers: Sequence[int], base: int, span: tuple[in
             for row in range(start, end)
         ),
     )
-    return epochs, _oddities(order, end - start, len(seams))
+    at_once = not all(known.get(row, True) for row in range(start, end))
+    return epochs, _oddities(order, end - start, len(seams), at_once=at_once)
 
 
-def _oddities(order: Sequence[int], rows: int, resumes: int) -> list[Note]:
+def _oddities(order: Sequence[int], rows: int, resumes: int, *, at_once: bool) -> list[Note]:
     notes = []
-    if repeated := rows - len(order):
+    repeated = rows - len(order)
+    if at_once:
+        text = f"{repeated} rows are of epochs that another job wrote at the same time"
+        notes.append(Note("jobs-at-once", f"{text}; the last row of each epoch is kept"))
+    elif repeated:
         text = f"{repeated} {'epoch was' if repeated == 1 else 'epochs were'} trained again after a resume"
         notes.append(Note("repeated-epochs", f"{text}; the last row of each is kept"))
     if order and len(order) != order[-1] - order[0] + 1:
@@ -105,11 +162,14 @@ def _less_blanks_at_the_end(cells: Sequence[float | None]) -> tuple[float | None
 
 
 def _running_seconds(
-    times: Sequence[float | None] | None, numbers: Sequence[int], span: tuple[int, int]
+    times: Sequence[float | None] | None,
+    numbers: Sequence[int],
+    span: tuple[int, int],
+    known: Mapping[int, bool],
 ) -> tuple[dict[int, float] | None, list[int]]:
     """Return the seconds since the first epoch began, by row, and the rows at which a resumed session begins."""
     start, end = span
-    seams = [row for row in range(start + 1, end) if numbers[row] <= numbers[row - 1]]
+    seams = [row for row in range(start + 1, end) if known.get(row, numbers[row] <= numbers[row - 1])]
     if times is None or any(value is None or not 0 <= value < 1e10 for value in times[start:end]):
         return None, seams
     running: dict[int, float] = {}
@@ -117,7 +177,8 @@ def _running_seconds(
     repeats = set(seams)
     for row, value in enumerate(times[start:end], start):
         value = value or 0.0  # for mypy: no time is blank here
-        if value < previous or (row in repeats and (numbers[row], value) != (numbers[row - 1], previous)):
+        goes_back = value < previous or (row in repeats and (numbers[row], value) != (numbers[row - 1], previous))
+        if known.get(row, goes_back):
             offset += previous  # a resumed process counts from 0, even if its first epoch took longest
             repeats.add(row)
         previous = value

@@ -94,6 +94,21 @@ def near(a: float | None, b: float | None, rel: float = 0.0) -> bool:
         return False
 
 
+def has_row(checkpoints: Checkpoints, table: Table, row: Sequence[float | None]) -> bool:
+    """Return whether a checkpoint's train_results, which was read from the same file, has a row of the table."""
+    for facts in (checkpoints.last, checkpoints.best):
+        columns = [facts.train_results.get(name, ()) for name in table.header] if facts is not None else []
+        for kept in zip(*columns, strict=False):
+            if all(_equal(cell, value) for cell, value in zip(row, kept, strict=True)):
+                return True
+    return False
+
+
+def _equal(cell: float | None, kept: float) -> bool:
+    """Return whether two cells were read from one text; parsers may differ in the last bit."""
+    return math.isnan(kept) if cell is None or math.isnan(cell) else math.isclose(cell, kept, rel_tol=1e-14)
+
+
 def saved_at(facts: CheckpointFacts | None, epochs: Epochs, numbers: Sequence[int], base: int) -> int | None:
     """Return the index of the epoch at whose end a checkpoint was saved, as far as the checkpoint has it."""
     if facts is None:
@@ -115,9 +130,12 @@ def row_of_metrics(metrics: Mapping[str, float], epochs: Epochs) -> int | None:
 
 
 def read_events(
-    directory: RunDirectory, epochs: Epochs
+    directory: RunDirectory, epochs: Epochs, *, is_earlier: bool = False
 ) -> tuple[EventTimes | None, FinalValidation | None, list[Note]]:
-    """Read the wall times of the epochs and the final validation, from all event files joined by time."""
+    """Read the wall times of the epochs and the final validation, from all event files joined by time.
+
+    Of an earlier training in the directory, only the files that hold its values.
+    """
     scalars: list[Scalar] = []
     sessions: list[EventSession] = []
     notes = []
@@ -127,6 +145,8 @@ def read_events(
             events = read_event_file(place.location)
         except RunDirError as error:
             notes.append(Note("event-file-unreadable", f"{error.message}; imported without it"))
+            continue
+        if is_earlier and _step_offset(events.scalars, epochs) is None:
             continue
         if events.truncated:
             notes.append(Note("event-file-truncated", f"{place.path} is cut off or damaged; what comes before is used"))

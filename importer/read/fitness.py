@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from importer.model import TrainingRun
+from importer.naming import accepted_key
 from importer.read.epochs import release
 
 BEST = "best/"  # before the key of a metric: its value at the best epoch
@@ -79,13 +81,14 @@ def _rule_of(run: TrainingRun) -> Rule:
 
 
 def best_metrics(run: TrainingRun, row: int) -> dict[str, float]:
-    """Return the metrics and validation losses of an epoch, by the names that all generators share."""
-    cells = zip(run.epochs.columns, run.epochs.rows[row], strict=True)
-    found: dict[str, float] = {}
-    for column, cell in cells:
-        if cell is not None and not column.startswith(TRAIN_PREFIXES):
-            found.setdefault(shared_name(column), cell)
-    return found
+    """Return the metrics and validation losses of an epoch, by the names that all generators share.
+
+    A name that two columns would have is left out, as two columns of one key are.
+    """
+    names = [None if at.startswith(TRAIN_PREFIXES) else accepted_key(shared_name(at)) for at in run.epochs.columns]
+    counts = Counter(names)
+    cells = zip(names, run.epochs.rows[row], strict=True)
+    return {name: cell for name, cell in cells if name is not None and cell is not None and counts[name] == 1}
 
 
 def shared_name(key: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from importer.errors import RunDirError
-from importer.formats.csv_table import read_results
+from importer.formats.csv_table import no_final_newline, read_results
 from importer.formats.text_file import HEAD_BYTES, column_names, read_head, read_text
 from importer.model import Note, RunPath
 from importer.read.fitness import YOLOV5, fitness
@@ -85,9 +85,7 @@ def read_tune_table(path: RunPath) -> TuneTable:
 def _read_csv(path: RunPath) -> TuneTable:
     is_evolve = path.name == "evolve.csv"
     table = read_results(path, "lr0" if is_evolve else "fitness")
-    for short in table.short_rows:
-        text = f"the last line has {len(short.cells)} values, the header has {len(table.header)}"
-        raise RunDirError(f"{path}: {text}", hint=RESTORE)
+    left_out = [Note("ragged-row", f"the last line of {path.name} is short; left out")] if table.short_rows else []
     if len(table.rows) > MAX_ITERATIONS:
         raise RunDirError(f"{path}: more than {MAX_ITERATIONS:,} iterations", hint="is it the right file?")
     iterations = []
@@ -99,7 +97,7 @@ def _read_csv(path: RunPath) -> TuneTable:
             raise RunDirError(f"{path}: iteration {number} has no fitness", hint=RESTORE)
         varied = {name: cell for name, cell in cells.items() if name != "fitness" and name not in metrics}
         iterations.append(Iteration(number, reached, varied, metrics))
-    return TuneTable(tuple(iterations), table.notes)
+    return TuneTable(tuple(iterations), (*table.notes, *left_out))
 
 
 def _read_ndjson(path: RunPath) -> TuneTable:
@@ -108,12 +106,16 @@ def _read_ndjson(path: RunPath) -> TuneTable:
     trials: dict[tuple[object, ...], Iteration] = {}
     names: dict[str, str] = {}  # each name once in memory, however often it is written
     repeated = datasets = 0
-    for number, line in enumerate(text.split("\n"), start=1):
+    lines = text.split("\n")
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             iteration = _iteration(_parsed(line), names)
         except ValueError as error:
+            if number == len(lines) and isinstance(error.__cause__, json.JSONDecodeError):  # cut, without a line end
+                notes.append(no_final_newline(path.name))
+                break
             raise RunDirError(f"{path}: line {number}: {error}", hint=RESTORE) from error
         trial = (iteration.number, *iteration.hyperparameters.items())
         repeated += trial in trials

@@ -14,7 +14,7 @@ from collections.abc import Set
 from dataclasses import replace
 
 from importer.errors import RunDirError
-from importer.formats.csv_table import Table
+from importer.formats.csv_table import CUT, Line, Table, no_final_newline, rows_left_out
 from importer.formats.text_file import option_names, read_head, read_text
 from importer.model import Note, RunPath, TrainingRun
 from importer.read.common import Sources, add_epochs, new_run, read_options
@@ -67,32 +67,36 @@ def read(directory: RunDirectory) -> TrainingRun:
 def read_results_txt(path: RunPath) -> tuple[Table, int | None]:
     """Read the table of a results.txt under its columns' names, and the number of the last epoch that was planned.
 
-    Errors: RunDirError when a line has another number of values, or text where a number should be.
+    Shape:  a last line without an end is left out, and so are lines with another number of values.
+    Errors: RunDirError when no line fits, or one has text where a number should be.
     """
-    text, read_notes = read_text(path, MAX_BYTES)
+    text, notes = read_text(path, MAX_BYTES)
+    *ended, unended = text.split("\n")
     rows: list[tuple[float, ...]] = []
+    left_out: list[Line] = []
     last_epoch = None
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(ended, start=1):
         cells = line.split()
         if not cells:
             continue
         if len(cells) != len(COLUMNS) + 2:
-            raise RunDirError(
-                f"{path}: line {number} has {len(cells)} values, expected {len(COLUMNS) + 2}",
-                hint="the line was cut or joined; restore the file from a copy, or remove the line",
-            )
+            left_out.append((number, line))
+            continue
         epoch = _EPOCH.fullmatch(cells[0])
         if epoch is None:
             raise _no_number(path, number, "epoch", cells[0], "an epoch such as 0/299")
         last_epoch = int(epoch[2])
         values = (_number(cell, path, number, name) for cell, name in zip(cells[2:], COLUMNS, strict=True))
         rows.append((float(epoch[1]), *values))
-    notes = [*read_notes]
-    if not rows:
+    if left_out and not rows:
+        number, line = left_out[0]
+        problem = f"line {number} has {len(line.split())} values, expected {len(COLUMNS) + 2}"
+        raise RunDirError(f"{path}: {problem}", hint=CUT)
+    notes += [rows_left_out(path.name, left_out)] if left_out else []
+    if unended.strip():
+        notes.append(no_final_newline(path.name))
+    elif not rows:
         notes.append(Note("empty-results", f"{path.name} is empty"))
-    elif not text.endswith("\n"):
-        text = f"the last line of {path.name} has no line end; its last cell may be cut"
-        notes.append(Note("no-final-newline", text))
     return Table(("epoch", *COLUMNS), tuple(rows), notes=tuple(notes)), last_epoch
 
 

@@ -10,11 +10,17 @@ import-time       no clock: as if it had ended when it was imported
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone, tzinfo
+from datetime import datetime, timedelta, timezone, tzinfo
 from typing import NamedTuple
 
 from importer.model import EventTimes, Note, TrainingRun
-from importer.replay.file_times import file_times_believed, labels_plotted, results_mtime, start_by_files
+from importer.replay.anchors import Anchors, anchor, anchor_at, first_batch_anchor, in_all_sessions, session_anchors
+from importer.replay.file_times import (
+    file_times_believed,
+    labels_plotted,
+    results_mtime,
+    start_by_files,
+)
 
 QUARTER_MS = 15 * 60 * 1000  # every zone in use is a multiple of a quarter of an hour off UTC
 AGREE_MS = 5_000  # between a date and a file time of one moment: save_model runs right after save_metrics
@@ -37,7 +43,7 @@ class Clock:
 
     name: str
     fit_ms: tuple[int, ...]
-    anchors: tuple[tuple[int, int], ...] = ()
+    anchors: Anchors = ()
     spacing_ms: float | None = None
     train_ms: tuple[int, ...] | None = None
     started_ms: int | None = None
@@ -52,11 +58,15 @@ class Dated(NamedTuple):
     ms: int
     zone: str
     notes: tuple[Note, ...] = ()
+    tz: tzinfo | None = None  # where it is known; other dates of the training are in it, too
 
 
 def best_clock(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Clock:
-    known = event_clock(run) or date_clock(run, zone) or results_mtime_clock(run) or _file_times_clock(run)
-    return known or _import_clock(run, now_ms)
+    events = event_clock(run)
+    if events is not None and (run.epochs.seconds is None or in_all_sessions(run)):
+        return events
+    dated = date_clock(run, zone) or results_mtime_clock(run, zone)
+    return dated or events or _file_times_clock(run) or _import_clock(run, now_ms)
 
 
 def event_clock(run: TrainingRun) -> Clock | None:
@@ -126,11 +136,14 @@ def date_clock(run: TrainingRun, zone: tzinfo | None) -> Clock | None:
     dated = _dated(facts.date, zone, run) if facts is not None and facts.date is not None else None
     if dated is None or row is None:
         return None
-    seconds = run.epochs.seconds
-    if seconds is not None:
-        clock = anchored("checkpoint-date", run, ((0, dated.ms - round(seconds[row] * 1000)),))
-        return replace(clock, zone=dated.zone, notes=dated.notes)
     mtime = results_mtime(run)
+    if run.epochs.seconds is not None:
+        known = [anchor(run, row, dated.ms), *_best_anchor(run, dated.tz or zone)]
+        end_ms = known[0][1] + round(run.epochs.seconds[-1] * 1000)
+        if mtime is not None and _one_moment(run, end_ms, mtime):
+            known += first_batch_anchor(run)
+        clock = anchored("checkpoint-date", run, session_anchors(run, known))
+        return replace(clock, zone=dated.zone, notes=dated.notes)
     if mtime is not None and _one_moment(run, dated.ms, mtime) and _file_times_clock(run):
         return None  # the file times are true and say more
     spacing, notes = _spacing(run, dated, row, zone), dated.notes
@@ -144,7 +157,7 @@ def _spacing(run: TrainingRun, dated: Dated, row: int, zone: tzinfo | None) -> f
     """Return the ms between two epochs by the dates of two of them; 0 where only one is known."""
     if run.best is None or not run.best.date or run.best_row is None or run.best_row >= row:
         return 0.0
-    other = _dated(run.best.date, zone, run)
+    other = _dated(run.best.date, dated.tz or zone, run)
     return (dated.ms - other.ms) / (row - run.best_row) if other is not None and other.ms < dated.ms else 0.0
 
 
@@ -160,13 +173,13 @@ def _dated(text: str, zone: tzinfo | None, run: TrainingRun) -> Dated | None:
         if date.tzinfo is not None:
             return Dated(round(date.timestamp() * 1000), date.strftime("UTC%z"))
         if zone is not None:
-            return Dated(round(date.replace(tzinfo=zone).timestamp() * 1000), str(zone))
+            return Dated(round(date.replace(tzinfo=zone).timestamp() * 1000), str(zone), tz=zone)
         as_utc = round(date.replace(tzinfo=timezone.utc).timestamp() * 1000)
         mtime = results_mtime(run)
         if mtime is not None:
             offset = round((as_utc - mtime) / QUARTER_MS) * QUARTER_MS
             if _one_moment(run, as_utc - offset, mtime) and -12 <= offset / 3_600_000 <= 14:
-                return Dated(as_utc - offset, _offset_name(offset))
+                return Dated(as_utc - offset, _offset_name(offset), tz=timezone(timedelta(milliseconds=offset)))
         local = date.astimezone()
         return Dated(round(local.timestamp() * 1000), local.strftime("UTC%z"), (time_note("zone-assumed"),))
     except (ValueError, OverflowError, OSError):
@@ -184,12 +197,19 @@ def _offset_name(offset_ms: int) -> str:
     return f"UTC{'-' if offset_ms < 0 else '+'}{minutes // 60:02d}{minutes % 60:02d}"
 
 
-def results_mtime_clock(run: TrainingRun) -> Clock | None:
+def results_mtime_clock(run: TrainingRun, zone: tzinfo | None) -> Clock | None:
     """(3) The file time of results.csv is when the last row was written; `time` dates the others."""
     mtime, seconds = results_mtime(run), run.epochs.seconds
     if mtime is None or not seconds or not file_times_believed(run):
         return None
-    return anchored("results-mtime", run, ((0, mtime - round(seconds[-1] * 1000)),))
+    known = [anchor(run, len(seconds) - 1, mtime), *_best_anchor(run, zone), *first_batch_anchor(run)]
+    return anchored("results-mtime", run, session_anchors(run, known))
+
+
+def _best_anchor(run: TrainingRun, zone: tzinfo | None) -> list[tuple[int, int]]:
+    """Return the anchor of the best epoch, at which best.pt was saved; its session may be an earlier one."""
+    dated = _dated(run.best.date, zone, run) if run.best is not None and run.best.date else None
+    return [anchor(run, run.best_row, dated.ms)] if dated is not None and run.best_row is not None else []
 
 
 def _file_times_clock(run: TrainingRun) -> Clock | None:
@@ -211,12 +231,11 @@ def _import_clock(run: TrainingRun, now_ms: int) -> Clock:
     return replace(clock, notes=(time_note("time-unknown"),))
 
 
-def anchored(name: str, run: TrainingRun, anchors: tuple[tuple[int, int], ...]) -> Clock:
+def anchored(name: str, run: TrainingRun, anchors: Anchors) -> Clock:
     """Return a clock by `time`, which counts from the anchor of the last row at or before."""
     fit: list[int] = []
     for row, passed in enumerate(run.epochs.seconds or ()):
-        anchor = next(ms for first, ms in reversed(anchors) if first <= row)
-        fit.append(max(anchor + round(passed * 1000), fit[-1] if fit else 0))
+        fit.append(max(anchor_at(anchors, row) + round(passed * 1000), fit[-1] if fit else 0))
     return Clock(name, tuple(fit), anchors, started_ms=anchors[0][1])
 
 

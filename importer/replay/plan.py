@@ -142,26 +142,25 @@ def _not_too_long(what: str, name: str, limit: int, run: TrainingRun) -> str:
 
 
 def check_names(run: TrainingRun) -> None:
-    """Check that no two params and no two columns would have one name in MLflow. Errors: PlanError."""
+    """Check that no two params would have one name in MLflow. Errors: PlanError."""
     accepted_params(run, {str(key): "" for key in run.args})
-    _metric_keys(run)
 
 
 def _metric_keys(run: TrainingRun) -> tuple[dict[str, str], list[Note]]:
-    """Return the key in MLflow of each metric that the callbacks name."""
+    """Return the key in MLflow of each metric that the callbacks name; columns that share one have none."""
     keys: dict[str, str] = {}
-    columns: dict[str, str] = {}
     notes: list[Note] = []
+    columns: dict[str, list[str]] = {}
     for column in run.epochs.columns:
-        name = sanitize_key(column)
-        key = accepted_key(name)
-        if key in columns:
-            message = f"{run.save_dir}: columns {columns[key]!r} and {column!r} both become metric {key!r}"
-            raise PlanError(message, hint=f"rename one of them in {run.results_file}")
-        if key != name:
+        columns.setdefault(accepted_key(sanitize_key(column)), []).append(column)
+    for key, (column, *others) in columns.items():
+        if others:
+            names = " and ".join(map(repr, (column, *others)))
+            notes.append(Note("same-key", f"columns {names} all become metric {key!r}; none is logged"))
+            continue
+        keys[sanitize_key(column)] = key
+        if key != sanitize_key(column):
             notes.append(Note("refused-characters", f"column {column!r} is logged as {key!r}"))
-        keys[name] = key
-        columns[key] = column
     return keys, notes
 
 
@@ -172,18 +171,20 @@ def _epoch_points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str])
         lr = {column: cell for column, cell in cells.items() if column.startswith(LR_PREFIXES)}
         losses = {column: cell for column, cell in cells.items() if column.startswith("train/")}
         metrics = {column: cell for column, cell in cells.items() if not column.startswith(TRAIN_PREFIXES)}
-        for name, value in on_train_epoch_end(lr, losses).items():
-            yield MetricPoint(keys[name], value, timeline.train_ms[row], step)
-        for name, value in on_fit_epoch_end(metrics).items():
-            yield MetricPoint(keys[name], value, timeline.fit_ms[row], step)
+        yield from _keyed(on_train_epoch_end(lr, losses), keys, timeline.train_ms[row], step)
+        yield from _keyed(on_fit_epoch_end(metrics), keys, timeline.fit_ms[row], step)
+
+
+def _keyed(metrics: Mapping[str, float], keys: Mapping[str, str], at_ms: int, step: int) -> Iterator[MetricPoint]:
+    return (MetricPoint(keys[name], value, at_ms, step) for name, value in metrics.items() if name in keys)
 
 
 def _final_points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str]) -> Iterator[MetricPoint]:
     """Yield what on_fit_epoch_end logs when it is called once more, after the final validation."""
     if run.final_validation is None or not run.epochs.steps or timeline.final_ms is None:
         return
-    for name, value in on_fit_epoch_end(dict(run.final_validation.metrics)).items():
-        yield MetricPoint(keys.get(name) or accepted_key(name), value, timeline.final_ms, run.epochs.steps[-1] + 1)
+    metrics = on_fit_epoch_end(dict(run.final_validation.metrics))
+    yield from _keyed(metrics, keys, timeline.final_ms, run.epochs.steps[-1] + 1)
 
 
 def _best_points(run: TrainingRun, timeline: Timeline) -> tuple[tuple[MetricPoint, ...], tuple[MetricPoint, ...]]:

@@ -29,6 +29,7 @@ CLOCKS = {
     "checkpoint-date": "the date inside the checkpoint",
     "results-mtime": "`time` in results.csv, ending at its file time",
     "file-times": "file times, the epochs spaced evenly",
+    "later-training": "`time` in results.csv, ending as the next training of the file began",
     "import-time": "unknown; dated at the time of the import",
     "start-time": "from --start-time",
     "iterations": "the times of the iterations that have a directory",

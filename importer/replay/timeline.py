@@ -12,10 +12,19 @@ from importer.errors import UsageError
 from importer.model import Timeline, TrainingRun
 from importer.record import ImportRecord
 from importer.replay import clocks
-from importer.replay.clocks import AGREE_MS, TIME_NOTES, Clock, anchored, best_clock, event_clock, spaced, time_note
+from importer.replay.anchors import MAX_ANCHORS, Anchors, anchor_at
+from importer.replay.clocks import (
+    AGREE_MS,
+    TIME_NOTES,
+    Clock,
+    anchored,
+    best_clock,
+    event_clock,
+    spaced,
+    time_note,
+)
 from importer.replay.file_times import results_mtime
 
-MAX_ANCHORS = 100  # iterations whose ends fit into the record one by one
 FINAL_LIMIT_MS = 3_600_000  # a results.png later than this was drawn again
 
 Times = TypeVar("Times", Clock, Timeline)
@@ -75,21 +84,34 @@ def _recorded_clock(run: TrainingRun, recorded: ImportRecord, zone: tzinfo | Non
     )
 
 
-def _with_new_sessions(run: TrainingRun, recorded: ImportRecord, zone: tzinfo | None) -> tuple[tuple[int, int], ...]:
+def _with_new_sessions(run: TrainingRun, recorded: ImportRecord, zone: tzinfo | None) -> Anchors:
     anchors = recorded.times.anchors
     new = [start for start in run.epochs.session_starts if start >= recorded.epochs]
-    clock = (clocks.date_clock(run, zone) or clocks.results_mtime_clock(run)) if new else None
+    clock = (clocks.date_clock(run, zone) or clocks.results_mtime_clock(run, zone)) if new else None
     if clock is None:
         return anchors
     # The newest date anchors the newest session; it began no earlier than the one before it ended.
-    return (*anchors, (new[-1], max(clock.anchors[0][1], anchors[-1][1])))
+    return (*anchors, (new[-1], max(anchor_at(clock.anchors, new[-1]), anchors[-1][1])))
 
 
 def _clock_of(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Clock:
     if run.window is not None:
         name, start, end = run.window
         return spaced(name, run, start, (end - start) / max(1, len(run.epochs)))
+    if run.later is not None and run.event_times is None:
+        return _earlier_clock(run, *run.later, zone, now_ms)
     return tune_clock(run, zone, now_ms) if run.family == "tune" else best_clock(run, zone, now_ms)
+
+
+def _earlier_clock(run: TrainingRun, last: TrainingRun, between: float, zone: tzinfo | None, now_ms: int) -> Clock:
+    """Return when an earlier training of a file ran: at the latest, it ended as the next one began."""
+    clock = best_clock(last, zone, now_ms)
+    end_ms = _complete(last, clock, None).started_ms - round(between * 1000)
+    if run.epochs.seconds is not None:
+        earlier = anchored("later-training", run, ((0, end_ms - round(run.epochs.seconds[-1] * 1000)),))
+        return replace(earlier, zone=clock.zone, notes=clock.notes)
+    notes = (*clock.notes, time_note("durations-unknown"))
+    return replace(spaced("later-training", run, end_ms, 0.0), zone=clock.zone, notes=tuple(dict.fromkeys(notes)))
 
 
 def tune_clock(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Clock:

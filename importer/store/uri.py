@@ -21,7 +21,6 @@ EXAMPLES = "write such as sqlite:///mlflow.db or http://host:5000"
 SCHEMES = (
     "sqlite", "http", "https", "file", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc",
 )  # fmt: skip
-DATABASES = ("postgresql", "mysql", "mssql")
 PLUGINS = "mlflow.tracking_store"  # entry points of packages that bring a store of their own
 _HOST_AND_PORT = re.compile(r"[\w.-]+:[0-9]{1,5}(/.*)?")
 

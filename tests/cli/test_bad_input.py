@@ -14,7 +14,7 @@ from support.command import Answer, ymlf
 from support.damaged import PLAIN, RESULTS, cell, damaged_run
 from support.directories import Training
 from support.stores import points_of, runs_in, untouched
-from support.trees import outcomes, summary, training
+from support.trees import imported, outcomes, summary, training, write_unfinished
 
 from importer import ImportOptions, ImportPlan, PlanError, RunDirError, YmlfError, plan_import, read_run
 
@@ -62,6 +62,13 @@ def assert_refused(error: YmlfError, place: str, facts: list[str], hint: str) ->
         pytest.param("task: detect\nclasses: !!set {a, b}\n", ["line 2", "set"], "mend the file", id="a set"),
         pytest.param(b"task: detect\nmode: tr\0in\n", ["NUL"], "restore it", id="NUL bytes"),
         pytest.param("task: detect\n".encode("utf-16"), ["UTF-16"], "UTF-8", id="UTF-16"),
+        *(
+            pytest.param(f"task: detect\nproject: {text}\n".encode(encoding), ["neither UTF-8 nor Latin-1"], "UTF-8",
+                         id=encoding)
+            for text, encoding in (
+                ("火灾检测", "gbk"), ("火災偵測", "big5"), ("火災データ", "shift-jis"), ("Пожар", "cp1251")
+            )
+        ),
         pytest.param(CONFLICT, ["line 3"], "merge conflict", id="a merge conflict"),
         pytest.param(POINTER, ["git-LFS pointer"], "git lfs pull", id="a git-LFS pointer"),
         pytest.param("- task\n- mode\n", ["a list"], "restore the file", id="a list"),
@@ -94,8 +101,7 @@ def test_an_args_yaml_that_cannot_be_meant_is_refused(
         pytest.param(POINTER, ["git-LFS pointer"], "git lfs pull", id="a git-LFS pointer"),
         pytest.param("<!DOCTYPE html><html>404</html>", ["`epoch`", "<!DOCTYPE html><html>404</html>"],
                      "column names", id="a web page"),
-        pytest.param(RESULTS.replace("recall(B)", "precision(B)"), ["'metrics/precision(B)'"], "rename one",
-                     id="one column twice"),
+        pytest.param(RESULTS.replace("train/box_loss", "epoch"), ["'epoch'"], "rename one", id="the epoch twice"),
         pytest.param(RESULTS.replace("\n2,", "\n1.5,"), ["row 2", "1.5"], "mend the epoch column",
                      id="half an epoch"),
         pytest.param(RESULTS.replace("\n2,", "\n,"), ["row 2"], "mend the epoch column", id="a blank epoch"),
@@ -118,9 +124,6 @@ def test_a_results_csv_that_is_damaged_is_refused_with_the_place(
 @pytest.mark.parametrize(
     ("changes", "facts", "hint"),
     [
-        pytest.param({"results": RESULTS.replace("metrics/recall(B)", "metrics/precisionB")},
-                     ["'metrics/precision(B)'", "'metrics/precisionB'"], "in results.csv",
-                     id="two columns, one metric"),
         pytest.param({"args": "task: detect\n'a(b': 1\n'a)b': 2\n"}, ["'a)b'", "'a_b'"], "in args.yaml",
                      id="two args, one param"),
         pytest.param({"training": PLAIN.with_(args={"project": "p" * 600})}, ["p" * 40, "600", "500"],
@@ -206,7 +209,13 @@ def test_a_path_that_is_no_run_directory_is_refused_and_the_others_go_on(empty_s
     [
         pytest.param({"results": RESULTS.replace("\n", "\r\n")}, "crlf", "results.csv", id="CRLF"),
         pytest.param({"results": "\ufeff" + RESULTS}, "bom", "results.csv", id="BOM"),
-        pytest.param({"results": f"{RESULTS}4,40,0.1"}, "rows-left-out", "1 row of results.csv", id="a cut last line"),
+        pytest.param({"results": f"{RESULTS}4,40,0.1"}, "no-final-newline", "results.csv", id="a cut last line"),
+        pytest.param({"results": f"{RESULTS}4,40,0.1\n5,{','.join(LINES[3].split(',')[1:])}\n"}, "rows-left-out",
+                     "1 row of results.csv", id="a short line"),
+        pytest.param({"results": RESULTS.replace("metrics/recall(B)", "metrics/precisionB")}, "same-key",
+                     "'metrics/precision(B)' and 'metrics/precisionB'", id="two columns, one metric"),
+        pytest.param({"results": RESULTS.replace("recall(B)", "precision(B)")}, "same-key",
+                     "2 columns called 'metrics/precision(B)'", id="one column twice"),
         pytest.param({"args": ""}, "empty-args", "args.yaml", id="an empty args.yaml"),
         pytest.param({"files": {"args.yaml": None}}, "no-args", "args.yaml", id="no args.yaml"),
         pytest.param({"args": "task: detect\nproject: M\xfcller\n".encode("latin-1")}, "not-utf8", "Latin-1",
@@ -235,7 +244,8 @@ def test_an_oddity_is_planned_with_a_note(
     assert fact in noted(plan)[code]
     assert "".join(noted(planned(PLAIN.write(Path("runs/plain"))))).find(code) == -1, "a plain one has no such note"
     assert {point.step for point in plan.points if point.key == "val/cls_loss"} == {
-        "blank-cell": {0, 2}, "ragged-row": {0, 1}, "epoch-gap": {0, 1, 29},
+        "blank-cell": {0, 2}, "ragged-row": {0, 1}, "epoch-gap": {0, 1, 29}, "rows-left-out": {0, 1, 2, 4},
+        "no-final-newline": {0, 1, 2} if "4,40,0.1" in str(given) else {0, 1},
     }.get(code, {0, 1, 2})  # fmt: skip
 
 
@@ -247,6 +257,21 @@ def test_a_note_is_told_and_remembered_in_the_record_of_the_run(empty_store: str
         assert f"note: {code}: " in answer.err
         assert f'"{code}"' in run.data.tags["ymlf.record"]
     assert (answer.status, run.data.tags["ymlf.state"]) == (0, "complete")
+    assert ymlf("verify", "runs/train", "--tracking-uri", empty_store).status == 0
+
+
+@pytest.mark.parametrize("cut", [1, 9, 60], ids=["line end", "cell", "line"])
+def test_a_line_that_is_being_written_is_left_for_the_next_import(cut: int, empty_store: str, tmp_path: Path) -> None:
+    write_unfinished(tmp_path / "runs/train", 1, planned=9)
+    path = tmp_path / "runs/train/results.csv"
+    text = path.read_text()
+    (tmp_path / "runs/train/weights/last.pt").unlink()
+    for content, outcome, steps in ((text[:-cut], "imported", {0, 1}), (text, "updated", {0, 1, 2})):
+        path.write_text(content)
+        answer = imported("runs/train", "--unfinished", uri=empty_store)
+        assert (answer.status, outcomes(answer)) == (0, {"train": outcome})
+        (run,) = runs_in(empty_store)
+        assert dict(points_of(empty_store, run, "val/cls_loss")).keys() == steps
     assert ymlf("verify", "runs/train", "--tracking-uri", empty_store).status == 0
 
 

@@ -376,10 +376,11 @@ GOOD = json.dumps({"iteration": 1, "fitness": 0.5, "hyperparameters": {"lr0": 0.
     ("name", "text", "message"),
     [
         pytest.param("tune_results.csv", "fitness,lr0\n0.1,x\n", "line 2, column lr0: 'x' is not a number", id="text"),
-        pytest.param("tune_results.csv", "fitness,lr0\n0.1\n", "last line has 1 values, the header has 2", id="cut"),
+        pytest.param("tune_results.csv", "fitness,lr0\n0.1\n", "holds no iteration", id="cut"),
         pytest.param("tune_results.csv", "fitness,lr0\n,0.1\n", "iteration 1 has no fitness", id="blank"),
         pytest.param("tune_results.csv", "fitness,lr0\n", "holds no iteration", id="header only"),
-        pytest.param("tune_results.ndjson", GOOD + "\n" + GOOD[:20], "line 2: no JSON", id="cut record"),
+        pytest.param("tune_results.ndjson", GOOD + "\n" + GOOD[:20] + "\n", "line 2: no JSON", id="broken record"),
+        pytest.param("tune_results.ndjson", GOOD[:40], "holds no iteration", id="the only record is cut"),
         pytest.param("tune_results.ndjson", GOOD + "\n[1]\n", "line 2: a list, not a record", id="no record"),
         pytest.param("tune_results.ndjson", GOOD.replace("0.5", '"a"'), "fitness is 'a', not a number", id="word"),
         pytest.param("tune_results.ndjson", GOOD.replace(": 1,", ": 0,"), "iteration is '0'", id="iteration 0"),
@@ -394,6 +395,25 @@ def test_what_cannot_be_read_is_refused_by_line(tmp_path: Path, name: str, text:
 
     with pytest.raises(RunDirError, match=message):
         read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "iterations", "code"),
+    [
+        pytest.param("tune_results.ndjson", f"{GOOD}\n{GOOD[:40]}", 1, "no-final-newline", id="a cut record"),
+        pytest.param("tune_results.ndjson", GOOD, 1, None, id="a whole record without a line end"),
+        pytest.param("tune_results.csv", "fitness,lr0\n0.1,1\n0.2,0.0", 1, "no-final-newline", id="a cut cell"),
+        pytest.param("tune_results.csv", "fitness,lr0\n0.1,1\n0.2", 1, "no-final-newline", id="a cut line"),
+        pytest.param("tune_results.csv", "fitness,lr0\n0.1,1\n0.2\n", 1, "ragged-row", id="a short line"),
+    ],
+)
+def test_a_table_that_is_cut_in_its_last_record_is_read_without_it(
+    tmp_path: Path, name: str, text: str, iterations: int, code: str | None
+) -> None:
+    (tmp_path / name).write_text(text)
+    run = read_run(tmp_path)
+    assert len(run.epochs) == iterations
+    assert codes(run) & {"no-final-newline", "ragged-row"} == ({code} if code else set())
 
 
 def test_a_record_that_stands_twice_counts_once(tmp_path: Path) -> None:

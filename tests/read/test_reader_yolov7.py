@@ -129,8 +129,6 @@ def test_an_empty_results_txt_has_no_epochs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        pytest.param(line(1)[:60], "line 2 has 6 values, expected 15", id="cut in mid-line"),
-        pytest.param(line(1).rstrip() + line(2), "line 2 has 30 values", id="two lines joined"),
         pytest.param(line(1).replace("0.1057", "  none"), "line 2, column train/obj_loss: 'none' is not", id="text"),
         pytest.param(line(1).replace("1/2", "one"), "line 2, column epoch: 'one' is not an epoch", id="no epoch"),
         pytest.param(line(1).replace("0.1057", " 1_000"), "line 2, column train/obj_loss", id="an underscore"),
@@ -141,6 +139,23 @@ def test_a_bad_line_is_refused_by_line_and_column(tmp_path: Path, bad: str, mess
 
     with pytest.raises(RunDirError, match=message):
         read_run(save_dir)
+
+
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        pytest.param(line(1)[:60], "no-final-newline", id="cut in mid-line"),
+        pytest.param(line(1).rstrip(), "no-final-newline", id="no line end"),
+        pytest.param(line(1)[:60] + "\n", "rows-left-out", id="a short line"),
+        pytest.param(line(1).rstrip() + line(2), "rows-left-out", id="two lines joined"),
+    ],
+)
+def test_a_line_that_does_not_fit_costs_no_other_epoch(tmp_path: Path, bad: str, code: str) -> None:
+    run = read_run(run_directory(tmp_path / "exp", [line(0), bad]))
+    assert run.epochs.steps == (0,)
+    assert code in codes(run)
+    with pytest.raises(RunDirError, match="line 1 has 30 values, expected 15"):
+        read_run(run_directory(tmp_path / "none", [line(0).rstrip() + line(1)]))
 
 
 @pytest.mark.parametrize(

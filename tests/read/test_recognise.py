@@ -81,6 +81,28 @@ def test_the_artifacts_of_a_store_are_no_runs(tmp_path: Path) -> None:
     assert list(find_runs([tmp_path])) == []
 
 
+def test_a_folder_with_a_meta_yaml_of_another_program_is_searched(tmp_path: Path) -> None:
+    save_dir = written(tmp_path / "fire/train", {"args.yaml": ARGS, "results.csv": RESULTS})
+    (tmp_path / "fire/meta.yaml").write_text("name: fire\nlicense: MIT\n")
+    assert [run.save_dir for run in find_runs([tmp_path])] == [save_dir]
+
+
+@pytest.mark.parametrize("name", ["0123456789abcdef" * 2, f"m-{'0123456789abcdef' * 2}"])
+def test_the_copies_that_a_server_keeps_are_no_runs(name: str, tmp_path: Path) -> None:
+    save_dir = written(tmp_path / name / "train", {"args.yaml": ARGS, "results.csv": RESULTS})
+    written(tmp_path / name / "artifacts", {"args.yaml": ARGS, "results.csv": RESULTS})
+    written(tmp_path / name / "artifacts/run", {"args.yaml": ARGS, "results.csv": RESULTS})
+    assert [run.save_dir for run in find_runs([tmp_path])] == [save_dir]
+
+
+def test_a_digit_that_is_no_decimal_stops_no_search(tmp_path: Path) -> None:
+    for name in ("10²", "①", "train2", "train10", "٣"):
+        written(tmp_path / name, {"args.yaml": ARGS, "results.csv": RESULTS})
+    found = [run.save_dir.name for run in find_runs([tmp_path])]
+    assert sorted(found) == sorted(["10²", "①", "train2", "train10", "٣"])
+    assert found.index("train2") < found.index("train10")
+
+
 def test_the_images_and_labels_of_a_dataset_are_not_searched_and_runs_beside_it_are_found(tmp_path: Path) -> None:
     for place in ("datasets/coco8/images/train", "datasets/coco8/labels/train", "datasets/runs/detect/train", "images"):
         written(tmp_path / place, {"args.yaml": ARGS, "results.csv": RESULTS})

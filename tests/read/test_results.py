@@ -14,7 +14,7 @@ from importer.errors import RunDirError
 from importer.formats.csv_table import ShortRow, read_results
 from importer.model import Epochs, WrittenRow
 from importer.read.epochs import build_epochs, epoch_base, epoch_numbers, split_trainings
-from importer.read.registry import read_run
+from importer.read.registry import read_run, read_summary
 
 HEADER = "epoch,time,train/loss,lr/pg0\n"
 
@@ -35,7 +35,6 @@ SAME = [
     pytest.param("  epoch,  time, train/loss,lr/pg0\n   1,  10,  0.5, 0.01\n   2,  20, 0.25, 0.02\n", id="padded"),
     pytest.param("epoch,time,train/loss,lr/pg0\r\n1,10,0.5,0.01\r\n2,20,0.25,0.02\r\n", id="CRLF"),
     pytest.param(b"\xef\xbb\xbfepoch,time,train/loss,lr/pg0\n1,10,0.5,0.01\n2,20,0.25,0.02\n", id="BOM"),
-    pytest.param("epoch,time,train/loss,lr/pg0\n1,10,0.5,0.01\n2,20,0.25,0.02", id="no last line end"),
     pytest.param("epoch,time,train/loss,lr/pg0\n\n1,10,0.5,0.01\n\n2,20,0.25,0.02\n\n", id="blank lines"),
     pytest.param("epoch,time,train/loss,lr/pg0\n1,10,5e-1,1e-2\n2,20,2.5E-1,+0.02\n", id="exponents and signs"),
     pytest.param("epoch,time,train/loss,lr/pg0\n0,10,0.5,0.01\n1,20,0.25,0.02\n", id="epochs from 0"),
@@ -128,6 +127,75 @@ def test_sessions_of_one_training_are_put_one_after_the_other(
     assert epochs.session_starts == starts
 
 
+@pytest.mark.parametrize(
+    ("lines", "seconds"),
+    [
+        pytest.param("1,10,.1,0\n1,10.3,.2,0\n2,20,.1,0\n2,20.3,.2,0\n3,30,.1,0\n3,30.4,.2,0\n", (10.3, 20.3, 30.4),
+                     id="one after the other"),
+        pytest.param("1,10,.1,0\n1,9.8,.2,0\n2,19.8,.1,0\n2,20.1,.2,0\n3,30,.1,0\n3,29.4,.2,0\n", (9.8, 20.1, 29.4),
+                     id="in turns"),
+        pytest.param("1,10,.1,0\n1,14,.2,0\n2,20,.1,0\n2,24,.2,0\n3,30,.1,0\n3,34,.2,0\n", (14, 24, 34),
+                     id="one began later"),
+        pytest.param("1,10,.1,0\n1,14,.2,0\n1,15,.2,0\n2,20,.1,0\n2,23,.2,0\n2,24,.2,0\n3,30,.1,0\n3,33,.2,0\n",
+                     (15, 24, 33), id="three of them"),
+        pytest.param("1,10,.1,0\n1,11,.2,0\n2,20,.1,0\n2,21,.2,0\n3,30,.1,0\n4,40,.1,0\n", (11, 21, 30, 40),
+                     id="one ended early"),
+    ],
+)  # fmt: skip
+def test_rows_of_jobs_that_ran_at_once_are_no_resumes(lines: str, seconds: tuple[float, ...], tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text(HEADER.replace("loss", "box_loss") + lines)
+    run = read_run(tmp_path)
+    assert (run.epochs.seconds, run.epochs.session_starts, run.trainings) == (seconds, (0,), 1)
+    assert [note.code for note in run.notes if note.code in NOTES_ON_SESSIONS] == ["jobs-at-once"]
+
+
+NOTES_ON_SESSIONS = ("jobs-at-once", "resumed", "repeated-epochs", "several-trainings")
+
+
+@pytest.mark.parametrize(
+    ("lines", "codes"),
+    [
+        pytest.param("1,10,.1,0\n2,20,.2,0\n2,10.2,.2,0\n3,20.3,.2,0\n", ["repeated-epochs", "resumed"],
+                     id="resumed at its second epoch"),
+        pytest.param("1,10,.1,0\n2,12,.2,0\n2,11.9,.2,0\n3,14,.2,0\n", ["repeated-epochs", "resumed"],
+                     id="resumed, and the first epoch of each session is slow"),
+        pytest.param("1,10,.1,0\n2,20,.2,0\n1,10.1,.2,0\n2,20.2,.2,0\n", ["several-trainings"],
+                     id="trained twice, alike"),
+        pytest.param("1,10,.1,0\n1,10.1,.1,0\n2,20,.2,0\n", ["several-trainings"], id="trained again after an epoch"),
+    ],
+)  # fmt: skip
+def test_a_resume_is_not_taken_for_jobs_that_ran_at_once(lines: str, codes: list[str], tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text(HEADER.replace("loss", "box_loss") + lines)
+    assert [note.code for note in read_run(tmp_path).notes if note.code in NOTES_ON_SESSIONS] == codes
+
+
+def test_rows_of_jobs_that_ran_at_once_are_known_without_time(tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text("epoch,train/box_loss\n1,1\n1,2\n2,3\n2,4\n3,5\n3,6\n")
+    run = read_run(tmp_path)
+    assert (run.epochs.rows, run.epochs.session_starts) == (((2,), (4,), (6,)), (0,))
+
+
+@pytest.mark.parametrize(
+    ("resume", "times", "starts", "last"),
+    [
+        pytest.param("weights/last.pt", (10, 12, 22, 32), (0, 1), 42, id="an epoch that seems to take no time"),
+        pytest.param("weights/last.pt", (10, 20, 95, 105), (0, 2), 125, id="an epoch that seems to take long"),
+        pytest.param("weights/last.pt", (10, 20, 30, 40), (0,), 40, id="no epoch is odd"),
+        pytest.param("false", (10, 12, 22, 32), (0,), 32, id="not resumed"),
+        pytest.param("true", (10, 20, 8, 18), (0, 2), 38, id="`time` starts again"),
+    ],
+)
+def test_the_place_of_a_resume_that_args_yaml_knows_of_is_an_odd_epoch(
+    resume: str, times: tuple[int, ...], starts: tuple[int, ...], last: float, tmp_path: Path
+) -> None:
+    rows = "".join(f"{epoch},{time},0.5,0\n" for epoch, time in enumerate(times, start=1))
+    (tmp_path / "results.csv").write_text(HEADER.replace("loss", "box_loss") + rows)
+    (tmp_path / "args.yaml").write_text(f"task: detect\nmode: train\nresume: {resume}\n")
+    epochs = read_run(tmp_path).epochs
+    assert epochs.seconds is not None
+    assert (epochs.session_starts, epochs.seconds[-1]) == (starts, last)
+
+
 def test_every_row_is_kept_as_it_was_written(tmp_path: Path) -> None:
     written = epochs_of(f"{HEADER}1,10,0.1,0\n2,20,0.2,0\n2,9,0.25,0\n", tmp_path).written
     assert written == (WrittenRow(1, 10, (0.1, 0)), WrittenRow(2, 20, (0.2, 0)), WrittenRow(2, 9, (0.25, 0)))
@@ -170,7 +238,8 @@ def test_epochs_are_counted_from_0_or_1(
         pytest.param(f"{HEADER}nan,10,0,0\n", "epoch nan is not a whole number", id="an epoch of nan"),
         pytest.param(f"{HEADER},10,0,0\n", "epoch None is not a whole number", id="a blank epoch"),
         pytest.param("step,loss\n1,2\n", "has no `epoch` column; found step, loss", id="no epoch column"),
-        pytest.param("epoch,a,a\n1,2,3\n", "two columns are called 'a'", id="one column twice"),
+        pytest.param("epoch,epoch,a\n1,2,3\n", "two columns are called 'epoch'", id="the epoch twice"),
+        pytest.param(f"{HEADER}1,10,0.5", "line 2 has 3 values, the header has 4", id="only a cut line"),
     ],
 )
 def test_a_damaged_table_is_refused_with_the_place(text: str, message: str, tmp_path: Path) -> None:
@@ -201,7 +270,6 @@ def test_a_directory_of_any_release_has_the_steps_and_values_of_its_trainer(
 @pytest.mark.parametrize(
     ("text", "steps", "note"),
     [
-        pytest.param(f"{HEADER}1,10,0.5,0.01\n2,20,0.2", (0,), "1 row", id="a last line that was cut"),
         pytest.param(f"{HEADER}1,10,0.5\n2,20,0.2,0\n3,30,0.1,0\n", (1, 2), "1 row", id="a short line"),
         pytest.param(f"{HEADER}1,10,0.5,0\n2,20,0.2,0.5,7\n3,30,0.1,0.5,7\n", (0,), "2 rows", id="wider rows"),
         pytest.param(f"{HEADER}1,10,0.5,02,20,0.2,0\n3,30,0.1,0\n", (2,), "1 row", id="two lines in one"),
@@ -213,6 +281,43 @@ def test_rows_that_do_not_fit_cost_no_other_epoch(text: str, steps: tuple[int, .
     assert tuple(int(epoch or 0) - 1 for epoch in table.column("epoch")) == steps
     [left_out] = [found.text for found in table.notes if found.code == "rows-left-out"]
     assert left_out.startswith(f"{note} of results.csv with another number of cells than the header: left out")
+
+
+UNENDED = [
+    pytest.param("2,20,0.2,0.0", id="a cell is cut"),
+    pytest.param("2,20,0.2,1e-", id="a number is cut to text"),
+    pytest.param("2,20,0.2", id="a cell is missing"),
+    pytest.param("2,20,0.2,0.02", id="nothing is missing"),
+]
+
+
+@pytest.mark.parametrize("line", UNENDED)
+def test_a_last_line_without_an_end_is_left_out(line: str, tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text(f"{HEADER}1,10,0.5,0.01\n{line}")
+    table = read_results(tmp_path / "results.csv")
+    assert table.rows == ((1.0, 10.0, 0.5, 0.01),)
+    assert [note.code for note in table.notes] == ["no-final-newline"]
+
+
+@pytest.mark.parametrize(
+    ("cut", "checkpoint", "kept"),
+    [
+        pytest.param(0, {}, True, id="the checkpoint has the row"),
+        pytest.param(1, {}, False, id="the last cell is cut"),
+        pytest.param(0, None, False, id="no checkpoint"),
+        pytest.param(0, {"train_results": {"epoch": [1, 2]}}, False, id="the checkpoint has not all columns"),
+    ],
+)
+def test_a_last_line_without_an_end_is_read_where_a_checkpoint_has_it(
+    cut: int, checkpoint: dict[str, object] | None, kept: bool, tmp_path: Path
+) -> None:
+    training = Training(has_time=False, last=checkpoint)
+    save_dir = training.write(tmp_path / "train")
+    text = training.csv()
+    (save_dir / "results.csv").write_text(text[: len(text) - 1 - cut])
+    for run in (read_run(save_dir), read_summary(save_dir)):
+        assert run.epochs.steps == ((0, 1, 2) if kept else (0, 1))
+        assert ("no-final-newline" in [note.code for note in run.notes]) is not kept
 
 
 def test_the_epoch_that_ray_tune_put_before_the_rates_is_left_out(tmp_path: Path) -> None:

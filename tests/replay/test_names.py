@@ -28,6 +28,41 @@ def test_templates_name_experiments_and_runs(tmp_path: Path) -> None:
     assert (plan.experiment_name, plan.run_name) == ("farm/detect/corn/farm", "farm/corn7-yolo11n-corn7-2023-11-14")
 
 
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        pytest.param("coco8.yaml", "coco8", id="a stem that says something"),
+        pytest.param("/content/fire-8/data.yaml", "fire-8", id="a folder"),
+        pytest.param("/content/fire-8/Dataset.YAML", "Dataset.YAML", id="no suffix that a trainer takes"),
+        pytest.param("C:\\sets\\fire-8\\dataset.yml", "fire-8", id="a folder of Windows"),
+        pytest.param("../fire-8/data/custom_data.yaml", "fire-8", id="a folder that says nothing either"),
+        pytest.param("datasets/fire-8/", "fire-8", id="a folder of classes"),
+        pytest.param("fire-8/data", "fire-8", id="a folder of classes that says nothing"),
+        pytest.param("data.yaml", "data", id="no folder"),
+        pytest.param("../data.yaml", "data", id="no folder by name"),
+        pytest.param("C:\\data.yaml", "data", id="a drive"),
+        pytest.param("/data/config.yaml", "config", id="nothing says something"),
+        pytest.param("https://host.org/fire.yaml?X-Signature=a/b.yaml", "fire", id="a signed URL"),
+        pytest.param("https://host.org/data.yaml?X-Signature=a/b.yaml", "data", id="a host is no folder"),
+        pytest.param("s3://bucket/sets/fire-8/data.yaml#a", "fire-8", id="a bucket"),
+        pytest.param("ul://user/datasets/fire-8", "fire-8", id="a platform"),
+        pytest.param("what?/data.yaml", "what?", id="a folder with a question mark"),
+    ],
+)
+def test_a_dataset_is_called_by_the_nearest_name_that_says_something(data: str, name: str, tmp_path: Path) -> None:
+    run = read_run(training(1, args={"data": data}).write(tmp_path / "train"))
+    plan = plan_import(run, ImportOptions(experiment="{dataset}"))
+    assert plan.dataset is not None
+    assert (plan.dataset.name, plan.experiment_name) == (name, name)
+
+
+def test_the_query_of_a_signed_url_enters_no_name(tmp_path: Path) -> None:
+    args = {"model": "https://host.org/yolo11n.pt?X-Signature=secret", "data": "https://host.org/a.yaml?token=secret"}
+    run = read_run(training(1, args=args).write(tmp_path / "train"))
+    plan = plan_import(run, ImportOptions(experiment="{model}/{dataset}"))
+    assert plan.experiment_name == "yolo11n/a"
+
+
 @pytest.mark.usefixtures("wide")
 def test_an_experiment_by_date_is_made_for_the_dates_that_there_are(tree: Path, empty_store: str) -> None:
     answer = imported(tree, "--experiment", "by-{date}", "--import-id", "dated", uri=empty_store)

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import pytest
 from support.directories import COLUMNS, Training, place
 
-from importer.errors import PlanError
 from importer.model import Epochs, ImportOptions, ImportPlan, TrainingRun
 from importer.read.fitness import best_row
 from importer.read.registry import read_run
@@ -151,9 +150,21 @@ def test_no_key_ends_in_a_newline_which_mlflow_3_18_refuses(tmp_path: Path) -> N
     assert "param 'odd\\n' is logged as 'odd_'" in [note.text for note in plan.notes]
 
 
-def test_two_columns_of_one_key_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="both become metric 'metrics/mAP50B'"):
-        plan_of(Training(columns=("metrics/mAP50(B)", "metrics/mAP50B"), last=None), tmp_path / "train")
+@pytest.mark.parametrize(
+    "columns",
+    [
+        pytest.param(("metrics/mAP50(B)", "metrics/mAP50B"), id="parentheses"),
+        pytest.param(("metrics/a{b}", "metrics/a_b_"), id="refused characters"),
+        pytest.param(("metrics/a", "metrics/a"), id="one name"),
+        pytest.param(("metrics/aB", "metrics/a(B)", "metrics/(aB)"), id="three columns"),
+    ],
+)
+def test_columns_of_one_key_are_left_out_with_a_note(columns: tuple[str, ...], tmp_path: Path) -> None:
+    training = Training(columns=("train/loss", *columns), last=None)
+    plan = plan_import(read_run(training.write(tmp_path / "train")), ImportOptions(best_metrics=True))
+    assert {point.key for point in plan.points} == {"train/loss"}
+    assert len(plan.points) == training.epochs
+    assert [note.code for note in plan.notes] == ["same-key"]
 
 
 def test_points_are_logged_epoch_after_epoch_rates_and_losses_before_metrics(tmp_path: Path) -> None:

@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 from support.command import in_zone
-from support.directories import SETUP_MS, STARTED_MS, Training, copy_fixture, move_times, place, round_times, touch_all
+from support.directories import (
+    SETUP_MS,
+    STARTED_MS,
+    Training,
+    copy_fixture,
+    move_times,
+    place,
+    round_times,
+    touch_all,
+    tune_table,
+)
 from support.event_files import block, event, framed, opening, scalar
 
 from importer.errors import UsageError
@@ -330,6 +340,182 @@ def test_a_zone_is_a_name_or_an_offset(name: str, hours: float) -> None:
 def test_what_is_no_zone_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="is no time zone"):
         parse_zone(name)
+
+
+def zero_times(save_dir: Path) -> None:
+    touch_all(save_dir, 0)
+
+
+def zero_options(save_dir: Path) -> None:
+    """Files that an archive without times holds, and a results.csv that was copied later."""
+    touch_all(save_dir, 315_532_800_000)
+    os.utime(save_dir / "results.csv", ns=(CLONED_MS * 1_000_000,) * 2)
+
+
+def at_a_whole_minute(save_dir: Path) -> None:
+    touch_all(save_dir, CLONED_MS // 60_000 * 60_000)
+
+
+def over_a_second(save_dir: Path) -> None:
+    """A quick copy to a disk that keeps whole seconds, which one second ended in."""
+    at_a_whole_minute(save_dir)
+    os.utime(save_dir / "results.csv", ns=((CLONED_MS // 60_000 * 60_000 + 1_000) * 1_000_000,) * 2)
+
+
+def checked_out(save_dir: Path) -> None:
+    """A slow checkout, which writes a file every 5 s, in the order of their names."""
+    for at, path in enumerate(sorted(path for path in save_dir.rglob("*") if path.is_file())):
+        os.utime(path, ns=((CLONED_MS + at * 5_000) * 1_000_000,) * 2)
+
+
+@pytest.mark.parametrize("after", [zero_times, zero_options, at_a_whole_minute, over_a_second, checked_out])
+@pytest.mark.parametrize(
+    "training",
+    [PLAIN, PLAIN.with_(epochs=1), PLAIN.with_(epochs=20), UNDATED.with_(epoch_ms=300), UNDATED.with_(epoch_ms=3_000)],
+    ids=["no time", "one epoch", "20 epochs", "quick epochs", "with time"],
+)
+def test_file_times_that_mean_nothing_are_not_believed(
+    training: Training, after: Callable[[Path], None], tmp_path: Path
+) -> None:
+    timeline = timeline_of(training, tmp_path / "train", after)
+    assert (timeline.clock, [note.code for note in timeline.notes]) == ("import-time", ["time-unknown"])
+    assert timeline.ended_ms == NOW_MS
+
+
+def test_a_file_time_that_all_files_have_tells_no_zone(tmp_path: Path) -> None:
+    with in_zone("Asia/Kolkata"):
+        timeline = timeline_of(NAIVE, tmp_path / "train", lambda path: touch_all(path, END_MS))
+    assert (timeline.zone, [note.code for note in timeline.notes]) == ("UTC+0530", ["zone-assumed"])
+
+
+def test_a_tune_whose_files_have_one_time_is_not_dated_at_it(tmp_path: Path) -> None:
+    save_dir = tune_table(tmp_path / "tune", [0.5, 0.6])
+    (save_dir / "best_hyperparameters.yaml").write_text("lr0: 0.01\n")
+    touch_all(save_dir, CLONED_MS)
+    assert build_timeline(read_run(save_dir), now_ms=NOW_MS).clock == "import-time"
+
+
+PAUSE_MS = 86_400_000 + 4_567
+
+
+def resumed(training: Training, save_dir: Path, row: int, **more: object) -> Path:
+    """The training, resumed a day later from `row` on: args.yaml and labels.jpg are written again."""
+    training = training.with_(args={"resume": "runs/detect/train/weights/last.pt", **more})
+    if training.has_time:
+        training = training.with_(sessions=(row,))
+    training.write(save_dir)
+    picture_ms = training.first_epoch_ms + 200
+    move_times(save_dir, PAUSE_MS)
+    os.utime(save_dir / "train_batch0.jpg", ns=(picture_ms * 1_000_000,) * 2)
+    resumed_ms = training.fit_ms(row - 1) + PAUSE_MS - SETUP_MS
+    for name in ("args.yaml", "labels.jpg"):
+        os.utime(save_dir / name, ns=(resumed_ms * 1_000_000,) * 2)
+    return save_dir
+
+
+SIX = TRAINING.with_(epochs=6)
+FIRST_BATCH = tuple(SIX.fit_ms(row) + 200 for row in range(3))
+RESUMED = tuple(SIX.fit_ms(row) + PAUSE_MS for row in range(3, 6))
+BESIDE = tuple(SIX.fit_ms(row) + PAUSE_MS for row in range(3))  # the first session, as if it ended with the pause
+
+
+@pytest.mark.parametrize(
+    ("training", "after", "fit_ms"),
+    [
+        pytest.param(
+            SIX.with_(last=dated(SIX.fit_ms(5) + PAUSE_MS, 0)), None, (*FIRST_BATCH, *RESUMED), id="the first batch"
+        ),
+        pytest.param(SIX.with_(last=None), None, (*FIRST_BATCH, *RESUMED), id="the first batch, without checkpoints"),
+        pytest.param(
+            SIX.with_(last=dated(SIX.fit_ms(5) + PAUSE_MS, None)), None, (*FIRST_BATCH, *RESUMED), id="a naive date"
+        ),
+        pytest.param(
+            SIX.with_(last=dated(SIX.fit_ms(5) + PAUSE_MS, 0), best=dated(SIX.fit_ms(1), 0, epoch=1)),
+            cloned, (*(SIX.fit_ms(row) for row in range(3)), *RESUMED), id="the date in best.pt, in a clone",
+        ),
+        pytest.param(
+            SIX.with_(last=dated(SIX.fit_ms(5) + PAUSE_MS, None), best=dated(SIX.fit_ms(1), None, epoch=1)),
+            None, (*(SIX.fit_ms(row) for row in range(3)), *RESUMED), id="a naive date in best.pt",
+        ),
+        pytest.param(
+            SIX.with_(last=dated(SIX.fit_ms(5) + PAUSE_MS, 0)), cloned, (*BESIDE, *RESUMED), id="nothing, in a clone"
+        ),
+        pytest.param(
+            SIX.with_(last=dated(SIX.fit_ms(5) + PAUSE_MS, 0)),
+            lambda at: os.utime(at / "train_batch0.jpg", ns=((SIX.fit_ms(4) + PAUSE_MS) * 1_000_000,) * 2),
+            (*BESIDE, *RESUMED), id="a picture that was drawn later",
+        ),
+    ],
+)  # fmt: skip
+def test_the_first_session_of_a_resumed_training_is_dated_by_what_it_left(
+    training: Training, after: Callable[[Path], None] | None, fit_ms: tuple[int, ...], tmp_path: Path
+) -> None:
+    save_dir = resumed(training, tmp_path / "train", 3)
+    if after is not None:
+        after(save_dir)
+    run = read_run(save_dir)
+    timeline = build_timeline(run, now_ms=NOW_MS)
+    assert timeline.fit_ms == fit_ms
+    assert run.epochs.session_starts == (0, 3)
+    first = plan_import(run, now_ms=NOW_MS)
+    touch_all(save_dir, CLONED_MS + 1)
+    again = plan_import(read_run(save_dir), recorded=first.record, now_ms=NOW_MS)
+    assert again.points == first.points
+
+
+def test_an_event_file_of_the_first_session_dates_it_and_last_pt_the_second(tmp_path: Path) -> None:
+    training = SIX.with_(last=dated(SIX.fit_ms(5) + PAUSE_MS, 0))
+    save_dir = resumed(training, tmp_path / "train", 3)
+    event_file(save_dir, "1", 0, graph(0), epochs=3)
+    touch_all(save_dir, CLONED_MS)
+    timeline = build_timeline(read_run(save_dir), now_ms=NOW_MS)
+    assert (timeline.clock, timeline.fit_ms) == ("checkpoint-date", (*(SIX.fit_ms(row) for row in range(3)), *RESUMED))
+
+
+def test_without_time_a_resumed_training_began_with_its_first_batch(tmp_path: Path) -> None:
+    save_dir = resumed(SIX.with_(has_time=False, last=None), tmp_path / "train", 3)
+    timeline = build_timeline(read_run(save_dir), now_ms=NOW_MS)
+    assert (timeline.clock, timeline.started_ms) == ("file-times", SIX.first_epoch_ms + 200)
+    assert timeline.fit_ms[-1] == RESUMED[-1]
+
+
+@pytest.mark.parametrize(
+    ("segment", "fit_ms"),
+    [
+        pytest.param(0, (-60_000, -50_000, -40_000), id="the first of three"),
+        pytest.param(1, (-30_000, -20_000, -10_000), id="the second of three"),
+    ],
+)
+@pytest.mark.parametrize("after", [None, cloned])
+def test_an_earlier_training_of_a_file_is_dated_before_the_next(
+    segment: int, fit_ms: tuple[int, ...], after: Callable[[Path], None] | None, tmp_path: Path
+) -> None:
+    save_dir = WITH_ZONE.write(tmp_path / "train")
+    header, *rows = WITH_ZONE.csv().splitlines(keepends=True)
+    place(save_dir / "results.csv", "".join((header, *rows, *rows, *rows)), END_MS)
+    if after is not None:
+        after(save_dir)
+    timeline = build_timeline(read_run(save_dir, segment=segment), now_ms=NOW_MS)
+    assert timeline.fit_ms == tuple(TRAINING.first_epoch_ms + 10_000 + ms for ms in fit_ms)
+    assert (timeline.clock, timeline.notes, timeline.ended_ms) == ("later-training", (), timeline.fit_ms[-1])
+
+
+def test_an_earlier_training_of_a_file_has_the_times_of_its_own_event_file(tmp_path: Path) -> None:
+    save_dir = WITH_ZONE.write(tmp_path / "train")
+    header, *rows = WITH_ZONE.csv().splitlines(keepends=True)
+    other = WITH_ZONE.with_(rows=tuple({"train/box_loss": 7.0 + row, "val/box_loss": 8.0 + row} for row in range(3)))
+    place(save_dir / "results.csv", "".join((header, *rows, *other.csv().splitlines(keepends=True)[1:])), END_MS)
+    event_file(save_dir, "1", -LATE_MS, graph(-LATE_MS))
+    records = [
+        scalar(f"{part}/box_loss", other.value_of(f"{part}/box_loss", row), row + 1, TRAINING.fit_ms(row) / 1000)
+        for row in range(3)
+        for part in ("train", "val")
+    ]
+    content = b"".join(map(framed, (opening(TRAINING.started_ms / 1000), *records)))
+    place(save_dir / "events.out.tfevents.2.host.1.0", content, CLONED_MS)
+    for segment, later_ms in ((0, -LATE_MS), (None, 0)):
+        timeline = build_timeline(read_run(save_dir, segment=segment), now_ms=NOW_MS)
+        assert (timeline.clock, timeline.fit_ms) == ("event-file", tuple(at + later_ms for at in ALL))
 
 
 RUNNING = TRAINING.with_(planned=10, plots=False, last={"epoch": 2})
