@@ -70,7 +70,7 @@ def open_existing_store(tracking_uri: str | None = None, *, required: bool = Fal
     uri = _resolve(tracking_uri)
     file = database_file(uri)
     exists = file is None or file.exists()
-    with store_errors("opening the tracking store"):
+    with _misuse(uri), store_errors("opening the tracking store"):
         if exists and (not is_database(uri) or has_tables(uri)):
             return open_store(uri, probe=True)
     if required:
