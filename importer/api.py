@@ -11,17 +11,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
-from importer.batch.best import rank_batch
+from importer.batch.best import best_of, rank_batch
 from importer.batch.executors import Workers
-from importer.batch.gather import check_start_time, gather
+from importer.batch.gather import Batch, check_start_time, gather
 from importer.batch.run import Preview, import_work, name_run, preview_work
 from importer.batch.selection import Selection
 from importer.batch.summary import RunSummary, read_summarized
 from importer.discover import find_runs
 from importer.errors import PlanError, RunDirError, StoreError, UsageError, WorkerError, YmlfError
 from importer.model import ImportContext, ImportOptions, ImportPlan, MetricPoint, Note, TrainingRun
+from importer.models.register import Registered, Target, get_runs, register_run
+from importer.models.weights import with_model
 from importer.read import registry
-from importer.read.ranking import BestEpoch, Ranked, Ranking, Table, Wanted
+from importer.read.ranking import BestEpoch, Ranked, Ranking, Table, Wanted, rank
 from importer.replay import plan as replay
 from importer.replay.callbacks import keep_run_active
 from importer.replay.names import check_templates
@@ -31,15 +33,16 @@ from importer.sources.opening import PathLike, open_source
 from importer.sources.remote import RemotePath
 from importer.store.opening import open_existing_store, open_store
 from importer.undo import Undo, carry_out_undo, plan_undo
-from importer.verify import verify_with_iterations
+from importer.verify import run_of, verify_with_iterations
 from importer.write.import_run import Job, import_with_iterations
 from importer.write.ledger import Ledger, check_import_id, new_import_id
+from importer.write.stored_best import stored_best
 
 __all__ = [
     "BestEpoch", "ImportOptions", "ImportPlan", "Kind", "MetricPoint", "Mismatch", "Note", "Outcome", "PlanError",
-    "Preview", "Ranked", "Ranking", "RunDirError", "RunSummary", "Selection", "StoreError", "Table", "TrainingRun",
-    "Undo", "UsageError", "WorkerError", "Workers", "YmlfError", "best", "import_many", "import_run", "plan_import",
-    "preview", "read_run", "scan", "undo_import", "verify_run",
+    "Preview", "Ranked", "Ranking", "Registered", "RunDirError", "RunSummary", "Selection", "StoreError", "Table",
+    "TrainingRun", "Undo", "UsageError", "WorkerError", "Workers", "YmlfError", "best", "import_many", "import_run",
+    "plan_import", "preview", "read_run", "register_model", "scan", "undo_import", "verify_run",
 ]  # fmt: skip
 
 Source = PathLike | TrainingRun | RunSummary
@@ -91,6 +94,8 @@ def import_run(source: Source, *, tracking_uri: str | None = None, options: Impo
     ledger = None if single else Ledger(store, import_id)
     context = ImportContext(import_id, ledger.tag if ledger is not None else None, wait_for_others=False)
     outcomes = import_with_iterations(Job(run, store, options, context))
+    if options.model:
+        outcomes = [with_model(store, outcome, None) for outcome in outcomes]
     if ledger is not None:
         for outcome in outcomes:
             if outcome.kind in WROTE and outcome.experiment_id:
@@ -201,6 +206,48 @@ def _missing(outcome: Outcome) -> list[Mismatch]:
         return []
     store = f"{'no run' if outcome.kind is Kind.MISSING else 'a part'} of it in {outcome.experiment_name}"
     return [Mismatch("run", outcome.run_name or "", "a training", store, outcome.source)]
+
+
+def register_model(
+    name: str,
+    sources: Source | Iterable[Source] = (),
+    *,
+    run_ids: Iterable[str] = (),
+    alias: str | None = None,
+    force: bool = False,
+    tracking_uri: str | None = None,
+    options: ImportOptions | None = None,
+) -> Registered:
+    """Register best.pt of a run as a version of the model `name`, with an alias; of several runs that of the best.
+
+    The runs are those of `run_ids`, and those that hold the run directories at or below the sources. Nothing is done
+    where it is registered already. `force` moves an alias that is on another version.
+
+    Errors: PlanError for a run that is not in the store or cannot be a model; UsageError; StoreError.
+    """
+    target = Target(name, alias, force)
+    ids = [*run_ids]
+    batch = gather(_paths(sources), options)
+    store = open_existing_store(tracking_uri, required=True)
+    if batch.summaries:
+        ids.append(run_of(Job(_best_run(batch), store, batch.options, ImportContext(wait_for_others=False))))
+    if not ids:
+        message, hint = next(((outcome.reason, outcome.hint) for outcome in batch.settled), (None, None))
+        raise RunDirError(message or "no run is named", hint=hint or "give a run directory, or a run id")
+    runs = {str(run.info.run_id): run for run in get_runs(store, ids)}
+    chosen = next(iter(runs))
+    if len(runs) > 1:
+        chosen = best_of(rank((stored_best(store, run) for run in runs.values()), Wanted())).source
+    candidates = len(batch.summaries) + len(runs) - bool(batch.summaries)
+    return replace(register_run(store, runs[chosen], target), candidates=candidates)
+
+
+def _best_run(batch: Batch) -> TrainingRun:
+    """Return the training of a batch that is the best. Errors: UsageError where they are not compared."""
+    if len(batch.summaries) == 1:
+        return read_summarized(batch.summaries[0], batch.options)
+    best = best_of(rank_batch(batch, Wanted(top=1), Workers()))
+    return registry.read_run(best.location or best.source, follow_symlinks=batch.options.follow_symlinks)
 
 
 def undo_import(import_id: str, *, tracking_uri: str | None = None, selection: Selection | None = None) -> Undo:

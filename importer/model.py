@@ -118,6 +118,8 @@ class CheckpointFacts:
     train_results: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # results.csv, a column by its name
     best_fitness: float | None = None
     git: Mapping[str, str] = field(default_factory=dict)
+    model_class: str | None = None  # the path of the class of the network: ultralytics.nn.tasks.DetectionModel
+    names: tuple[str, ...] = ()  # of the classes
 
 
 @dataclass(frozen=True)
@@ -265,6 +267,7 @@ class ImportOptions:
     unfinished: bool = False
     segments: str = "last"
     bulk: bool = True  # write new runs straight into a database, where that is proven equal to MLflow's API
+    model: bool = False  # add the files that make the run's weights an MLflow model
     import_id: str | None = None
     root: str | None = None  # the path that was given and below which the directory was found
     is_child: bool = False  # of an iteration of a tune: options that name one run do not name it

@@ -112,6 +112,28 @@ class ImportRecord:
         return record if readable else None
 
 
+@dataclass(frozen=True)
+class ModelRecord:
+    """The files that make the weights of a run an MLflow model."""
+
+    weights: str  # SHA-256 of best.pt
+    files: Mapping[str, str]  # SHA-256 by path within the run's artifacts
+
+    def to_tag(self) -> str:
+        """Return the record as JSON that fits into a tag."""
+        return to_json({"format": FORMAT, "weights": self.weights, "files": dict(self.files)})
+
+    @classmethod
+    def from_tag(cls, text: str | None) -> ModelRecord | None:
+        """Return the record that to_tag wrote, or None where there is none."""
+        try:
+            facts = json.loads(text or "")
+            files = {str(path): str(digest) for path, digest in facts["files"].items()}
+            return cls(str(facts["weights"]), files) if facts["format"] == FORMAT else None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return None
+
+
 def to_json(facts: Mapping[str, object]) -> str:
     """Return facts as JSON without blanks."""
     return json.dumps(facts, ensure_ascii=False, separators=(",", ":"))

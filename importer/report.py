@@ -50,7 +50,7 @@ PLAN_FACTS = (
 class Mismatch(NamedTuple):
     """One thing that the store does not hold as the directory says."""
 
-    what: str  # param, metric, status, start_time, end_time, run_name, tag, artifact, record, run
+    what: str  # param, metric, status, start_time, end_time, run_name, tag, artifact, record, model, run
     name: str
     directory: str  # what the directory has
     store: str  # what the store has

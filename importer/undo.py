@@ -6,15 +6,20 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from importer.batch.selection import Selection, is_named
 from importer.errors import StoreError, UsageError
+from importer.models.register import ALIASES, NO_REGISTRY, delete_version, search_versions
 from importer.store.failures import store_errors
 from importer.store.store import Store
 from importer.write.decision import Facts, match_run
 from importer.write.import_run import delete_run
 from importer.write.ledger import all_experiments, check_import_id, count_undone, is_in_ledger, search_all
 from importer.write.lookup import COMPLETE, IMPORT_ID, UPDATE_ID, StoredRun, find_runs_of, stored_run
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +33,8 @@ class Undo:
     updated: tuple[StoredRun, ...]
     deleted: tuple[StoredRun, ...] = ()  # that it created, and that are soft-deleted already
     others: int = 0  # runs that it created and that are not among those selected
+    versions: tuple[ModelVersion, ...] = ()  # of models, that ymlf made of the runs created: they are deleted
+    kept_versions: tuple[ModelVersion, ...] = ()  # that carry an alias which ymlf did not give
 
 
 def plan_undo(store: Store, import_id: str, selection: Selection | None = None) -> Undo:
@@ -56,7 +63,31 @@ def plan_undo(store: Store, import_id: str, selection: Selection | None = None) 
     mine = {run.run_id for run in created}
     selected, kept, restorable = (_named(runs, selection or Selection()) for runs in (created, updated, deleted))
     kept = tuple(run for run in kept if run.run_id not in mine)
-    return Undo(import_id, selected, kept, restorable, len(created) - len(selected))
+    ids = {run.run_id for run in selected}
+    versions = [version for version in _versions_of(store, import_id) if version.run_id in ids]
+    return Undo(
+        import_id, selected, kept, restorable, len(created) - len(selected),
+        versions=tuple(version for version in versions if not _foreign_aliases(version)),
+        kept_versions=tuple(version for version in versions if _foreign_aliases(version)),
+    )  # fmt: skip
+
+
+def _versions_of(store: Store, import_id: str) -> list[ModelVersion]:
+    """Return the versions that ymlf made of the runs of an import; none where there is no registry."""
+    from mlflow.exceptions import MlflowException
+
+    with store_errors("looking for versions of models"):
+        try:
+            return search_versions(store, f"tags.`{IMPORT_ID}` = '{import_id}'")
+        except MlflowException as error:
+            if error.error_code in NO_REGISTRY:
+                return []
+            raise
+
+
+def _foreign_aliases(version: ModelVersion) -> set[str]:
+    """Return the aliases of a version that ymlf did not give it."""
+    return set(version.aliases) - set(version.tags.get(ALIASES, "").split())
 
 
 def _named(runs: Iterable[StoredRun], selection: Selection) -> tuple[StoredRun, ...]:
@@ -71,11 +102,14 @@ def _paths(source: str) -> list[str]:
 
 
 def carry_out_undo(store: Store, undo: Undo) -> None:
-    """Soft-delete what was planned; `restore_undone` brings it back. Errors: StoreError.
+    """Delete the versions and soft-delete the runs; `restore_undone` brings the runs back. Errors: StoreError.
 
     The ledger counts it as undone; a failure to count is logged.
     """
     done: Counter[str] = Counter()
+    for version in undo.versions:
+        with store_errors(f"deleting version {version.version} of model {version.name}"):
+            delete_version(store, version)
     try:
         for run in undo.created:
             delete_run(store, run.run_id)

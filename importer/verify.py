@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from importer.errors import PlanError
 from importer.model import Artifact, ImportContext, ImportOptions, ImportPlan, TrainingRun
 from importer.naming import MAX_TAG_VALUE
-from importer.record import ImportRecord
+from importer.record import ImportRecord, ModelRecord
 from importer.replay.plan import plan_import
 from importer.replay.status import NO_EPOCHS
 from importer.report import Kind, Mismatch, Outcome, of_plan
-from importer.scratch import temporary_folder
 from importer.store.failures import store_errors
 from importer.store.store import Store
-from importer.write.artifacts import is_local, list_artifacts, spooled
+from importer.write.artifacts import BEST, fetched, is_local, list_artifacts, sha256_of, spooled
 from importer.write.decision import Decision, planned_points, point_id, same_value
 from importer.write.import_run import Job, decide_in_store, iteration_jobs
-from importer.write.lookup import COMPLETE, IMPORT_ID, OURS, PARENT, RECORD, SOURCE, STATE, key_tag, stored_points
+from importer.write.lookup import (
+    COMPLETE,
+    IMPORT_ID,
+    MODEL_FILES,
+    OURS,
+    PARENT,
+    RECORD,
+    SOURCE,
+    STATE,
+    key_tag,
+    stored_points,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -94,11 +103,14 @@ def _compare_metrics(store: Store, plan: ImportPlan, run: Run) -> Iterator[Misma
 
 
 def _compare_artifacts(store: Store, plan: ImportPlan, run: Run, deep: bool) -> Iterator[Mismatch]:
-    if not plan.artifacts:
+    model = ModelRecord.from_tag(run.data.tags.get(MODEL_FILES))
+    if not plan.artifacts and model is None:
         return
     with store_errors("opening the artifact store"):
         repository = store.artifact_repository(run.info.artifact_uri)
     there = list_artifacts(repository)
+    if model is not None:
+        yield from _compare_model(repository, model, there, deep)
     for artifact in plan.artifacts:
         size = there.get(artifact.artifact_path)
         if size != artifact.size:
@@ -108,25 +120,27 @@ def _compare_artifacts(store: Store, plan: ImportPlan, run: Run, deep: bool) -> 
             yield differing
 
 
+def _compare_model(repository: Any, model: ModelRecord, there: Mapping[str, int], deep: bool) -> Iterator[Mismatch]:
+    """Compare the files that make the weights a model with what was recorded of them."""
+    for path, digest in {**model.files, BEST: model.weights}.items():
+        if path not in there:
+            yield Mismatch("model", path, "a file", "no file")
+        elif deep and (stored := _stored_digest(repository, path)) != digest:
+            yield Mismatch("model", path, f"SHA-256 {digest[:16]}", f"SHA-256 {stored[:16]}")
+
+
 def _compare_bytes(repository: Any, artifact: Artifact) -> Mismatch | None:
     with spooled(artifact) as local:
-        expected = _sha256(local)
-    name = f"artifact {artifact.artifact_path}"
-    with temporary_folder() as folder, store_errors(name, any_class=True):
-        # A local repository returns the file itself when it gets no folder to copy to.
-        target = None if type(repository).__name__ == "LocalArtifactRepository" else str(folder)
-        stored = _sha256(Path(repository.download_artifacts(artifact.artifact_path, target)))
+        expected = sha256_of(local)
+    stored = _stored_digest(repository, artifact.artifact_path)
     if expected == stored:
         return None
     return Mismatch("artifact", artifact.artifact_path, f"SHA-256 {expected[:16]}", f"SHA-256 {stored[:16]}")
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _stored_digest(repository: Any, path: str) -> str:
+    with fetched(repository, path) as local:
+        return sha256_of(local)
 
 
 def _short(value: object) -> str:
@@ -177,6 +191,24 @@ def verify_training(job: Job, *, deep: bool | None = None) -> Outcome:
         reason=f"{len(faults)} {'mismatch' if len(faults) == 1 else 'mismatches'}" if faults else None,
         seconds=time.monotonic() - began,
     )
+
+
+def run_of(job: Job) -> str:
+    """Return the id of the run of a directory, imported or tracked live.
+
+    Errors: PlanError when there is none, or it lacks what the directory has by now; StoreError.
+    """
+    options = replace(job.options, empty=True, unfinished=True)
+    plan, decision = decide_in_store(replace(job, options=options, context=ImportContext(wait_for_others=False)))
+    live = [run.run_id for run in decision.live.runs if BEST in run.artifacts] if decision.live is not None else []
+    if decision.kind is Kind.ALREADY_THERE and decision.run is not None:
+        return decision.run.run_id
+    if live:
+        return live[-1]
+    if decision.run is not None:
+        raise PlanError(f"{plan.source}: has changed since run {decision.run.run_id}", hint="import it again first")
+    where = f"experiment {plan.experiment_name!r} of {job.store.shown_uri} has no run of it"
+    raise PlanError(f"{plan.source}: {where}", hint="import it first, or name its --experiment")
 
 
 def _without_run(job: Job, plan: ImportPlan, decision: Decision) -> Outcome:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from importer.batch.executors import Workers
 from importer.batch.gather import Batch
-from importer.errors import YmlfError
+from importer.errors import UsageError, YmlfError
 from importer.read.ranking import BestEpoch, Ranking, Wanted, best_epochs, rank
 from importer.read.registry import read_run
 from importer.report import outcome_text
@@ -40,3 +40,14 @@ def _read_again(best: BestEpoch) -> BestEpoch:
     except YmlfError:
         return best
     return replace(found, source=best.source, location=best.location)
+
+
+def best_of(ranking: Ranking) -> BestEpoch:
+    """Return the best of a ranking. Errors: UsageError for several tasks or datasets, and where nothing is ranked."""
+    if len(ranking.tables) > 1:
+        groups = ", ".join(f"{table.task} on {table.dataset}" for table in ranking.tables)
+        raise UsageError(f"these runs are not compared: {groups}", hint="give those of one task and dataset")
+    if not ranking.tables:
+        reasons = "; ".join(f"{source}: {reason}" for source, reason in ranking.left_out)
+        raise UsageError(f"no run has a metric that ranks it: {reasons}", hint="give one run")
+    return ranking.tables[0].rows[0].best

@@ -11,6 +11,7 @@ from functools import lru_cache
 from importer.batch.summary import RunSummary, find_unchanged, read_summarized
 from importer.errors import RunDirError, StoreError, YmlfError
 from importer.model import ImportContext, ImportOptions
+from importer.models.weights import with_model
 from importer.report import Kind, Outcome
 from importer.store.failures import retry
 from importer.store.opening import open_store
@@ -37,8 +38,11 @@ def import_one(summary: RunSummary, uri: str, options: ImportOptions, context: I
         store.allows_bulk = options.bulk
         unchanged, looked_up = find_unchanged(summary, store, options)
         if unchanged is not None:
-            return replace(unchanged, seconds=time.monotonic() - began)
-        return import_training(replace(_job(summary, store, options, context), looked_up=looked_up))
+            outcome, run = replace(unchanged, seconds=time.monotonic() - began), None
+        else:
+            job = replace(_job(summary, store, options, context), looked_up=looked_up)
+            outcome, run = import_training(job), job.run
+        return with_model(store, outcome, run) if options.model else outcome
 
     return _settled(summary, attempt)
 

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from importer._version import __version__
-from importer.cli.options import BEST, IMPORT, IMPORTS, SCAN, SHOW, UNDO, VERIFY, build_options, build_selection
+from importer.cli.options import (
+    BEST,
+    IMPORT,
+    IMPORTS,
+    REGISTER,
+    SCAN,
+    SHOW,
+    UNDO,
+    VERIFY,
+    build_options,
+    build_selection,
+)
 from importer.cli.suggestions import SuggestingGroup, all_paths
 from importer.errors import UsageError
 
@@ -146,6 +157,17 @@ def imports(tracking_uri: str | None, **given: Any) -> None:
     from importer.write.ledger import list_imports
 
     print_imports(_terminal(given), list_imports(open_existing_store(tracking_uri, required=True)))
+
+
+@cli.command(params=REGISTER)
+def register(name: str, paths: tuple[str, ...], **given: Any) -> None:
+    """Register best.pt of a run as a version of the model NAME; of several runs, that of the best.
+
+    The run is in the store already. Registering executes nothing of a checkpoint; loading the model does.
+    """
+    from importer.cli.models import register_command
+
+    register_command(_terminal(given), name, paths, given)
 
 
 @cli.command(params=UNDO)

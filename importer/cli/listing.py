@@ -138,6 +138,10 @@ def print_undo(terminal: Terminal, undo: Undo, *, restore: bool = False) -> None
         terminal.say(f"import {undo.import_id} has no runs{of_these} to delete{gone}")
     _print_runs(terminal, "delete", undo.created)
     _print_runs(terminal, "keep", undo.updated, "  (only updated)")
+    for what, versions in (("delete", undo.versions), ("keep", undo.kept_versions)):
+        for version in versions:
+            aliases = f"  ({', '.join(version.aliases)})" if version.aliases else ""
+            terminal.say(f"{what:<7}  version {version.version} of model {version.name}{aliases}")
     if undo.others:
         terminal.say(f"keep     {undo.others} more of this import, which are not among those asked for")
 

@@ -86,6 +86,7 @@ _WORK = [
     _option("--report", type=click.Path(dir_okay=False, writable=True),
             help="Write a JSON line per run to this file, too."),
 ]  # fmt: skip
+_MODEL = _flag("--model", help="Also add the files that make the run's weights an MLflow model.")
 _BATCH = [
     _option("--import-id", metavar="ID", help="Name of this import, for retries and undo. Default: a new one."),
     _flag("--fail-fast", help="Stop at the first run that is refused or fails."),
@@ -101,7 +102,7 @@ _OUTPUT = [
 ]
 
 SHOW = [click.Argument(["path"], required=False, type=click.Path(readable=False), metavar="PATH"), *_PLAN, *_OUTPUT]
-IMPORT = [_PATHS, *_PLAN, *_STORE, *_WRITE, *_SELECTION, *_WORK, *_BATCH, *_OUTPUT]
+IMPORT = [_PATHS, *_PLAN, *_STORE, *_WRITE, _MODEL, *_SELECTION, *_WORK, *_BATCH, *_OUTPUT]
 VERIFY = [_PATHS, *_PLAN, *_STORE, *_SELECTION, *_WORK, _DEEP, *_OUTPUT]
 SCAN = [_PATHS, *_PLAN, *_STORE, *_SELECTION, *_OUTPUT]
 BEST = [
@@ -114,6 +115,17 @@ BEST = [
     *_OUTPUT,
 ]  # fmt: skip
 IMPORTS = [*_STORE, *_OUTPUT]
+REGISTER = [
+    click.Argument(["name"]),
+    _PATHS,
+    _option("--run", "run_ids", multiple=True, metavar="RUN_ID", help="A run of the store; may be given again."),
+    _option("--alias", help="Put this alias, such as champion, on the version."),
+    _flag("--force", help="Move the alias if it is on another version."),
+    *_STORE,
+    _option("--experiment", help="Experiment of the runs of PATH, as at the import."),
+    _flag("--follow-symlinks", help="Follow links that leave the run directory."),
+    *_OUTPUT,
+]  # fmt: skip
 UNDO = [
     click.Argument(["import_id"], metavar="ID"),
     *_STORE,
@@ -135,7 +147,8 @@ def build_options(given: Mapping[str, Any]) -> ImportOptions:
     if given.get("timezone"):
         parse_zone(given["timezone"])
     plain = ("experiment", "run_name", "timezone", "artifacts", "artifact_location", "follow_symlinks", "best_metrics",
-             "live", "on_change", "empty", "unfinished", "segments", "iterations", "bulk", "import_id")  # fmt: skip
+             "live", "on_change", "empty", "unfinished", "segments", "iterations", "bulk", "model",
+             "import_id")  # fmt: skip
     return ImportOptions(
         tags=parse_tags(given.get("tags", ())),
         start_time_ms=parse_time(given.get("start_time"), "--start-time"),

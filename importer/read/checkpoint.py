@@ -41,6 +41,7 @@ def _facts(saved: object) -> CheckpointFacts:
     if not isinstance(saved, dict):
         return CheckpointFacts()
     plain = PlainValues()
+    model_class, names = _network(plain, saved)
     return CheckpointFacts(
         version=_text(plain, saved.get("version")),
         date=_text(plain, saved.get("date")),
@@ -51,7 +52,19 @@ def _facts(saved: object) -> CheckpointFacts:
         train_results=_results(plain, saved.get("train_results")),
         best_fitness=number(plain(saved.get("best_fitness"))),
         git=_git(plain.mapping(saved.get("git"))),
+        model_class=model_class,
+        names=names,
     )
+
+
+def _network(plain: PlainValues, saved: Mapping[object, object]) -> tuple[str | None, tuple[str, ...]]:
+    """Return the class of the network, and the names of its classes by their index."""
+    network = next((saved[key] for key in ("ema", "model") if isinstance(saved.get(key), Stub)), None)
+    if not isinstance(network, Stub):
+        return None, ()
+    names = plain(network.state.get("names")) if isinstance(network.state, dict) else None
+    values = list(names.values()) if isinstance(names, dict) else names
+    return network.path, tuple(map(str, values)) if isinstance(values, list) else ()
 
 
 def _text(plain: PlainValues, value: object) -> str | None:

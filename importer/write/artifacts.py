@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -25,6 +26,7 @@ SMALL_BYTES = 2_000_000  # plots, which are many; weights go one at a time
 UPLOAD_THREADS = 4
 BLOCK = 1 << 20
 STAGED = ".artifact.uploading."  # as MLflow 3.17 calls a file that it is writing, and leaves it out of its listings
+BEST = "weights/best.pt"
 
 
 def log_artifacts(store: Store, plan: ImportPlan, run: Run, *, is_new: bool, has_changed: bool = False) -> None:
@@ -125,10 +127,24 @@ def spooled(artifact: Artifact, *, under_its_name: bool = False) -> Iterator[Pat
         yield local
 
 
-def list_artifacts(repository: Any) -> dict[str, int]:
-    """Every file of a run's artifacts and its size in bytes. Errors: StoreError."""
+@contextmanager
+def fetched(repository: Any, path: str) -> Iterator[Path]:
+    """Yield a file of a run's artifacts: where they lie on this host itself, else a copy for as long.
+
+    Errors: StoreError.
+    """
+    with temporary_folder() as folder:
+        # A local repository returns the file itself when it gets no folder to copy to.
+        target = None if type(repository).__name__ == "LocalArtifactRepository" else str(folder)
+        with store_errors(f"artifact {path}", any_class=True):
+            local = Path(repository.download_artifacts(path, target))
+        yield local
+
+
+def list_artifacts(repository: Any, folder: str | None = None) -> dict[str, int]:
+    """Every file of a run's artifacts, or of a folder of them, and its size in bytes. Errors: StoreError."""
     found: dict[str, int] = {}
-    folders: list[str | None] = [None]
+    folders: list[str | None] = [folder]
     with store_errors("listing artifacts", any_class=True):
         while folders:
             for entry in repository.list_artifacts(folders.pop()):
@@ -137,6 +153,15 @@ def list_artifacts(repository: Any) -> dict[str, int]:
                 else:
                     found[entry.path] = int(entry.file_size or 0)
     return found
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while block := handle.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def is_local(artifact_uri: str) -> bool:

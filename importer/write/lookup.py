@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 KEY, STATE, RECORD = "ymlf.key", "ymlf.state", "ymlf.record"
 IMPORT_ID, UPDATE_ID, SOURCE = "ymlf.import_id", "ymlf.update_id", "ymlf.source"
+MODEL_FILES = "ymlf.model_files"  # the files that make the weights an MLflow model
 PARENT, NAME = "mlflow.parentRunId", "mlflow.runName"
 OURS = {"mlflow.source.name": "ymlf", "mlflow.source.type": "LOCAL"}  # as the fluent API sets them
 WRITING, COMPLETE = "writing", "complete"
