@@ -19,7 +19,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Schema revisions of MLflow whose tables were compared row by row with what the API writes: tests/write/test_bulk.py.
-REVISIONS = frozenset({"dc11669786a5"})
+REVISIONS = {  # and the MLflow release whose newest revision it is
+    "bf29a5ff90ea": "3.7",
+    "1bd49d398cd23": "3.8",
+    "d3e4f5a6b7c8": "3.9",
+    "1b5f0d9ad7c1": "3.10",
+    "c3d6457b6d8a": "3.11",
+    "7d34483879f0": "3.12",
+    "da6fb0208061": "3.13",
+    "b7e4c1a90f23": "3.14",
+    "6f8d9c3b2a1e": "3.15",
+    "b7e2c1a4d9f3": "3.16",
+    "dc11669786a5": "3.17",
+}
 TABLES = ("runs", "params", "metrics", "latest_metrics", "tags", "datasets", "inputs", "input_tags")
 LARGEST = 1.7976931348623157e308  # MLflow keeps an infinity as this; source: SqlAlchemyStore.sanitize_metric_value
 LOCK_SECONDS = 60  # for another process that writes to a SQLite file
