@@ -134,7 +134,8 @@ def test_a_row_of_json_holds_the_run_and_its_metrics(tmp_path: Path) -> None:
     assert row.items() >= facts.items()
 
 
-def test_the_table_shows_the_first_rows_and_escapes_names(tmp_path: Path) -> None:
+def test_the_table_shows_the_first_rows_and_escapes_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
     for seed in range(3):
         training(seed).write(tmp_path / f"train\x1b[31m{seed}")
     answer = ymlf("best", tmp_path, "--top", "2")

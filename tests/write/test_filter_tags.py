@@ -63,7 +63,7 @@ def test_a_tag_that_somebody_changed_is_a_mismatch(tmp_path: Path, empty_store: 
     MlflowClient(empty_store).set_tag(run.info.run_id, "ymlf.model", "yolo12n")
     answer = ymlf("verify", tmp_path / "train", "--tracking-uri", empty_store)
     assert answer.status == 1
-    assert "mismatch: tag ymlf.model: expected 'yolo11n', found 'yolo12n'\n" in answer.err
+    assert "mismatch: tag ymlf.model: directory has 'yolo11n', store has 'yolo12n'\n" in answer.err
 
 
 def test_a_directory_that_is_given_itself_has_no_group(tmp_path: Path, empty_store: str) -> None:
