@@ -59,7 +59,7 @@ def plan_undo(store: Store, import_id: str, selection: Selection | None = None) 
             gone = map(stored_run, search_all(store, experiment_id, by_id, ViewType.DELETED_ONLY))
             deleted += (run for run in gone if run.state == COMPLETE)
     if not (created or updated or deleted or is_in_ledger(experiments, import_id)):
-        raise UsageError(f"{import_id}: no import of this store", hint="`ymlf imports` lists them")
+        raise UsageError(f"{import_id}: no import of this store", hint="`ymlf history` lists them")
     mine = {run.run_id for run in created}
     selected, kept, restorable = (_named(runs, selection or Selection()) for runs in (created, updated, deleted))
     kept = tuple(run for run in kept if run.run_id not in mine)
@@ -152,4 +152,4 @@ def _count(store: Store, import_id: str, undone: Mapping[str, int]) -> None:
     try:
         count_undone(store, import_id, undone)
     except StoreError as error:
-        log.warning("%s: `ymlf imports` does not count what was undone or restored", error.message)
+        log.warning("%s: `ymlf history` does not count what was undone or restored", error.message)

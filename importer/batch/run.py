@@ -58,7 +58,7 @@ def import_work(
         try:
             ledger.end()
         except StoreError as error:  # the runs themselves hold the rest
-            log.warning("%s: `ymlf imports` counts the runs themselves", error.message)
+            log.warning("%s: `ymlf history` counts the runs themselves", error.message)
 
 
 def name_run(outcome: Outcome, store: Store, import_id: str | None = None) -> Outcome:

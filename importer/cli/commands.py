@@ -10,18 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from importer._version import __version__
-from importer.cli.options import (
-    BEST,
-    IMPORT,
-    IMPORTS,
-    REGISTER,
-    SCAN,
-    SHOW,
-    UNDO,
-    VERIFY,
-    build_options,
-    build_selection,
-)
+from importer.cli import options
+from importer.cli.options import build_options, build_selection
 from importer.cli.suggestions import SuggestingGroup, all_paths
 from importer.errors import UsageError
 
@@ -45,7 +35,12 @@ def cli() -> None:
     """Replay finished Ultralytics YOLO trainings into MLflow, as the live callback would have logged them."""
 
 
-@cli.command(params=SHOW)
+@cli.command(
+    sections=options.SHOW,
+    arguments=[options.PATH],
+    short_help="Show what an import would log.",
+    example="ymlf plan runs/detect/train",
+)
 def plan(path: str | None, **given: Any) -> None:
     """Show what an import of PATH would log. Needs no store and writes nothing."""
     from importer.cli.show import print_plan
@@ -57,7 +52,12 @@ def plan(path: str | None, **given: Any) -> None:
     _end_plan(terminal, planned)
 
 
-@cli.command(params=SHOW)
+@cli.command(
+    sections=options.SHOW,
+    arguments=[options.PATH],
+    short_help="Show one run on this terminal.",
+    example="ymlf show runs/detect/train",
+)
 def show(path: str | None, **given: Any) -> None:
     """Show one run on this terminal: facts, last and best values, charts, notes. Needs no store."""
     from importer.cli.show import print_run
@@ -74,7 +74,13 @@ def show(path: str | None, **given: Any) -> None:
     _end_plan(terminal, planned)
 
 
-@cli.command("import", params=IMPORT)
+@cli.command(
+    "import",
+    sections=options.IMPORT,
+    arguments=[options.PATHS],
+    short_help="Import run directories into MLflow.",
+    example="ymlf import runs --tracking-uri http://mlflow.example.org:5000 --best-metrics",
+)
 def import_command(paths: tuple[str, ...], **given: Any) -> None:
     """Import the run directories at or below each PATH. Safe to stop at any moment and to start again."""
     from importer.batch.run import check_import, import_work
@@ -103,7 +109,12 @@ def import_command(paths: tuple[str, ...], **given: Any) -> None:
     sys.exit(report.status)
 
 
-@cli.command(params=VERIFY)
+@cli.command(
+    sections=options.VERIFY,
+    arguments=[options.PATHS],
+    short_help="Compare run directories with the store.",
+    example="ymlf verify runs --tracking-uri sqlite:///mlflow.db",
+)
 def verify(paths: tuple[str, ...], deep: bool | None, **given: Any) -> None:
     """Compare the run directories at or below each PATH with what the store holds, point by point."""
     from importer.batch.run import verify_work
@@ -122,7 +133,12 @@ def verify(paths: tuple[str, ...], deep: bool | None, **given: Any) -> None:
     sys.exit(report.status)
 
 
-@cli.command(params=SCAN)
+@cli.command(
+    sections=options.SCAN,
+    arguments=[options.PATHS],
+    short_help="List run directories, and what is imported.",
+    example="ymlf scan runs",
+)
 def scan(paths: tuple[str, ...], **given: Any) -> None:
     """List the run directories at or below each PATH, and what is imported already where a store is named."""
     from importer.cli.listing import list_runs
@@ -135,7 +151,12 @@ def scan(paths: tuple[str, ...], **given: Any) -> None:
     sys.exit(list_runs(terminal, batch, store))
 
 
-@cli.command(params=BEST)
+@cli.command(
+    sections=options.BEST,
+    arguments=[options.PATHS],
+    short_help="Rank runs by the metrics of their best epochs.",
+    example="ymlf best runs --task detect --by mAP50B",
+)
 def best(paths: tuple[str, ...], task: str | None, dataset: str | None, by: str | None, top: int, **given: Any) -> None:
     """Rank the runs at or below each PATH by the metrics of their best epochs. Needs no store."""
     from importer.batch.best import rank_batch
@@ -149,8 +170,8 @@ def best(paths: tuple[str, ...], task: str | None, dataset: str | None, by: str 
     sys.exit(print_ranking(terminal, ranking, batch))
 
 
-@cli.command(params=IMPORTS)
-def imports(tracking_uri: str | None, **given: Any) -> None:
+@cli.command(sections=options.HISTORY, example="ymlf history --tracking-uri sqlite:///mlflow.db")
+def history(tracking_uri: str | None, **given: Any) -> None:
     """List the imports that a store remembers."""
     from importer.cli.listing import print_imports
     from importer.store.opening import open_existing_store
@@ -159,7 +180,12 @@ def imports(tracking_uri: str | None, **given: Any) -> None:
     print_imports(_terminal(given), list_imports(open_existing_store(tracking_uri, required=True)))
 
 
-@cli.command(params=REGISTER)
+@cli.command(
+    sections=options.REGISTER,
+    arguments=[options.NAME, options.PATHS],
+    short_help="Make best.pt of a run a registered model.",
+    example="ymlf register plates runs/detect --alias champion",
+)
 def register(name: str, paths: tuple[str, ...], **given: Any) -> None:
     """Register best.pt of a run as a version of the model NAME; of several runs, that of the best.
 
@@ -170,7 +196,12 @@ def register(name: str, paths: tuple[str, ...], **given: Any) -> None:
     register_command(_terminal(given), name, paths, given)
 
 
-@cli.command(params=UNDO)
+@cli.command(
+    sections=options.UNDO,
+    arguments=[options.IMPORT_ID],
+    short_help="Soft-delete the runs of an import.",
+    example="ymlf undo 20260131T120000Z-1a2b --tracking-uri sqlite:///mlflow.db",
+)
 def undo(import_id: str, tracking_uri: str | None, restore: bool, yes: bool, **given: Any) -> None:
     """Soft-delete the runs that import ID created, or those that the globs name. What it only updated is kept."""
     from importer.cli.listing import print_undo, print_undone
@@ -243,7 +274,7 @@ def _end_plan(terminal: Terminal, planned: ImportPlan) -> None:
     if terminal.as_json:
         terminal.write_json(plan_as_json(planned))
     elif not planned.epochs:
-        terminal.warn("note: no epochs: an import passes it over; with --empty it logs this")
+        terminal.warn("note: no epochs: an import passes it over; with --also empty it logs this")
 
 
 def _confirm(question: str) -> bool:

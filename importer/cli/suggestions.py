@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from importer.cli.options import SectionedCommand
 from importer.errors import UsageError
 
 MANY = 1000  # run directories that are counted at most
@@ -19,6 +20,8 @@ MANY = 1000  # run directories that are counted at most
 
 class SuggestingGroup(click.Group):
     """Suggest a command where the first word is not one."""
+
+    command_class = SectionedCommand
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -39,9 +39,9 @@ def came_to_its_end(run: TrainingRun) -> bool:
 def why_left_alone(run: TrainingRun, options: ImportOptions, now_ms: int) -> tuple[str, str, str] | None:
     """Return the outcome, the reason and a hint for a training that is not imported unasked; None for any other."""
     if not len(run.epochs) and not options.empty:
-        return "no epochs", _why_no_epochs(run), "--empty imports it"
+        return "no epochs", _why_no_epochs(run), "to import it too: --also empty"
     if not options.unfinished and still_training(run, now_ms):
-        return "still training", "results.csv was written just now", "--unfinished takes it as it is"
+        return "still training", "results.csv was written just now", "to import it as it is: --also unfinished"
     return None
 
 

@@ -71,9 +71,9 @@ def test_each_directory_has_an_outcome_of_its_own(tree: Path, empty_store: str) 
         "train": "imported", "train2": "imported", "train2-copy": "duplicate", "train3": "refused",
         "train10": "imported", "dead": "no epochs", "running": "still training",
     }  # fmt: skip
-    assert by_name(answer)["dead"]["hint"] == "--empty imports it"
-    assert "--unfinished" in str(by_name(answer)["running"]["hint"])
-    more = imported(tree / "dead", tree / "running", "--empty", "--unfinished", uri=empty_store)
+    assert by_name(answer)["dead"]["hint"] == "to import it too: --also empty"
+    assert "--also", "unfinished" in str(by_name(answer)["running"]["hint"])
+    more = imported(tree / "dead", tree / "running", "--also", "empty", "--also", "unfinished", uri=empty_store)
     assert (more.status, outcomes(more)) == (0, {"dead": "imported", "running": "imported"})
 
 
@@ -190,7 +190,7 @@ def test_of_many_that_were_passed_over_five_are_named_and_share_one_hint(tree: P
     shutil.copytree(tree / "train2", tree / "train2-copy")
     told = ymlf("import", tree, "--tracking-uri", empty_store)
     assert told.out.count("no epochs: ") == 5
-    assert "... and 4 more (-v names them)\n  hint: --empty imports it\n" in told.out
+    assert "... and 4 more (-v names them)\n  hint: to import it too: --also empty\n" in told.out
     assert told.out.count("more (-v names them)") == told.out.count("  hint: ") == 1
     every = ymlf("import", tree, "-v", "--tracking-uri", empty_store)
     assert every.out.count("no epochs: ") == 9 and "names them" not in every.out

@@ -263,7 +263,7 @@ def test_what_a_person_wrote_into_the_ledger_and_the_record_stops_no_command(tre
     client.set_experiment_tag(experiment.experiment_id, tag, '{"counts": {"imported": "many"}, "ended": [1]}')
     client.set_experiment_tag(experiment.experiment_id, "ymlf.import.", "[]")
     client.set_tag(active(empty_store)[0].info.run_id, "ymlf.record", '{"format": 1, "times": "soon"}')
-    assert ymlf("imports", "--tracking-uri", empty_store).status == 0
+    assert ymlf("history", "--tracking-uri", empty_store).status == 0
     answer = imported(tree, uri=empty_store)
     assert (answer.status, summary(answer)) == (0, {"already there": 3, "updated": 1})
     assert ymlf("verify", tree, "--tracking-uri", empty_store).status == 0
@@ -273,14 +273,14 @@ def test_a_directory_without_epochs_gives_way_to_its_training(tmp_path: Path, em
     save_dir = training(1, planned=5, plots=False, last=None).write(tmp_path / "train")
     table = (save_dir / "results.csv").read_text()
     (save_dir / "results.csv").unlink()
-    assert summary(imported(save_dir, "--empty", uri=empty_store)) == {"imported": 1}
+    assert summary(imported(save_dir, "--also", "empty", uri=empty_store)) == {"imported": 1}
     [empty] = active(empty_store)
-    assert summary(imported(save_dir, "--empty", uri=empty_store)) == {"already there": 1}
+    assert summary(imported(save_dir, "--also", "empty", uri=empty_store)) == {"already there": 1}
     (save_dir / "results.csv").write_text(table)
-    assert summary(imported(save_dir, "--unfinished", uri=empty_store)) == {"imported": 1}
+    assert summary(imported(save_dir, "--also", "unfinished", uri=empty_store)) == {"imported": 1}
     [run] = active(empty_store)
     assert run.info.run_id != empty.info.run_id and run.data.metrics
-    assert outcomes(imported(save_dir, "--unfinished", uri=empty_store)) == {"train": "already there"}
+    assert outcomes(imported(save_dir, "--also", "unfinished", uri=empty_store)) == {"train": "already there"}
 
 
 def test_a_failed_upload_stops_the_others_of_its_run(tmp_path: Path, empty_store: str) -> None:
@@ -305,7 +305,7 @@ def test_a_training_that_was_appended_to_the_file_of_another_is_imported_too(
     rows = tuple({"train/box_loss": 5.0 + row} if row else {} for row in range(3))
     lines = first.with_(epochs=3, rows=rows).csv().splitlines(keepends=True)[1:]
     (save_dir / "results.csv").write_text(first.csv() + "".join(lines))
-    words = (save_dir, "--segments", segments, "--unfinished")
+    words = (save_dir, "--segments", segments, "--also", "unfinished")
     answer = imported(*words, uri=empty_store)
     assert answer.status == 0
     assert summary(answer) == ({"imported": 1, "already there": 1} if segments == "all" else {"imported": 1})

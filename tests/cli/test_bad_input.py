@@ -268,7 +268,7 @@ def test_a_line_that_is_being_written_is_left_for_the_next_import(cut: int, empt
     (tmp_path / "runs/train/weights/last.pt").unlink()
     for content, outcome, steps in ((text[:-cut], "imported", {0, 1}), (text, "updated", {0, 1, 2})):
         path.write_text(content)
-        answer = imported("runs/train", "--unfinished", uri=empty_store)
+        answer = imported("runs/train", "--also", "unfinished", uri=empty_store)
         assert (answer.status, outcomes(answer)) == (0, {"train": outcome})
         (run,) = runs_in(empty_store)
         assert dict(points_of(empty_store, run, "val/cls_loss")).keys() == steps
@@ -340,13 +340,13 @@ def test_what_has_no_epoch_or_trains_still_is_passed_over_until_asked_for(empty_
     assert none.status == 0
     assert told["runs/dead"].startswith("no epochs: ") and "before its first epoch" in told["runs/dead"]
     assert told["runs/blank"].startswith("no epochs: ") and "args.yaml is empty" in told["runs/blank"]
-    assert "  hint: " in none.out and "--empty" in none.out
+    assert "  hint: " in none.out and "--also", "empty" in none.out
     assert untouched(empty_store)
     running = ymlf("import", "runs/running", *words)
     assert (running.status, running.out.split(": ")[:2]) == (0, ["still training", "runs/running"])
-    assert "  hint: " in running.out and "--unfinished" in running.out
+    assert "  hint: " in running.out and "--also", "unfinished" in running.out
     assert not runs_in(empty_store)
-    asked = ymlf("import", "runs", *words, "--empty", "--unfinished", "--json")
+    asked = ymlf("import", "runs", *words, "--also", "empty", "--also", "unfinished", "--json")
     assert (asked.status, outcomes(asked)) == (0, dict.fromkeys(("blank", "dead", "running"), "imported"))
 
 
@@ -361,7 +361,7 @@ def test_two_trainings_without_an_epoch_are_two_though_each_was_called_train(tmp
 def test_names_of_control_signs_do_not_write_to_the_terminal(empty_store: str, tmp_path: Path) -> None:
     args = 'task: detect\nproject: "p\\e[2Jq"\n'
     damaged_run(tmp_path / "runs/tr\x1b[31mx", args=args, results=RESULTS.replace("val/box_loss", "v\x1b[1m"))
-    for words in (["plan", "runs/tr\x1b[31mx"], ["import", "runs"], ["scan", "runs"], ["verify", "runs"], ["imports"]):
+    for words in (["plan", "runs/tr\x1b[31mx"], ["import", "runs"], ["scan", "runs"], ["verify", "runs"], ["history"]):
         answer = ymlf(*words, *(["--tracking-uri", empty_store] if words[0] != "plan" else []))
         assert answer.status == 0
         assert "\x1b" not in answer.out + answer.err
@@ -393,7 +393,7 @@ def test_no_name_begins_a_line_or_turns_one_around(more: list[str], empty_store:
         ["plan", one], ["show", one], ["plan", f"{one}-bad"], ["plan", f"{one}-none"], ["scan", "runs"],
         ["import", "runs", "--dry-run", *store], ["import", "runs", "--import-id", "job", *store],
         ["import", one, *store], ["scan", "runs", *store], ["verify", "runs", *store],
-        ["verify", one, "--tag", f"a={HIDDEN}", *store], ["imports", *store], ["undo", "job", "--yes", *store],
+        ["verify", one, "--tag", f"a={HIDDEN}", *store], ["history", *store], ["undo", "job", "--yes", *store],
         ["import", one, "--run-name", f"{HIDDEN}{{x}}", *store], ["plan", one, "--tag", HIDDEN],
         ["scan", one, "--task", HIDDEN], [HIDDEN], ["scan", f"--{HIDDEN}"], ["scan", "--from-file", HIDDEN],
     ):  # fmt: skip

@@ -82,7 +82,7 @@ def everything_said(runs: Path, uri: str, *more: str) -> tuple[str, set[int]]:
         answer = ymlf(command, runs, "--tracking-uri", uri, *words, *reported, *options)
         told += [answer.out, answer.err, report.read_text() if report.exists() else ""]
         statuses.add(answer.status)
-    for words in (("imports",), ("imports", "--json"), ("undo", "no-such-import", "--yes")):
+    for words in (("history",), ("history", "--json"), ("undo", "no-such-import", "--yes")):
         answer = ymlf(*words, "--tracking-uri", uri)
         told += [answer.out, answer.err]
     return "\n".join(told), statuses
@@ -196,7 +196,7 @@ def assert_refused(uri: str, status: int, runs: Path, caplog: pytest.LogCaptureF
     told = []
     for words in (
         ("import", runs, "-vv", "--report", report), ("import", runs, "--json"), ("import", runs, "--dry-run"),
-        ("verify", runs), ("scan", runs), ("imports",), ("undo", "job", "--yes"),
+        ("verify", runs), ("scan", runs), ("history",), ("undo", "job", "--yes"),
     ):  # fmt: skip
         answer = ymlf(*words, "--tracking-uri", uri)
         assert answer.status == status and answer.err.startswith("error: "), answer

@@ -210,7 +210,9 @@ def test_a_plan_of_no_epochs_says_that_an_import_passes_it_over(tmp_path: Path) 
     (save_dir / "results.csv").write_text("epoch,train/box_loss\n")
     (save_dir / "weights" / "last.pt").unlink()
     for command in ("plan", "show"):
-        assert ymlf(command, save_dir).err == "note: no epochs: an import passes it over; with --empty it logs this\n"
+        assert (
+            ymlf(command, save_dir).err == "note: no epochs: an import passes it over; with --also empty it logs this\n"
+        )
 
 
 def test_the_picture_in_the_docs_is_what_show_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`ymlf imports` and `ymlf undo`: which imports there were, and taking one back, or a part of it."""
+"""`ymlf history` and `ymlf undo`: which imports there were, and taking one back, or a part of it."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def test_imports_lists_each_import_and_retries_share_an_id(tree: Path, empty_sto
     training(40).write(tree / "more" / "train40")
     training(41).write(tree / "more" / "train41")
     imported(tree / "more", uri=empty_store)
-    told = ymlf("imports", "--tracking-uri", empty_store, "--json").told
+    told = ymlf("history", "--tracking-uri", empty_store, "--json").told
     [job] = [entry for entry in told if entry["import_id"] == "job-42"]
     [other] = [entry for entry in told if entry["import_id"] != "job-42"]
     assert (job["counts"], other["counts"]) == ({"imported": 4}, {"imported": 2})
     assert job["experiments"] == ["/Shared/Ultralytics"]
-    words = ymlf("imports", "--tracking-uri", empty_store)
+    words = ymlf("history", "--tracking-uri", empty_store)
     assert "job-42" in words.out and "4 imported" in words.out
 
 
@@ -71,7 +71,7 @@ def test_an_import_of_one_run_is_listed_and_undone_like_any_other(
     imported(tree / "train", *words, uri=empty_store)
     [experiment] = MlflowClient(empty_store).search_experiments(filter_string="name = '/Shared/Ultralytics'")
     assert any(name.startswith("ymlf.import.") for name in experiment.tags) == bool(words)
-    [told] = ymlf("imports", "--tracking-uri", empty_store, "--json").told
+    [told] = ymlf("history", "--tracking-uri", empty_store, "--json").told
     import_id, host = str(told["import_id"]), socket.gethostname()
     assert (import_id == "job" if words else "-one-" in import_id) and told["counts"] == {"imported": 1}
     assert listed(empty_store) == {import_id: (host, "/Shared/Ultralytics", "1 imported")}
@@ -180,7 +180,7 @@ def test_what_was_undone_can_be_imported_again(tree: Path, empty_store: str) -> 
 def test_an_import_that_there_never_was_is_not_undone(empty_store: str) -> None:
     answer = ymlf("undo", "nobody", "--yes", "--tracking-uri", empty_store)
     assert (answer.status, answer.out) == (2, "")
-    assert answer.err.startswith("error: nobody: ") and "\n  hint: `ymlf imports`" in answer.err
+    assert answer.err.startswith("error: nobody: ") and "\n  hint: `ymlf history`" in answer.err
 
 
 @pytest.mark.parametrize("have_directories", [True, False], ids=["with directories", "of the table alone"])

@@ -176,7 +176,7 @@ def test_folders_that_only_look_like_a_run_are_named_with_the_reason(tmp_path: P
     for name in ("lightning", "keras"):
         written(tmp_path / "tree" / name, {"results.csv": "epoch,step,loss\n0,1,2\n"})
     why = "only looks like a run directory: results.csv is not a YOLO trainer's: it has no column `epoch`"
-    for words in (["scan"], ["import", "--empty", "--tracking-uri", empty_store], ["import", "--dry-run"]):
+    for words in (["scan"], ["import", "--also", "empty", "--tracking-uri", empty_store], ["import", "--dry-run"]):
         err = ymlf(words[0], tmp_path / "tree", *words[1:]).err
         for name in ("lightning", "keras"):
             assert f"note: {tmp_path / 'tree' / name}: {why}" in err, words

@@ -81,7 +81,7 @@ def test_every_fixture_is_imported_out_of_a_bucket_and_verified_against_the_disk
     for name in fixture_names():
         copy_fixture(name, tmp_path / "tree")
     url = upload(tmp_path / "tree", s3, "fixtures")
-    words = ("--tracking-uri", sqlite_uri, "--empty", "--unfinished", "--json")
+    words = ("--tracking-uri", sqlite_uri, "--also", "empty", "--also", "unfinished", "--json")
     assert ymlf("import", url, *words).status == 0
     for place in (url, tmp_path / "tree"):
         answer = ymlf("verify", place, "--tracking-uri", sqlite_uri, "--json")
@@ -122,7 +122,7 @@ def test_a_directory_known_by_its_place_only_is_known_from_anywhere(
     s3.client().put_object(Bucket="by-place", Key="train/args.yaml", Body=b"")
     for folder, outcome in (("here", "imported"), ("there", "already there")):
         (tmp_path / folder).mkdir()
-        words = ("import", "s3://by-place/train", "--tracking-uri", sqlite_uri, "--empty", "--json")
+        words = ("import", "s3://by-place/train", "--tracking-uri", sqlite_uri, "--also", "empty", "--json")
         assert summary(ymlf(*words, cwd=tmp_path / folder)) == {outcome: 1}
 
 

@@ -95,7 +95,7 @@ def test_an_import_into_an_older_server_is_undone(older: MlflowServer, tmp_path:
     words = ("--tracking-uri", older.url)
     tree = small_tree(tmp_path / "tree", 3, epochs=2)
     assert ymlf("import", tree, *words, "--experiment", "undone", "--import-id", "first").status == 0
-    assert '"first"' in ymlf("imports", *words, "--json").out
+    assert '"first"' in ymlf("history", *words, "--json").out
     assert ymlf("undo", "first", "--yes", *words).status == 0
     assert not [run for run in active(older.url) if run.data.tags.get("ymlf.import_id") == "first"]
 

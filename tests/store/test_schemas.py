@@ -20,7 +20,7 @@ COMMANDS = [
     pytest.param(("import", "train-2", "--dry-run"), id="dry run"),
     pytest.param(("verify", "train-2"), id="verify"),
     pytest.param(("scan", "train-2"), id="scan"),
-    pytest.param(("imports",), id="imports"),
+    pytest.param(("history",), id="history"),
     pytest.param(("undo", "an-id", "--yes"), id="undo"),
 ]
 SCRIPT = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))

@@ -32,7 +32,7 @@ from importer.store.store import EmptyStore
         pytest.param("me:secret@host:5066", "***@host:5066: has no scheme", "http://***@host:5066", id="a login, too"),
     ],
 )
-@pytest.mark.parametrize("command", ["import", "verify", "imports"])
+@pytest.mark.parametrize("command", ["import", "verify", "history"])
 def test_a_uri_that_cannot_be_meant_is_a_misuse(
     command: str, uri: str, what: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -40,7 +40,7 @@ def test_a_uri_that_cannot_be_meant_is_a_misuse(
     Training().write(tmp_path / "train")
     (tmp_path / "mlflow.db").write_bytes(b"")
     before = sorted(tmp_path.iterdir())
-    words = [command] if command == "imports" else [command, "train"]
+    words = [command] if command == "history" else [command, "train"]
     answer = ymlf(*words, "--tracking-uri", uri)
     assert answer.status == 2, answer.err
     error, hint = answer.err.splitlines()
@@ -53,7 +53,7 @@ def test_a_uri_that_cannot_be_meant_is_a_misuse(
 def test_a_web_server_that_is_not_mlflow_is_a_misuse(status: int, tmp_path: Path) -> None:
     save_dir = Training().write(tmp_path / "train")
     with web_server(status) as url:
-        for words in (["import", save_dir], ["import", save_dir, "--dry-run"], ["verify", save_dir], ["imports"]):
+        for words in (["import", save_dir], ["import", save_dir, "--dry-run"], ["verify", save_dir], ["history"]):
             answer = ymlf(*words, "--tracking-uri", url)
             assert answer.err == (
                 f"error: {url}: is no MLflow server: it answers {status} with text/html\n"

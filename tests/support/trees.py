@@ -81,6 +81,6 @@ def grow(save_dir: Path, seed: int, epochs: int) -> None:
 
 
 def listed(uri: str) -> dict[str, tuple[str, str, str]]:
-    """The host, experiment and runs that `ymlf imports` tells of each import, by its id."""
-    lines = [line.split(maxsplit=4) for line in ymlf("imports", "--tracking-uri", uri).out.splitlines()[1:]]
+    """The host, experiment and runs that `ymlf history` tells of each import, by its id."""
+    lines = [line.split(maxsplit=4) for line in ymlf("history", "--tracking-uri", uri).out.splitlines()[1:]]
     return {told[0]: (told[2], told[3], told[4]) for told in lines}
