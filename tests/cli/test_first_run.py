@@ -162,7 +162,7 @@ def test_a_file_store_that_mlflow_refuses_is_named_with_the_command_that_moves_i
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        pytest.param(["imprt"], "did you mean `ymlf import` or `ymlf history`?", id="a letter is missing"),
+        pytest.param(["imprt"], "did you mean `ymlf import`?", id="a letter is missing"),
         pytest.param(["SCAN"], "did you mean `ymlf scan`?", id="capitals"),
         pytest.param(
             ["runs/train", "--tag", "team=a"],

@@ -29,7 +29,7 @@ def test_scan_lists_what_lies_in_a_tree(tree: Path) -> None:
 
 def test_scan_tells_what_a_store_has_already(grown: Path, empty_store: str) -> None:
     training(30).write(grown / "new")
-    template = ("--experiment", "/Shared/Ultralytics", "--run-name", "{relpath}")
+    template = ("--experiment", "/Shared/Ultralytics")
     told = by_name(ymlf("scan", grown, "--json", "--tracking-uri", empty_store, *template))
     assert {name: facts["store"] for name, facts in told.items()} == {
         "train": "already there", "train2": "would be updated", "train3": "already there",
