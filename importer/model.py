@@ -216,6 +216,14 @@ class Artifact(NamedTuple):
     location: RunPath
 
 
+class LoggedImage(NamedTuple):
+    """A picture for MLflow's image grid, which compares runs."""
+
+    key: str  # without a slash: the file's name less its suffix
+    size: int  # bytes of the file; MLflow keeps it as a PNG and a small WebP
+    location: RunPath
+
+
 class DatasetInput(NamedTuple):
     """The dataset that was trained on, as MLflow records one."""
 
@@ -257,6 +265,7 @@ class ImportOptions:
     artifact_location: str | None = None
     follow_symlinks: bool = False
     best_metrics: bool = False
+    images: bool = False
     keep_active: bool = False
     max_artifact_size: int | None = None  # bytes
     exclude_artifacts: tuple[str, ...] = ()
@@ -317,6 +326,7 @@ class ImportPlan:
     recorded_save_dir: str | None = None
     recorded_name: str | None = None
     version: str | None = None
+    images: tuple[LoggedImage, ...] = ()
     former_best: tuple[MetricPoint, ...] = ()  # logged by an import at which an earlier epoch was the best
     notes: tuple[Note, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()  # (path, why) of files that are not logged
@@ -331,6 +341,11 @@ class ImportPlan:
     def artifact_bytes(self) -> int:
         """Return the size of all artifacts together, in bytes."""
         return sum(artifact.size for artifact in self.artifacts)
+
+    @property
+    def image_bytes(self) -> int:
+        """Return the size of the files of all images together, in bytes."""
+        return sum(image.size for image in self.images)
 
     @property
     def best(self) -> dict[str, float]:

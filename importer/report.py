@@ -50,7 +50,7 @@ PLAN_FACTS = (
 class Mismatch(NamedTuple):
     """One thing that the store does not hold as the directory says."""
 
-    what: str  # param, metric, status, start_time, end_time, run_name, tag, artifact, record, model, run
+    what: str  # param, metric, status, start_time, end_time, run_name, tag, artifact, image, record, model, run
     name: str
     directory: str  # what the directory has
     store: str  # what the store has
@@ -107,7 +107,7 @@ def of_plan(kind: Kind, plan: ImportPlan, *, wrote: bool = False, **more: Any) -
         experiment_name=plan.experiment_name,
         key=plan.key,
         points=len(plan.points) if wrote else 0,
-        artifact_bytes=plan.artifact_bytes if wrote else 0,
+        artifact_bytes=plan.artifact_bytes + plan.image_bytes if wrote else 0,
         notes=plan.notes,
         **more,
     )
@@ -136,6 +136,8 @@ def plan_as_json(plan: ImportPlan) -> dict[str, object]:
         "metrics": _series(plan),
         "artifacts": [{"path": artifact.artifact_path, "size": artifact.size} for artifact in plan.artifacts],
         "artifact_bytes": plan.artifact_bytes,
+        **({"images": [{"key": image.key, "size": image.size} for image in plan.images]} if plan.images else {}),
+        **({"image_bytes": plan.image_bytes} if plan.images else {}),
         "left_out": [{"path": path, "why": why} for path, why in plan.left_out],
         "dataset": plan.dataset._asdict() if plan.dataset else None,
         "notes": [note._asdict() for note in plan.notes],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from importer.store.failures import store_errors
 from importer.store.store import Store
 from importer.write.artifacts import BEST, fetched, is_local, list_artifacts, sha256_of, spooled
 from importer.write.decision import Decision, planned_points, point_id, same_value
+from importer.write.images import IMAGES_TAG, StoredImage, images_in, in_words, is_logged
 from importer.write.import_run import Job, decide_in_store, iteration_jobs
 from importer.write.lookup import (
     COMPLETE,
@@ -69,6 +70,8 @@ def _compare_facts(plan: ImportPlan, run: Run, parent_run_id: str | None) -> Ite
     del tags[NOTE]  # the UI lets people write on in it
     if parent_run_id is not None:
         tags[PARENT] = parent_run_id
+    if plan.images:
+        tags[IMAGES_TAG] = "True"
     facts += [("tag", key, value[:MAX_TAG_VALUE], run.data.tags.get(key)) for key, value in tags.items()]
     kept = record.params_kept if record is not None else ()
     facts += [("param", key, value, run.data.params.get(key)) for key, value in plan.params.items() if key not in kept]
@@ -104,13 +107,14 @@ def _compare_metrics(store: Store, plan: ImportPlan, run: Run) -> Iterator[Misma
 
 def _compare_artifacts(store: Store, plan: ImportPlan, run: Run, deep: bool) -> Iterator[Mismatch]:
     model = ModelRecord.from_tag(run.data.tags.get(MODEL_FILES))
-    if not plan.artifacts and model is None:
+    if not plan.artifacts and not plan.images and model is None:
         return
     with store_errors("opening the artifact store"):
         repository = store.artifact_repository(run.info.artifact_uri)
     there = list_artifacts(repository)
     if model is not None:
         yield from _compare_model(repository, model, there, deep)
+    yield from _compare_images(plan, images_in(there))
     for artifact in plan.artifacts:
         size = there.get(artifact.artifact_path)
         if size != artifact.size:
@@ -127,6 +131,13 @@ def _compare_model(repository: Any, model: ModelRecord, there: Mapping[str, int]
             yield Mismatch("model", path, "a file", "no file")
         elif deep and (stored := _stored_digest(repository, path)) != digest:
             yield Mismatch("model", path, f"SHA-256 {digest[:16]}", f"SHA-256 {stored[:16]}")
+
+
+def _compare_images(plan: ImportPlan, stored: Mapping[str, Sequence[StoredImage]]) -> Iterator[Mismatch]:
+    for image in plan.images:
+        found = stored.get(image.key, [])
+        if not is_logged(plan, found):
+            yield Mismatch("image", image.key, f"one of timestamp {plan.timeline.ended_ms}", in_words(found))
 
 
 def _compare_bytes(repository: Any, artifact: Artifact) -> Mismatch | None:
@@ -186,7 +197,7 @@ def verify_training(job: Job, *, deep: bool | None = None) -> Outcome:
         verified,
         kind=Kind.MISMATCH if faults else Kind.VERIFIED,
         points=len(plan.points),
-        artifact_bytes=plan.artifact_bytes,
+        artifact_bytes=plan.artifact_bytes + plan.image_bytes,
         mismatches=tuple(fault._replace(source=plan.source) for fault in faults),
         reason=f"{len(faults)} {'mismatch' if len(faults) == 1 else 'mismatches'}" if faults else None,
         seconds=time.monotonic() - began,

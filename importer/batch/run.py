@@ -74,7 +74,7 @@ def name_run(outcome: Outcome, store: Store, import_id: str | None = None) -> Ou
 def _without_refused_experiments(batch: Batch, store: Store) -> tuple[Batch, list[Outcome]]:
     """Return the batch less the runs of experiments whose artifacts cannot be written, and one refusal for each."""
     refused: dict[str, Outcome] = {}
-    if batch.options.artifacts != "none" and not isinstance(store, EmptyStore):
+    if (batch.options.artifacts != "none" or batch.options.images) and not isinstance(store, EmptyStore):
         for name in dict.fromkeys(summary.experiment for summary in batch.summaries):
             try:
                 retry(partial(store.check_artifacts, name))

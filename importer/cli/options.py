@@ -54,6 +54,7 @@ _LOGGED = [
     _option("--run-name", help="Run name or template. Default: MLFLOW_RUN, else the directory's name."),
     _option("--tag", "tags", multiple=True, metavar="K=V", help="A tag for the run; may be given again."),
     _flag("--best-metrics", help="Also log best/<key>, the values of the best epoch, to sort by."),
+    _flag("--images", help="Also log confusion matrices, curves, labels and validation batches for the image grid."),
     _choice("--artifacts", "all", "best", "none",
             help="Log all files that live logs, only best.pt of the weights, or none."),
     _option("--max-artifact-size", metavar="SIZE", help="Leave larger files out, such as 200MB."),
@@ -221,7 +222,7 @@ def build_options(given: Mapping[str, Any]) -> ImportOptions:
     if given.get("timezone"):
         parse_zone(given["timezone"])
     plain = ("experiment", "run_name", "timezone", "artifacts", "artifact_location", "follow_symlinks", "best_metrics",
-             "live", "on_change", "segments", "iterations", "bulk", "model", "import_id")  # fmt: skip
+             "images", "live", "on_change", "segments", "iterations", "bulk", "model", "import_id")  # fmt: skip
     return ImportOptions(
         empty="empty" in given.get("also", ()),
         unfinished="unfinished" in given.get("also", ()),

@@ -71,6 +71,7 @@ def print_facts(console: Console, plan: ImportPlan) -> None:
         "points": f"{len(plan.points):,} of {len({point.key for point in plan.points})} metrics",
         "artifacts": f"{len(plan.artifacts)}, {size(plan.artifact_bytes)}"
         + (f", {len(plan.left_out)} left out" if plan.left_out else ""),
+        "images": f"{len(plan.images)}, {size(plan.image_bytes)}" if plan.images else None,
         "dataset": plan.dataset.name if plan.dataset is not None else None,
         "below it": f"{len(plan.children)} {'run' if len(plan.children) == 1 else 'runs'}" if plan.children else None,
     }

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from importer.errors import RunDirError
+from importer.formats.picture import read_picture
 from importer.formats.text_file import LFS_POINTER_HEAD
-from importer.model import Artifact, ImportOptions, Note, RunFile, TrainingRun
+from importer.model import Artifact, ImportOptions, LoggedImage, Note, RunFile, TrainingRun
 from importer.naming import artifact_path, storable
 from importer.replay.callbacks import on_train_end
 
 LFS_POINTER_BYTES = 200
 SHOWN_NAMES = 10  # of files that are stored under another name
+# Source: ultralytics/utils/metrics.py and models/*/val.py, 8.0.0 to 8.4.190; yolov5/val.py; yolov7/test.py.
+IMAGE = re.compile(
+    r"(confusion_matrix(_normalized)?|(Box|Mask|Pose)?(PR|F1)_curve|labels|(val|test)_batch\d+_(labels|pred))\.(png|jpg)"
+)
 
 
 class ChosenFiles(NamedTuple):
@@ -44,6 +50,23 @@ def choose_files(run: TrainingRun, options: ImportOptions) -> tuple[ChosenFiles,
     artifacts = tuple(_artifact(run, file) for file in files if file not in reasons)
     notes += _name_notes([file.path for file in files if file not in reasons])
     return ChosenFiles(artifacts, tuple((file.path, reasons[file]) for file in files if file in reasons)), tuple(notes)
+
+
+def choose_images(run: TrainingRun, options: ImportOptions) -> tuple[tuple[LoggedImage, ...], tuple[Note, ...]]:
+    """Return the pictures of `--images`, less those that an option leaves out or that cannot be read."""
+    if not options.images or run.segment is not None:
+        return (), ()
+    images: dict[str, LoggedImage] = {}
+    notes: list[Note] = []
+    for file in run.files:
+        if IMAGE.fullmatch(file.path) is None or _excluding_option(file, options):
+            continue
+        if read_picture(file.location, file.size) is None:
+            notes.append(Note("broken-picture", f"{file.path} cannot be read as a picture; it is no image of the run"))
+            continue
+        key = PurePosixPath(file.path).stem
+        images.setdefault(key, LoggedImage(key, file.size, file.location))
+    return tuple(images.values()), tuple(notes)
 
 
 def _artifact(run: TrainingRun, file: RunFile) -> Artifact:

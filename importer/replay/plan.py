@@ -14,7 +14,7 @@ from importer.model import DatasetInput, ImportOptions, ImportPlan, MetricPoint,
 from importer.naming import MAX_EXPERIMENT_NAME, MAX_RUN_NAME, accepted_key, dataset_name, storable
 from importer.read.fitness import BEST, LR_PREFIXES, TRAIN_PREFIXES, best_metrics, best_row
 from importer.record import ImportRecord
-from importer.replay.artifacts import choose_files
+from importer.replay.artifacts import choose_files, choose_images
 from importer.replay.callbacks import (
     on_fit_epoch_end,
     on_pretrain_routine_end,
@@ -54,7 +54,8 @@ def plan_import(
     best, former = _best_points(run, timeline) if options.best_metrics else ((), ())
     points = (*_epoch_points(run, timeline, keys), *_final_points(run, timeline, keys), *best)
     files, file_notes = choose_files(run, options)
-    notes = (*run.notes, *timeline.notes, *param_notes, *key_notes, *_value_notes(points), *file_notes)
+    images, image_notes = choose_images(run, options)
+    notes = (*run.notes, *timeline.notes, *param_notes, *key_notes, *_value_notes(points), *file_notes, *image_notes)
     experiment = experiment_name(run, options, timeline)
     names = (recorded.run_name, recorded.group) if recorded else _names(run, options, timeline, start.run_name)
     record = build_record(run, timeline, options, names, notes)
@@ -64,7 +65,8 @@ def plan_import(
     return ImportPlan(
         **_facts(run),
         experiment_name=experiment, run_name=record.run_name, timeline=timeline, params=params, points=points,
-        former_best=former, artifacts=files.artifacts, left_out=files.left_out, record=record, dataset=dataset,
+        former_best=former, artifacts=files.artifacts, left_out=files.left_out, images=images, record=record,
+        dataset=dataset,
         tags={**tags, **dict(options.tags), "mlflow.note.content": storable(describe(run, record, notes))},
         fingerprint=record.fingerprint, best_epoch=record.best_epoch, keep_active=options.keep_active, notes=notes,
         children=tuple(plan_import(child, options.of_children(experiment), now_ms=now) for child in children),

@@ -18,8 +18,8 @@ MAX_OPTIONS = 3_000  # characters; the evidence of a long training takes up to 3
 
 # Options that shape the plan: a second import, verify and update take them from the record.
 SHAPING = (
-    "run_name", "tags", "start_time_ms", "timezone", "artifacts", "follow_symlinks", "best_metrics", "keep_active",
-    "max_artifact_size", "exclude_artifacts",
+    "run_name", "tags", "start_time_ms", "timezone", "artifacts", "follow_symlinks", "best_metrics", "images",
+    "keep_active", "max_artifact_size", "exclude_artifacts",
 )  # fmt: skip
 READING = {"follow_symlinks", "keep_active"}  # those that say how to read, or are the environment's
 OPTION_WORDS = {"tags": "tag", "start_time_ms": "start-time"}

@@ -24,6 +24,7 @@ from importer.store.store import Store
 from importer.write.artifacts import log_artifacts
 from importer.write.bulk import bulk_access
 from importer.write.decision import ONE_TRAINING, Decision, Facts, canonical, decide, match_run, point_id
+from importer.write.images import log_images
 from importer.write.ledger import begin_entry
 from importer.write.lookup import (
     COMPLETE,
@@ -191,7 +192,7 @@ def _create(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
         store.check_uploads(plan.experiment_name, job.options.artifact_location)
     experiment_id = store.experiment_id(plan.experiment_name, job.options.artifact_location)
     assert experiment_id is not None  # noqa: S101  it was created
-    if plan.artifacts:
+    if plan.artifacts or plan.images:
         store.check_artifacts(plan.experiment_name)
     _begin_entry(job, experiment_id)
     replaced = decision.run.run_id if decision.run is not None else ""
@@ -202,6 +203,7 @@ def _create(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
     ours = stored_run(run)
     _settle(job, plan, ours, ignored)
     log_artifacts(store, plan, run, is_new=True)
+    log_images(store, plan, run, is_new=True)
     if not _write_in_bulk(job, plan, ours, ignored):
         log_by_api(job, plan, run, Content(plan.points, plan.params), ignored)
     if replaced:
@@ -226,7 +228,9 @@ def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]
     with store_errors("reading the run"):
         run = store.client.get_run(before.run_id)
     points, params, kept = _missing(store, plan, run)
-    log_artifacts(store, plan, run, is_new=False, has_changed=before.fingerprint != plan.fingerprint)
+    has_changed = before.fingerprint != plan.fingerprint
+    log_artifacts(store, plan, run, is_new=False, has_changed=has_changed)
+    log_images(store, plan, run, is_new=False, has_changed=has_changed)
     record = replace(plan.record, params_kept=tuple(sorted(kept)))
     if before.record is not None:
         old = before.record

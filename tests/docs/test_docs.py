@@ -232,7 +232,7 @@ def test_every_message_of_the_troubleshooting_is_one_that_there_is() -> None:
 
 def test_every_field_of_the_json_has_a_row(folder: Path) -> None:
     told = {row: _fields("docs/batch.md", row) for row in ("Reports", "Plans as JSON")}
-    _, (line,) = answer(("plan", "fixtures/crashed", "--json"))
+    _, (line,) = answer(("plan", "fixtures/crashed", "--json", "--images"))
     assert told["Plans as JSON"] == set(json.loads(line))
     closing = {*Totals(0).as_json(), "exit_status"}
     assert told["Reports"] == {field.name for field in fields(Outcome)} - {"kind"} | {"outcome"} | closing

@@ -18,6 +18,7 @@ from mlflow.entities import Run
 from support.command import ymlf
 from support.directories import Training
 from support.fork_server import ForkServer
+from support.pictures import KEYS, draw, whole_images
 from support.stores import points_of, record_of, runs_in
 from support.trees import active
 
@@ -45,6 +46,18 @@ def plain_import(here: Path, uri: str) -> Prepared:
     TRAINING.write(here / "train")
     open_store(uri)
     return ["import", "train"], assert_first_values
+
+
+def import_with_images(here: Path, uri: str) -> Prepared:
+    draw(TRAINING.write(here / "train"))
+    open_store(uri)
+
+    def check(uri: str) -> None:
+        assert_first_values(uri)
+        run = one_run(uri)
+        assert whole_images(uri, run) == Counter((key, run.info.end_time) for key in KEYS)
+
+    return ["import", "train", "--images"], check
 
 
 def update(here: Path, uri: str) -> Prepared:
@@ -124,7 +137,7 @@ def assert_first_values(uri: str) -> None:
     assert record_of(run).epochs == 3
 
 
-SCENARIOS = [plain_import, update, replace_values, replace_options, replace_a_tune, undo]
+SCENARIOS = [plain_import, import_with_images, update, replace_values, replace_options, replace_a_tune, undo]
 
 
 class Place:
