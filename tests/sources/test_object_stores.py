@@ -15,6 +15,7 @@ from support.command import Answer, ymlf, ymlf_process
 from support.directories import copy_fixture, fixture_names
 from support.services.fault_proxy import FaultProxy, fault_proxy
 from support.services.needs import needed
+from support.pictures import draw, whole_images
 from support.stores import runs_in, untouched
 from support.trees import active, assert_whole, by_name, grow, small_tree, summary, training, write_unfinished
 
@@ -296,6 +297,16 @@ def test_any_filesystem_of_fsspec_will_do(tmp_path: Path, sqlite_uri: str) -> No
     answer = ymlf("import", "memory://tree", "--tracking-uri", sqlite_uri, "--json", "-j", "1")
     assert list(by_name(answer)) == ["train"]
     assert_whole(sqlite_uri, tree, 1)
+
+
+def test_pictures_come_from_any_filesystem_too(tmp_path: Path, sqlite_uri: str) -> None:
+    fsspec = needed("fsspec", "test-remote")
+    draw(training(1).write(tmp_path / "train"), "labels.jpg", "confusion_matrix.png")
+    fsspec.filesystem("memory").put(str(tmp_path / "train"), "/pictures/train", recursive=True)
+    answer = ymlf("import", "memory://pictures", "--images", "--tracking-uri", sqlite_uri, "--json", "-j", "1")
+    assert (answer.status, answer.told[0].get("notes")) == (0, None), answer.told
+    [run] = runs_in(sqlite_uri)
+    assert {key for key, _ in whole_images(sqlite_uri, run)} == {"labels", "confusion_matrix"}
 
 
 def test_a_bucket_that_changed_between_two_looks_is_read_again(tmp_path: Path, s3: S3Server, sqlite_uri: str) -> None:
