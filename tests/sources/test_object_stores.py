@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 from support.command import Answer, ymlf, ymlf_process
 from support.directories import copy_fixture, fixture_names
+from support.pictures import draw, whole_images
 from support.services.fault_proxy import FaultProxy, fault_proxy
 from support.services.needs import needed
-from support.pictures import draw, whole_images
 from support.stores import runs_in, untouched
 from support.trees import active, assert_whole, by_name, grow, small_tree, summary, training, write_unfinished
 

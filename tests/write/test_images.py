@@ -77,8 +77,8 @@ def test_the_pictures_of_a_training_are_images_at_step_0_of_the_time_of_its_end(
     client, repeated = MlflowClient(uri), Image.new("RGB", (8, 8))
     client.log_image(run.info.run_id, repeated, key="confusion_matrix", step=0, timestamp=run.info.end_time)
     client.log_image(run.info.run_id, repeated, key="somebody/their own", step=3)
-    expected = f"expected one of timestamp {run.info.end_time}"
-    assert verified(save_dir, uri, *words) == [f"mismatch: image confusion_matrix: {expected}, found 2 images"]
+    expected = f"directory has one of timestamp {run.info.end_time}"
+    assert verified(save_dir, uri, *words) == [f"mismatch: image confusion_matrix: {expected}, store has 2 images"]
 
 
 @pytest.mark.parametrize("store", ["a database", "a server"])
