@@ -15,7 +15,9 @@ SECRET_VARIABLES = (
 SHORTEST = 4  # signs of a secret; a shorter one would take words apart
 _ANY_SLASH = r"[^/\s:@'\"<>]*:(?!\d*(?:[/?#\s'\"<>)]|$))[^\s'\"<>]*@"  # a password with a slash, which no URL may have
 _USER_INFO = re.compile(rf"(?<=://)(?:[^/\s'\"<>]*@|{_ANY_SLASH})")
-_SECRET_QUERY = re.compile(r"([?&][\w.-]*(?:password|passwd|pwd|token|secret|signature|key)=)[^&\s'\"<>)]+", re.I)
+_SECRET_QUERY = re.compile(  # orderByKey is a parameter of MLflow's UI
+    r"([?&](?!orderByKey=)[\w.-]*(?:password|passwd|pwd|token|secret|signature|key)=)[^&\s'\"<>)]+", re.I
+)
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # with an escape, a name could write to the terminal as it likes
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # and bidirectional marks
 

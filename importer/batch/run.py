@@ -20,6 +20,7 @@ from importer.replay.callbacks import keep_run_active
 from importer.replay.names import is_template
 from importer.report import SOURCE_FAULTS, WROTE, Kind, Outcome, of_plan
 from importer.store.failures import retry, store_errors
+from importer.store.links import run_page
 from importer.store.store import EmptyStore, Store
 from importer.write.decision import Decision, match_run
 from importer.write.import_run import Job, decide_in_store, iteration_jobs
@@ -64,9 +65,8 @@ def import_work(
 def name_run(outcome: Outcome, store: Store, import_id: str | None = None) -> Outcome:
     """Return the outcome with the page of its run, and with the id of the import if it has created the run."""
     url = None
-    if store.is_server and outcome.run_id is not None:
-        place = f"experiments/{outcome.experiment_id}/runs/{outcome.run_id}"
-        url = f"{store.shown_uri.rstrip('/')}/#/{place}"
+    if store.is_server and outcome.run_id is not None and outcome.experiment_id is not None:
+        url = run_page(store.shown_uri, outcome.experiment_id, outcome.run_id)
     is_created = outcome.kind in (Kind.IMPORTED, Kind.REPLACED)
     return replace(outcome, url=url, import_id=import_id if is_created else None)
 

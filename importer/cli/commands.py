@@ -84,6 +84,7 @@ def show(path: str | None, **given: Any) -> None:
 def import_command(paths: tuple[str, ...], **given: Any) -> None:
     """Import the run directories at or below each PATH. Safe to stop at any moment and to start again."""
     from importer.batch.run import check_import, import_work
+    from importer.cli.links import say_links
     from importer.cli.listing import dry_run
     from importer.cli.names import say_names
     from importer.cli.report_file import Report
@@ -104,8 +105,10 @@ def import_command(paths: tuple[str, ...], **given: Any) -> None:
             outcomes = import_work(batch, store, workers=workers, stop=stop, fail_fast=given["fail_fast"])
             terminal.conclude(outcomes, batch, store, report)
             say_names(terminal, batch, report.totals)
+            is_default = not (uri or os.environ.get("MLFLOW_TRACKING_URI"))
+            say_links(terminal, batch, report.totals, store, is_default=is_default)
             terminal.say_undo(report.totals, uri)
-            terminal.explain_new_store(store, is_default=not (uri or os.environ.get("MLFLOW_TRACKING_URI")))
+            terminal.explain_new_store(store, is_default=is_default)
     sys.exit(report.status)
 
 

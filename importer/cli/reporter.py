@@ -80,13 +80,12 @@ class Terminal:
         return show_progress(self.err, words, totals=totals, as_lines=self.as_json and self.err is self.out)
 
     def explain_new_store(self, store: Store, *, is_default: bool) -> None:
-        """Say where a SQLite file is that was made just now, how to look at it, and of old file stores beside it."""
+        """Say where a SQLite file is that was made just now, and of old file stores beside it."""
         file = database_file(store.uri)
         if self.quiet or self.as_json or not store.is_new or file is None:
             return
         where = ", MLflow's default in this folder" if is_default else ""
-        at = "" if is_default else f" --backend-store-uri {store.shown_uri}"
-        self.warn(f"new store: {file.absolute()}{where}; `mlflow ui{at}` shows it", None)
+        self.warn(f"new store: {file.absolute()}{where}", None)
         newer = "" if find_spec("mlflow.store.fs2db") else " of a newer MLflow"
         for old in FILE_STORES:
             if any(Path(old).glob("*/*/meta.yaml")):  # of a run
@@ -135,8 +134,8 @@ class Terminal:
             print_notes(self.err, outcome.notes, outcome.source if total > 1 else None)
         if outcome.run_id and store is not None:
             self.say(f"  run {outcome.run_id} ({outcome.run_name}) in experiment {outcome.experiment_name}")
-            if total == 1 and not store.is_new:  # that of a new store is said at the end
-                self.say(f"  {outcome.url or f'look at it with: mlflow ui --backend-store-uri {store.shown_uri}'}")
+            if total == 1 and outcome.url is not None:
+                self.say(f"  {outcome.url}")
         if outcome.hint:
             self.say(f"  hint: {outcome.hint}")
 

@@ -26,6 +26,7 @@ class Totals:
         self.points = self.bytes = 0
         self.undated = 0  # runs that were written without a clock
         self.named: list[tuple[Kind, str, str, str]] = []  # experiment, run name and directory of each run
+        self.experiments: dict[str, str] = {}  # that hold runs of the batch: id by name
         self.notable: list[Outcome] = []  # for a person to look at
         self.import_id: str | None = None  # of an import that has created a run
 
@@ -43,6 +44,8 @@ class Totals:
         self.counts[outcome.kind] += 1
         if outcome.experiment_name and outcome.run_name:
             self.named.append((outcome.kind, outcome.experiment_name, outcome.run_name, outcome.source))
+        if outcome.run_id and outcome.experiment_name and outcome.experiment_id:
+            self.experiments[outcome.experiment_name] = outcome.experiment_id
         self.import_id = self.import_id or outcome.import_id
         if outcome.kind in WROTE:
             self.points += outcome.points

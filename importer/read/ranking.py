@@ -134,7 +134,7 @@ def rank(bests: Iterable[BestEpoch], wanted: Wanted) -> Ranking:
     tables, left_out = [], []
     for task, dataset in sorted({(best.task, best.dataset) for best in chosen}):
         group = [best for best in chosen if (best.task, best.dataset) == (task, dataset)]
-        leading = _leading(task, group)
+        leading = leading_metric(task, group)
         name = by or leading
         name += _part(leading) if name in DETECTION else ""
         ranked = [best for best in group if best.value(name) is not None]
@@ -166,7 +166,7 @@ def _hint(what: str, wanted: str, names: Collection[str]) -> str:
     return f"{what} {listed[0]} is here" if len(listed) == 1 else f"{what}s here are {', '.join(listed)}"
 
 
-def _leading(task: str, group: Sequence[BestEpoch]) -> str:
+def leading_metric(task: str, group: Sequence[BestEpoch]) -> str:
     """Return the metric by which a task is ranked: that of the masks or keypoints where it has them."""
     names = {name for best in group for name, _ in best.metrics}
     return next((name for name in (LEADING.get(task, ""), *USUAL, *sorted(names)) if name in names), USUAL[0])

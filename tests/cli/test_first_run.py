@@ -101,11 +101,11 @@ def test_the_default_store_is_explained_when_it_is_made_and_where_to_look_is_sai
     assert [(told.out + told.err).count("mlflow ui") for told in (first, second)] == [1, 1]
 
 
-def test_a_new_database_that_was_asked_for_is_told_with_the_command_that_shows_it(
+def test_a_new_database_that_was_asked_for_is_named_with_the_command_that_shows_it(
     tmp_path: Path, new_sqlite_uri: str
 ) -> None:
     answer = ymlf("import", DATED.write(tmp_path / "train"), "--tracking-uri", new_sqlite_uri, cwd=tmp_path)
-    assert f"`mlflow ui --backend-store-uri {new_sqlite_uri}`" in answer.err
+    assert f"look at it with: mlflow ui --backend-store-uri {new_sqlite_uri}\n" in answer.out
     assert "MLflow's default" not in answer.err
 
 
