@@ -6,7 +6,7 @@ from importer.batch.gather import Batch
 from importer.cli.reporter import Terminal
 from importer.cli.totals import Totals, how_many
 from importer.read.fitness import BEST
-from importer.read.ranking import UNKNOWN, leading_metric
+from importer.read.ranking import UNKNOWN, USUAL, leading_metric
 from importer.store.links import LOCAL_UI, runs_page
 from importer.store.store import Store
 from importer.store.uri import local_file_store
@@ -32,10 +32,12 @@ def say_links(terminal: Terminal, batch: Batch, totals: Totals, store: Store, *,
 
 
 def _ranking(batch: Batch, sources: set[str]) -> tuple[str | None, str | None]:
-    """Return the task and the metric that rank an experiment; none without best values, or for several tasks."""
+    """Return the task and the metric that rank an experiment; of several tasks, only a metric that all of them have."""
     bests = [best for summary in batch.summaries if summary.save_dir in sources for best in summary.best]
-    tasks = {best.task for best in bests if best.metrics}
-    if not batch.options.best_metrics or len(tasks) != 1:
+    tasks = sorted({best.task for best in bests if best.metrics})
+    if not batch.options.best_metrics or not tasks:
         return None, None
-    [task] = tasks
-    return (task if task != UNKNOWN else None), BEST + leading_metric(task, bests)
+    if len(tasks) == 1:
+        return (tasks[0] if tasks[0] != UNKNOWN else None), BEST + leading_metric(tasks[0], bests)
+    shared = set.intersection(*({name for name, _ in best.metrics} for best in bests if best.metrics))
+    return None, next((BEST + name for name in USUAL if name in shared), None)

@@ -98,6 +98,21 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str
         yield server.url, {run.info.run_name: run for run in runs_in(database)}
 
 
+@pytest.fixture(scope="module")
+def links(ui: tuple[str, dict[str, Run]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The addresses that an import of the demo runs with best values and images prints: of a run, of the experiment."""
+    folder = tmp_path_factory.mktemp("demo")
+    for name in DEMO:
+        copy_fixture(name, folder / "runs")
+    words = ("--best-metrics", "--images", "--experiment", "gears", "--tracking-uri", ui[0])
+    found = {}
+    for path in ("runs/train-2", "runs"):
+        answer = ymlf("import", path, *words, cwd=folder)
+        assert answer.status == 0, answer.err
+        found |= dict(re.findall(r"^(experiment|) *.*?(http\S+)$", answer.out, re.MULTILINE))
+    return {"experiment": found["experiment"], "run": found[""]}
+
+
 @pytest.fixture
 def seen(browser: Browser, ui: tuple[str, dict[str, Run]]) -> Iterator[Seen]:
     """A browser window on the UI, of someone who is there for the first time."""
@@ -161,3 +176,48 @@ def test_results_png_is_a_picture_in_the_artifact_viewer(seen: Seen) -> None:
     picture = seen.page.locator("img[alt='results.png'], [class*='image'] img").first
     expect(picture).to_be_visible()
     assert picture.evaluate("element => element.naturalWidth") == 1080, "as the fixture has it"
+
+
+def ranked(page: Page) -> Locator:
+    """The names of the runs in the list of an experiment, from the top."""
+    return page.get_by_role("link", name=re.compile("^train(-[2-5])?$"))
+
+
+def test_the_address_of_an_import_opens_its_runs_with_the_best_first(seen: Seen, links: dict[str, str]) -> None:
+    seen.page.goto(links["experiment"])
+    expect(seen.page.get_by_text("5 matching runs")).to_be_visible()
+    expect(ranked(seen.page)).to_have_text(["train-2", "train-3", "train-4", "train-5", "train"])
+    expect(seen.page.get_by_text("Sort: best/mAP50-95B")).to_be_visible()
+    seen.page.goto(f"{links['experiment']}&compareRunsMode=CHART")
+    seen.page.get_by_placeholder("Search metric charts").fill("mAP50")
+    bars = seen.page.locator(".js-plotly-plot .barlayer .point")
+    expect(bars).to_have_count(10)
+    seen.keep_picture("ranked", seen.page.locator(".js-plotly-plot .scatterlayer .point").first)
+
+
+def test_the_address_of_a_run_opens_it_among_the_trainings(seen: Seen, links: dict[str, str]) -> None:
+    seen.page.goto(links["run"])
+    expect(seen.page.get_by_role("heading", name="train-2")).to_be_visible()
+    expect(seen.page.get_by_role("tab", name="Model metrics")).to_be_visible()
+    expect(seen.page.get_by_text("Evaluation runs")).to_have_count(0)
+
+
+def test_the_confusion_matrices_of_runs_stand_side_by_side(seen: Seen, links: dict[str, str]) -> None:
+    seen.page.goto(f"{links['experiment']}&compareRunsMode=CHART")
+    seen.page.get_by_placeholder("Search metric charts").fill("confusion")  # which leaves out all that are not images
+    title = seen.page.get_by_role("heading", name="confusion_matrix", exact=True)
+    grid = seen.page.get_by_test_id("experiment-view-compare-runs-card").filter(has=title)
+    grid.get_by_test_id("experiment-view-compare-runs-card-menu").click()
+    seen.page.get_by_role("menuitem", name="Configure").click()
+    dialog = seen.page.get_by_role("dialog")
+    dialog.get_by_text("Show run parameters").click()
+    dialog.get_by_role("button", name="Save changes").click()
+    grid.get_by_role("button").first.click()
+    pictures = dialog.locator("img")
+    expect(pictures).to_have_count(4)
+    for name in ("train", "train-2", "train-3", "train-4"):
+        expect(dialog).to_contain_text(name)
+    boxes = pictures.evaluate_all("images => images.map(image => image.getBoundingClientRect().toJSON())")
+    assert len({box["y"] for box in boxes}) == 1 and len({box["x"] for box in boxes}) == 4, "in one row"
+    assert pictures.evaluate_all("images => images.every(image => image.naturalWidth === 256)"), "MLflow's small one"
+    seen.keep_picture("matrices", pictures.last)
