@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from importer.errors import RunDirError
 from importer.formats.picture import read_picture
 from importer.model import ImportPlan, LoggedImage
 from importer.store.failures import store_errors
 from importer.store.store import Store
-from importer.write.artifacts import list_artifacts
+from importer.write.artifacts import is_local, list_artifacts
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -75,8 +76,8 @@ def log_images(store: Store, plan: ImportPlan, run: Run, *, is_new: bool, has_ch
         there = images_in(list_artifacts(repository, FOLDER))
         wanted = wanted if has_changed else _lacking(plan, there)
         for path in (path for image in wanted for stored in there.get(image.key, ()) for path in stored.paths):
-            with store_errors(f"deleting artifact {path}", any_class=True):
-                repository.delete_artifacts(path)
+            with store_errors(f"deleting artifact {path}", any_class=True):  # on a local disk by the path of a URI
+                repository.delete_artifacts(quote(path) if is_local(run.info.artifact_uri) else path)
     for image in wanted:
         _log_image(store, plan, run, image)
 
