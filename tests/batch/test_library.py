@@ -151,7 +151,7 @@ def test_an_outcome_of_a_server_has_the_page_of_its_run(
     named = ImportOptions(experiment="the page of a run")
     outcome = import_run(tree / "train", tracking_uri=http_server.url, options=named)
     page = f"experiments/{outcome.experiment_id}/runs/{outcome.run_id}"
-    assert outcome.url == f"{http_server.url}/#/{page}"
+    assert outcome.url == f"{http_server.url}/#/{page}?workflowType=machine_learning"
     assert import_many(tree / "train", tracking_uri=http_server.url, options=named)[0].url == outcome.url
     assert import_run(tree / "train", tracking_uri=empty_store).url is None
 

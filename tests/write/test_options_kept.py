@@ -15,7 +15,7 @@ GROWN = CRASHED.with_(epochs=5, last={"epoch": 4})
 OPTIONS = (
     ("--run-name", "mine"), ("--tag", "team=birds"), ("--start-time", "2020-01-01T00:00Z"), ("--best-metrics",),
     ("--timezone", "Asia/Tokyo"), ("--artifacts", "best"), ("--max-artifact-size", "1kB"),
-    ("--exclude-artifacts", "*.csv"),
+    ("--exclude-artifacts", "*.csv"), ("--images",),
 )  # fmt: skip
 TOGETHER = [  # as many at a time as do not hide one another
     pytest.param(
