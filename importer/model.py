@@ -269,7 +269,7 @@ class ImportOptions:
     keep_active: bool = False
     max_artifact_size: int | None = None  # bytes
     exclude_artifacts: tuple[str, ...] = ()
-    live: str = "skip"  # or import: a run that the live callback has logged
+    live: str = "skip"  # or complete, import: a run that the live callback has logged
     on_change: str = "update"  # or replace, skip
     iterations: str = "directories"  # or all: which iterations of a tune become runs of their own
     empty: bool = False

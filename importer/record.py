@@ -13,6 +13,7 @@ from importer._version import __version__
 from importer.naming import MAX_TAG_VALUE
 
 FORMAT = 1  # of the tag; until the first release it may change
+TRAINING = "training"  # the state of a training that goes on
 RECORD_BYTES = 4  # of the digest of one record of a tune
 
 
@@ -91,6 +92,7 @@ class ImportRecord:
     writer: str = ""  # host:pid:random of a create_run call; a call that was sent twice has it twice
     imported_at: str = ""  # ISO 8601, UTC
     replaces: str = ""  # the id of the run in whose place this one is written
+    state: str = ""  # TRAINING while the training goes on; its run is RUNNING, and no importer has left it half written
 
     def to_tag(self) -> str:
         """Return the record as JSON that fits into a tag."""
@@ -190,5 +192,5 @@ RECORD_FIELDS: dict[str, Callable[[Any], object]] = {
     "fingerprint": str, "epochs": int, "run_name": str, "options": dict, "notes": _list_of(str),
     "params_kept": _list_of(str), "generator": str, "best_epoch": int, "best_by": str, "results_from": str,
     "params_from": _list_of(str), "final_from": str, "git": dict, "importer": str, "writer": str, "imported_at": str,
-    "replaces": str,
+    "replaces": str, "state": str,
 }  # fmt: skip

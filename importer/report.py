@@ -22,6 +22,7 @@ class Kind(str, Enum):
     RESUMED = "resumed"  # was half there
     UPDATED = "updated"
     REPLACED = "replaced"
+    COMPLETED = "completed"  # a run of the live callback
     ALREADY_THERE = "already there"
     CHANGED = "changed"
     SKIPPED = "skipped"
@@ -39,7 +40,7 @@ class Kind(str, Enum):
     MISSING = "not imported"
 
 
-WROTE = {Kind.IMPORTED, Kind.RESUMED, Kind.UPDATED, Kind.REPLACED}
+WROTE = {Kind.IMPORTED, Kind.RESUMED, Kind.UPDATED, Kind.REPLACED, Kind.COMPLETED}
 SOURCE_FAULTS = {Kind.CHANGED, Kind.PARTLY_TRACKED, Kind.REFUSED, Kind.MISMATCH, Kind.MISSING}
 PLAN_FACTS = (
     "name", "task", "generator", "epochs", "planned_epochs", "best_epoch", "experiment_name", "run_name", "key",

@@ -13,6 +13,7 @@ from importer.errors import StoreError, UsageError
 from importer.models.register import ALIASES, NO_REGISTRY, delete_version, search_versions
 from importer.store.failures import store_errors
 from importer.store.store import Store
+from importer.write.completion import give_back
 from importer.write.decision import Facts, match_run
 from importer.write.import_run import delete_run
 from importer.write.ledger import all_experiments, check_import_id, count_undone, is_in_ledger, search_all
@@ -33,6 +34,7 @@ class Undo:
     updated: tuple[StoredRun, ...]
     deleted: tuple[StoredRun, ...] = ()  # that it created, and that are soft-deleted already
     others: int = 0  # runs that it created and that are not among those selected
+    completed: tuple[StoredRun, ...] = ()  # runs of the live callback, which get their status back
     versions: tuple[ModelVersion, ...] = ()  # of models, that ymlf made of the runs created: they are deleted
     kept_versions: tuple[ModelVersion, ...] = ()  # that carry an alias which ymlf did not give
 
@@ -66,7 +68,12 @@ def plan_undo(store: Store, import_id: str, selection: Selection | None = None) 
     ids = {run.run_id for run in selected}
     versions = [version for version in _versions_of(store, import_id) if version.run_id in ids]
     return Undo(
-        import_id, selected, kept, restorable, len(created) - len(selected),
+        import_id,
+        created=tuple(run for run in selected if not run.live_status),
+        updated=kept,
+        deleted=restorable,
+        others=len(created) - len(selected),
+        completed=tuple(run for run in selected if run.live_status),
         versions=tuple(version for version in versions if not _foreign_aliases(version)),
         kept_versions=tuple(version for version in versions if _foreign_aliases(version)),
     )  # fmt: skip
@@ -102,7 +109,9 @@ def _paths(source: str) -> list[str]:
 
 
 def carry_out_undo(store: Store, undo: Undo) -> None:
-    """Delete the versions and soft-delete the runs; `restore_undone` brings the runs back. Errors: StoreError.
+    """Delete the versions and soft-delete the runs, which `restore_undone` brings back, and give live runs back.
+
+    Errors: StoreError.
 
     The ledger counts it as undone; a failure to count is logged.
     """
@@ -113,6 +122,9 @@ def carry_out_undo(store: Store, undo: Undo) -> None:
     try:
         for run in undo.created:
             delete_run(store, run.run_id)
+            done[run.experiment_id] += 1
+        for run in undo.completed:
+            give_back(store, run.run_id)
             done[run.experiment_id] += 1
     finally:
         _count(store, undo.import_id, done)

@@ -21,6 +21,7 @@ from importer.write.artifacts import BEST, fetched, is_local, list_artifacts, sh
 from importer.write.decision import Decision, planned_points, point_id, same_value
 from importer.write.images import IMAGES_TAG, StoredImage, images_in, in_words, is_logged
 from importer.write.import_run import Job, decide_in_store, iteration_jobs
+from importer.write.live_runs import differences
 from importer.write.lookup import (
     COMPLETE,
     IMPORT_ID,
@@ -28,10 +29,13 @@ from importer.write.lookup import (
     OURS,
     PARENT,
     RECORD,
+    RUNNING,
     SOURCE,
     STATE,
     key_tag,
     stored_points,
+    stored_run,
+    values_by_step,
 )
 
 if TYPE_CHECKING:
@@ -57,18 +61,26 @@ def compare(
 
 def _compare_facts(plan: ImportPlan, run: Run, parent_run_id: str | None) -> Iterator[Mismatch]:
     record = ImportRecord.from_tag(run.data.tags.get(RECORD))
+    live_status = stored_run(run).live_status
+    status = live_status if live_status not in ("", RUNNING) else RUNNING if plan.keep_active else plan.status
     facts: list[tuple[str, str, object, object]] = [
-        ("status", "", "RUNNING" if plan.keep_active else plan.status, run.info.status),
-        ("start_time", "", plan.timeline.started_ms, run.info.start_time),
+        ("status", "", status, run.info.status),
         ("run_name", "", plan.run_name, run.info.run_name),
     ]
-    if not plan.keep_active:
+    if not live_status:
+        facts.append(("start_time", "", plan.timeline.started_ms, run.info.start_time))
+    if not plan.keep_active and status != live_status:
         facts.append(("end_time", "", plan.timeline.ended_ms, run.info.end_time))
     if record is not None:
         facts.append(("record", "fingerprint", plan.fingerprint, record.fingerprint))
-    tags = {**OURS, **plan.tags, key_tag(plan.key, has_epochs=bool(plan.epochs)): plan.key, STATE: COMPLETE}
+    tags = {
+        **({} if live_status else OURS),
+        **plan.tags,
+        key_tag(plan.key, has_epochs=bool(plan.epochs)): plan.key,
+        STATE: COMPLETE,
+    }
     del tags[NOTE]  # the UI lets people write on in it
-    if parent_run_id is not None:
+    if parent_run_id is not None and not live_status:
         tags[PARENT] = parent_run_id
     if plan.images:
         tags[IMAGES_TAG] = "True"
@@ -88,6 +100,12 @@ def _compare_facts(plan: ImportPlan, run: Run, parent_run_id: str | None) -> Ite
 def _compare_metrics(store: Store, plan: ImportPlan, run: Run) -> Iterator[Mismatch]:
     planned = planned_points(plan)
     history = stored_points(store, run, sorted({point.key for point in plan.points}))
+    if stored_run(run).live_status:  # the callback's own digits and times stay
+        for point, live in differences(values_by_step(history, plan), plan):
+            yield Mismatch(
+                "metric", f"{point.key} step {point.step}", str(point.value), str(live[0]) if live else "no point"
+            )
+        return
     counts = Counter(point_id(point) for series in history.values() for point in series)
     for point in (point for series in history.values() for point in series):
         name, expected = f"{point.key} step {point.step}", planned.get(point_id(point))

@@ -217,7 +217,9 @@ def undo(import_id: str, tracking_uri: str | None, restore: bool, yes: bool, **g
     planned = plan_undo(store, import_id, build_selection(given))
     print_undo(terminal, planned, restore=restore)
     runs = planned.deleted if restore else planned.created
-    if runs and not yes and not _confirm(f"{'Restore' if restore else 'Soft-delete'} {how_many(len(runs), 'run')}?"):
+    what = "Restore" if restore else "Soft-delete" if runs else "Release"
+    count = len(runs) if restore else len(runs) + len(planned.completed)
+    if count and not yes and not _confirm(f"{what} {how_many(count, 'run')}?"):
         sys.exit(1)
     if restore:
         runs = tuple(restore_undone(store, planned))

@@ -133,10 +133,12 @@ def print_undo(terminal: Terminal, undo: Undo, *, restore: bool = False) -> None
         return
     if terminal.verbose:
         _print_runs(terminal, "gone", undo.deleted, "  (soft-deleted already)")
-    if not undo.created:
+    if not (undo.created or undo.completed):
         gone = f"; {len(undo.deleted)} are soft-deleted already" if undo.deleted else ""
         terminal.say(f"import {undo.import_id} has no runs{of_these} to delete{gone}")
     _print_runs(terminal, "delete", undo.created)
+    remark = "  (the live callback's; MLflow keeps what was added: points, params, artifacts and the end time)"
+    _print_runs(terminal, "release", undo.completed, remark)
     _print_runs(terminal, "keep", undo.updated, "  (only updated)")
     for what, versions in (("delete", undo.versions), ("keep", undo.kept_versions)):
         for version in versions:
@@ -158,10 +160,13 @@ def _print_runs(terminal: Terminal, what: str, runs: Sequence[StoredRun], remark
 def print_undone(terminal: Terminal, undo: Undo, done: Sequence[StoredRun], *, restore: bool, uri: str | None) -> None:
     """Write what was soft-deleted and how to take it back, or what was restored."""
     if terminal.as_json:
-        planned = {name: getattr(undo, name) for name in ("created", "updated", "deleted")}
+        planned = {name: getattr(undo, name) for name in ("created", "completed", "updated", "deleted")}
         ids = {name: [run.run_id for run in runs] for name, runs in ({"done": done} | planned).items()}
         terminal.write_json({"import_id": undo.import_id, **ids, "others": undo.others})
-    elif restore and undo.deleted:
+        return
+    if not restore and undo.completed:
+        terminal.say(f"{how_many(len(undo.completed), 'run')} without ymlf's tags, with the status from before")
+    if restore and undo.deleted:
         left = len(undo.deleted) - len(done)
         more = f"; {left} left, for another run of the training is there by now" if left else ""
         terminal.say(f"{how_many(len(done), 'run')} restored{more}")

@@ -87,8 +87,8 @@ _SELECTION = [
 _RULES = [
     _option("--also", multiple=True, callback=_split_kinds, metavar="KIND,...",
             help="Also import what is passed over: empty (no epoch yet), unfinished (still training)."),
-    _choice("--live", "skip", "import",
-            help="For a run that the live callback has logged: leave it, or import it too."),
+    _choice("--live", "skip", "complete", "import",
+            help="For a run that the live callback has logged: leave it, add what it lacks, or import it too."),
     _choice("--on-change", "update", "replace", "skip",
             help="For a run whose directory has changed: add what is new, import it again, or leave it."),
 ]  # fmt: skip

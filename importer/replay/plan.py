@@ -7,13 +7,14 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from importer.errors import PlanError
 from importer.model import DatasetInput, ImportOptions, ImportPlan, MetricPoint, Note, Timeline, TrainingRun
 from importer.naming import MAX_EXPERIMENT_NAME, MAX_RUN_NAME, accepted_key, dataset_name, storable
 from importer.read.fitness import BEST, LR_PREFIXES, TRAIN_PREFIXES, best_metrics, best_row
-from importer.record import ImportRecord
+from importer.record import TRAINING, ImportRecord
 from importer.replay.artifacts import choose_files, choose_images
 from importer.replay.callbacks import (
     on_fit_epoch_end,
@@ -26,7 +27,7 @@ from importer.replay.identity import empty_key, place_of_training, training_key
 from importer.replay.names import group_of, render
 from importer.replay.params import accepted_params, live_args
 from importer.replay.record import build_record, check_options, describe, filter_tags, recorded_options
-from importer.replay.status import status
+from importer.replay.status import status, still_training
 from importer.replay.timeline import build_timeline, dated_iterations
 
 
@@ -62,7 +63,7 @@ def plan_import(
     dataset = _dataset(params.get("data"), run.args.get("data"))
     tags = filter_tags(run, dataset, record.group, files.artifacts)
     children = iteration_runs(run, options, timeline) if recorded is None else ()  # an import plans them one by one
-    return ImportPlan(
+    plan = ImportPlan(
         **_facts(run),
         experiment_name=experiment, run_name=record.run_name, timeline=timeline, params=params, points=points,
         former_best=former, artifacts=files.artifacts, left_out=files.left_out, images=images, record=record,
@@ -71,6 +72,23 @@ def plan_import(
         fingerprint=record.fingerprint, best_epoch=record.best_epoch, keep_active=options.keep_active, notes=notes,
         children=tuple(plan_import(child, options.of_children(experiment), now_ms=now) for child in children),
     )  # fmt: skip
+    return _going_on(plan, run) if options.unfinished and still_training(run, now) else plan
+
+
+def _going_on(plan: ImportPlan, run: TrainingRun) -> ImportPlan:
+    """Return the plan of a training that goes on: RUNNING; its files come at its end, as live logs them.
+
+    Its params come with the first checkpoint: before, args.yaml has `auto` where live logs what came of it.
+    """
+    return replace(
+        plan,
+        status="RUNNING",
+        keep_active=True,
+        params=plan.params if run.facts is not None else {},
+        artifacts=(),
+        tags={**plan.tags, "ymlf.has_best": "false"},
+        record=replace(plan.record, state=TRAINING),
+    )
 
 
 def _facts(run: TrainingRun) -> dict[str, Any]:

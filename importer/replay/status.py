@@ -20,7 +20,12 @@ def still_training(run: TrainingRun, now_ms: int) -> bool:
     if mtime is None or run.fixed_status is not None or came_to_its_end(run):
         return False
     # A host whose clock is ahead of ours writes files from the future.
-    return -STILL_MS <= now_ms - mtime <= max(STILL_MS, 3 * _epoch_ms(run, mtime)) and file_times_believed(run)
+    return -STILL_MS <= now_ms - mtime <= quiet_ms(run) and file_times_believed(run)
+
+
+def quiet_ms(run: TrainingRun) -> float:
+    """Return how long nothing may be written while a training goes on."""
+    return max(STILL_MS, 3 * _epoch_ms(run, results_mtime(run) or 0))
 
 
 def came_to_its_end(run: TrainingRun) -> bool:

@@ -196,7 +196,7 @@ def _complete(run: TrainingRun, clock: Clock, recorded: ImportRecord | None) -> 
     final = clock.final_ms if clock.final_ms is not None else (ended if run.final_validation else None)
     if recorded is not None:
         started = recorded.times.started_ms
-        if recorded.epochs == len(run.epochs):
+        if recorded.epochs == len(run.epochs) and not recorded.state:
             final = recorded.times.final_ms if recorded.times.final_ms is not None else final
             ended = max(recorded.times.ended_ms, final or 0)  # the final validation may have come since
     return Timeline(

@@ -12,13 +12,21 @@ from dataclasses import dataclass
 from importer.model import ImportOptions, ImportPlan, MetricPoint
 from importer.read.fitness import BEST
 from importer.record import Evidence
+from importer.replay.callbacks import FORMER_EXPERIMENT
 from importer.replay.identity import Comparison, Match, compare_trainings
 from importer.replay.record import not_applied
 from importer.report import Kind
-from importer.write.live_runs import LiveCoverage, judge_live_runs
-from importer.write.lookup import COMPLETE, WRITING, Stored, StoredRun
+from importer.write.live_runs import (
+    LARGEST,
+    LiveCoverage,
+    first_disagreement,
+    judge_live_runs,
+    why_edited,
+    why_not_completed,
+)
+from importer.write.lookup import COMPLETE, RUNNING, WRITING, LiveRun, Stored, StoredRun, values_by_step
 
-LARGEST = 1.7976931348623157e308  # what SQL stores keep of an infinity
+LIVE_HINT = "--live import imports it too"
 REPLACE_HINT = "--on-change replace imports it again, --on-change skip leaves it"
 ONE_TRAINING = (Match.EQUAL, Match.LONGER, Match.SHORTER)
 CHANGED_IN_PLACE = (Match.EDITED, Match.PARTED)
@@ -96,6 +104,8 @@ def decide_unchanged(facts: Facts, runs: Collection[StoredRun], options: ImportO
     matched = match_run(facts, runs)
     if matched is None or matched.run.fingerprint != facts.fingerprint or any(run.state == WRITING for run in runs):
         return None
+    if matched.run.goes_on:  # its training may have ended since, which the fingerprint does not show
+        return None
     if matched.run.replaces in {run.run_id for run in runs}:  # what it replaces is still to be deleted
         return None
     decision = _there_already(matched.run, options, None, ())
@@ -123,7 +133,7 @@ def _rank(facts: Facts, run: StoredRun, compared: Comparison) -> tuple[bool, boo
 
 
 def _is_left(run: StoredRun) -> bool:
-    return run.state == WRITING and not run.being_written
+    return run.state == WRITING and not run.being_written and not run.live_status
 
 
 def decide(
@@ -142,31 +152,77 @@ def decide(
         return _decide_writing(run, match, surplus, options, wait_for_others=wait_for_others)
     if match in CHANGED_IN_PLACE:
         return _changed(run, options, _why_changed(matched.comparison, plan), surplus)
+    has_ended = run.goes_on and plan.status != RUNNING and match is Match.EQUAL and run.source == plan.place
+    if has_ended:
+        return Decision(Kind.UPDATED, run, "its training has ended", surplus=surplus)
     if run.fingerprint == plan.fingerprint or match is Match.SHORTER or _is_lesser_copy(plan, run, match):
         reason = _why_shorter(run) if match is Match.SHORTER else None
         return _there_already(run, options, reason, surplus)
     if options.on_change != "update":
         return _changed(run, options, None, surplus)
-    why = first_difference(stored.points, plan)
+    if run.live_status and options.live == "complete" and (coverage := judge_live_runs(stored.live, plan)):
+        return Decision(Kind.COMPLETED, run, live=coverage)
+    if run.live_status:
+        why = first_disagreement(values_by_step(stored.points, plan), plan)
+    else:
+        why = first_difference(stored.points, plan)
     return _changed(run, options, why, surplus) if why is not None else Decision(Kind.UPDATED, run, surplus=surplus)
 
 
 def _decide_new(plan: ImportPlan, stored: Stored, options: ImportOptions) -> Decision:
-    coverage = judge_live_runs(stored.live, plan) if options.live == "skip" else None
-    if coverage is not None:
-        names = ", ".join(run.run_id for run in coverage.runs)
-        runs = f"run {names}" if len(coverage.runs) == 1 else f"runs {names}"
-        hint = "--live import imports it too"
-        if not coverage.missing:
-            return Decision(Kind.TRACKED_LIVE, None, f"the live callback logged {runs}", hint, live=coverage)
-        lacks = "lacks" if len(coverage.runs) == 1 else "together lack"
-        reason = f"the live callback logged {runs}, which {lacks} {'; '.join(coverage.missing)}"
-        return Decision(Kind.PARTLY_TRACKED, None, reason, hint, live=coverage)
+    if options.live != "import" and (decision := _decide_live(plan, stored, options)) is not None:
+        return decision
     note = None
     if others := edited_copies(plan, stored.runs):
         runs = f"run {others[0]} begins" if len(others) == 1 else f"runs {', '.join(others)} begin"
         note = f"{runs} as this training does and differs later; both are kept"
     return Decision(Kind.IMPORTED, None, note, surplus=tuple(run.run_id for run in stored.empty))
+
+
+def _decide_live(plan: ImportPlan, stored: Stored, options: ImportOptions) -> Decision | None:
+    """Decide what becomes of the live runs of a training; None where there are none."""
+    completes = options.live == "complete" and not plan.is_iteration
+    coverage = judge_live_runs(stored.live, plan, in_full=completes)
+    if coverage is None:
+        return _edited_live(plan, stored, options) if completes else None
+    run = coverage.runs[-1]
+    missing = list(coverage.missing)
+    if completes and run.status == RUNNING and not plan.keep_active:
+        missing.append("its end")
+    names = ", ".join(run.run_id for run in coverage.runs)
+    logged = f"the live callback logged {'run' if len(coverage.runs) == 1 else 'runs'} {names}"
+    if not missing:
+        return Decision(Kind.TRACKED_LIVE, None, logged, "--live import imports it too", live=coverage)
+    lacks = "lacks" if len(coverage.runs) == 1 else "together lack"
+    reason = f"{logged}, which {lacks} {'; '.join(missing)}"
+    if not completes:
+        hint = "--live complete adds what is missing, --live import imports it too"
+        return Decision(Kind.PARTLY_TRACKED, None, reason, hint, live=coverage)
+    if run.is_elsewhere:
+        hint = f"--experiment {FORMER_EXPERIMENT} completes it there, --live import imports it too"
+        return Decision(Kind.PARTLY_TRACKED, None, reason, hint, live=coverage)
+    if why := why_not_completed(run, plan):
+        return _changed_live(run, why, coverage, options)
+    return Decision(
+        Kind.COMPLETED, _stored(run), reason, live=coverage, surplus=tuple(run.run_id for run in stored.empty)
+    )
+
+
+def _edited_live(plan: ImportPlan, stored: Stored, options: ImportOptions) -> Decision | None:
+    """Decide about a live run that begins as the training does and has other values later; None without any."""
+    for run in stored.live:
+        if why := why_edited(run, plan):
+            return _changed_live(run, why, LiveCoverage((run,)), options)
+    return None
+
+
+def _changed_live(run: LiveRun, why: str, coverage: LiveCoverage, options: ImportOptions) -> Decision:
+    kind = Kind.SKIPPED if options.on_change == "skip" else Kind.CHANGED
+    return Decision(kind, _stored(run), why, LIVE_HINT, live=coverage)
+
+
+def _stored(run: LiveRun) -> StoredRun:
+    return StoredRun(run.run_id, run.experiment_id, run.run_name, live_status=run.status)
 
 
 def edited_copies(plan: ImportPlan, runs: Iterable[StoredRun]) -> list[str]:
@@ -185,6 +241,10 @@ def _decide_writing(
 ) -> Decision:
     if run.being_written and wait_for_others:
         return Decision(Kind.BUSY, run, "another import is writing it")
+    if run.live_status:
+        if match in CHANGED_IN_PLACE:
+            return _changed(run, options, None, surplus)
+        return Decision(Kind.COMPLETED, run, surplus=surplus)
     if match in CHANGED_IN_PLACE:  # since the import that was stopped
         if options.on_change == "skip":
             return Decision(Kind.SKIPPED, run, "its content has changed since its import was stopped")
@@ -267,4 +327,4 @@ def canonical(ours: StoredRun, others: Collection[StoredRun]) -> StoredRun:
     runs = [ours, *others]
     replaced = {run.replaces for run in runs}
     standing = [run for run in runs if run.run_id not in replaced] or runs
-    return min(standing, key=lambda run: (run.state != COMPLETE, run.run_id))
+    return min(standing, key=lambda run: (run.state != COMPLETE, not run.live_status, run.run_id))

@@ -17,21 +17,24 @@ from importer.model import ImportContext, ImportOptions, ImportPlan, MetricPoint
 from importer.naming import MAX_TAG_VALUE, storable
 from importer.redaction import redact
 from importer.replay.plan import iteration_runs, plan_import
-from importer.replay.status import why_left_alone
+from importer.replay.status import quiet_ms, still_training, why_left_alone
 from importer.report import WROTE, Kind, Outcome, of_plan
 from importer.store.failures import collided, store_errors
 from importer.store.store import Store
 from importer.write.artifacts import log_artifacts
 from importer.write.bulk import bulk_access
+from importer.write.completion import adopt, give_back, tags_to_add
 from importer.write.decision import ONE_TRAINING, Decision, Facts, canonical, decide, match_run, point_id
 from importer.write.images import log_images
 from importer.write.ledger import begin_entry
+from importer.write.live_runs import differences, is_being_logged
 from importer.write.lookup import (
     COMPLETE,
     IMPORT_ID,
     OURS,
     PARENT,
     RECORD,
+    RUNNING,
     SOURCE,
     STATE,
     UPDATE_ID,
@@ -43,6 +46,7 @@ from importer.write.lookup import (
     look_up,
     stored_points,
     stored_run,
+    values_by_step,
 )
 
 if TYPE_CHECKING:
@@ -118,8 +122,15 @@ def import_training(job: Job) -> Outcome:
         retry goes on where this stopped.
     """
     began = time.monotonic()
+    adopted: Decision | None = None
     for _ in range(TRIES):
         plan, decision = decide_in_store(job)
+        if decision.kind is Kind.COMPLETED and decision.live is not None:
+            adopted = decision if _adopt(job, plan, decision) else None
+            job = replace(job, looked_up=None)
+            continue
+        if decision.kind is Kind.COMPLETED and adopted is not None:
+            decision = replace(decision, reason=adopted.reason, live=adopted.live)
         try:
             return replace(_carry_out(job, plan, decision), seconds=time.monotonic() - began)
         except LostRaceError:
@@ -133,8 +144,9 @@ def decide_in_store(job: Job) -> tuple[ImportPlan, Decision]:
     The plan of a run that is completed or updated has the times and options that were recorded with it.
     """
     run, store, options = job.run, job.store, job.options
-    plan = plan_import(run, options)
-    left_alone = why_left_alone(run, options, int(time.time() * 1000))
+    now_ms = int(time.time() * 1000)
+    plan = plan_import(run, options, now_ms=now_ms)
+    left_alone = why_left_alone(run, options, now_ms)
     if left_alone is not None:
         kind, reason, hint = left_alone
         return plan, Decision(Kind(kind), None, reason, hint)
@@ -146,11 +158,36 @@ def decide_in_store(job: Job) -> tuple[ImportPlan, Decision]:
     twins = matched.twins if matched is not None else ()
     recorded = plan
     if matched is not None and matched.run.record is not None:
-        recorded = plan_import(run, options, recorded=matched.run.record)
+        recorded = plan_import(run, options, recorded=matched.run.record, now_ms=now_ms)
     stored = look_up(store, recorded, runs, experiment_id, matched.run if matched is not None else None)
     decision = decide(recorded, matched, stored, options, wait_for_others=job.context.wait_for_others)
     decision = replace(decision, twins=twins)
-    return recorded if decision.kind in (Kind.RESUMED, Kind.UPDATED) else plan, decision
+    if (
+        decision.kind is Kind.COMPLETED
+        and decision.live is not None
+        and (still_training(run, now_ms) or is_being_logged(decision.live.runs, now_ms, quiet_ms(run)))
+    ):
+        reason = "its live run is not completed before the training ends"
+        return plan, Decision(Kind.STILL_TRAINING, decision.run, reason, live=decision.live)
+    has_times = decision.kind in (Kind.RESUMED, Kind.UPDATED, Kind.COMPLETED)
+    return recorded if has_times else plan, decision
+
+
+def _adopt(job: Job, plan: ImportPlan, decision: Decision) -> bool:
+    """Return whether a run of the live callback is ours to complete by now; it is found by its key then.
+
+    One that was completed before its training was resumed is given back: the two live runs are judged together.
+    """
+    live, run = decision.live, decision.run
+    assert live is not None and run is not None  # noqa: S101  such a decision has both
+    if run.run_id not in {candidate.run_id for candidate in live.runs}:
+        give_back(job.store, run.run_id)
+        return False
+    _begin_entry(job, run.experiment_id)
+    if plan.artifacts:
+        job.store.check_artifacts(plan.experiment_name)
+    record = replace(_signed(plan, ""), run_name=run.run_name)
+    return adopt(job.store, live, first_tags(job, replace(plan, record=record)))
 
 
 def _carry_out(job: Job, plan: ImportPlan, decision: Decision) -> Outcome:
@@ -160,10 +197,11 @@ def _carry_out(job: Job, plan: ImportPlan, decision: Decision) -> Outcome:
         Kind.REPLACED: _create,
         Kind.RESUMED: _complete,
         Kind.UPDATED: _complete,
+        Kind.COMPLETED: _complete,
     }.get(decision.kind, _leave)
     run_id, experiment_id = handler(job, plan, decision)
     for run in decision.surplus:
-        delete_run(job.store, run)
+        discard_run(job.store, run)
     wrote = decision.kind in WROTE
     reason = decision.reason
     if job.parent is not None and run_id is not None and _put_below(job, run_id, decision.run) and not wrote:
@@ -207,7 +245,7 @@ def _create(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
     if not _write_in_bulk(job, plan, ours, ignored):
         log_by_api(job, plan, run, Content(plan.points, plan.params), ignored)
     if replaced:
-        delete_run(store, replaced)
+        discard_run(store, replaced)
     return ours.run_id, experiment_id
 
 
@@ -236,13 +274,15 @@ def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]
         old = before.record
         record = replace(record, writer=old.writer, imported_at=old.imported_at, replaces=old.replaces)
     tags = {key: value[:MAX_TAG_VALUE] for key, value in plan.tags.items()}
+    if before.live_status:
+        tags = tags_to_add(tags, run)
     tags |= {RECORD: record.to_tag(), SOURCE: _source(plan)}
     if decision.kind is Kind.UPDATED:
         tags[UPDATE_ID] = job.context.import_id
     ignored = {before.replaces, *decision.surplus}
     log_by_api(job, plan, run, Content(points, params, tags), ignored)
     if before.replaces and before.state == WRITING:
-        delete_run(store, before.replaces)
+        discard_run(store, before.replaces)
     return before.run_id, before.experiment_id
 
 
@@ -302,7 +342,7 @@ def _settle(job: Job, plan: ImportPlan, ours: StoredRun, ignored: set[str]) -> N
     twins = [run for run in others if run.writer and run.writer == ours.writer]
     for run in (ours, *twins):
         if run is not kept:
-            delete_run(job.store, run.run_id)
+            discard_run(job.store, run.run_id)
     if kept is not ours:
         raise LostRaceError(kept.run_id)
 
@@ -328,8 +368,11 @@ def log_by_api(job: Job, plan: ImportPlan, run: Run, content: Content, ignored: 
     if ours.state == WRITING:
         _settle(job, plan, ours, ignored)
     with store_errors("ending the run"):
-        if not plan.keep_active:
+        may_end = ours.live_status in ("", RUNNING)
+        if not plan.keep_active and may_end:
             client.set_terminated(ours.run_id, plan.status, plan.timeline.ended_ms)
+        elif plan.status == RUNNING != run.info.status and may_end:  # a training that was resumed
+            client.update_run(ours.run_id, RUNNING)
         tags = [RunTag(key, value) for key, value in {**content.tags, STATE: COMPLETE}.items()]
         client.log_batch(ours.run_id, **last, tags=tags)
 
@@ -337,15 +380,35 @@ def log_by_api(job: Job, plan: ImportPlan, run: Run, content: Content, ignored: 
 def _put_below(job: Job, run_id: str, before: StoredRun | None) -> bool:
     """Whether an iteration that had a run had to be put below that of its tune, which was imported later."""
     assert job.parent is not None  # noqa: S101  checked by the caller
-    if before is None or before.parent_run_id == job.parent.run_id or before.run_id != run_id:
+    if before is None or before.live_status or before.parent_run_id == job.parent.run_id or before.run_id != run_id:
         return False
     with store_errors("putting the run below that of its tune"):
         job.store.client.set_tag(run_id, PARENT, job.parent.run_id)
     return True
 
 
+def discard_run(store: Store, run_id: str) -> None:
+    """Soft-delete a run, which may be deleted or gone already; give one that the callback created back.
+
+    Errors: StoreError.
+    """
+    from mlflow.exceptions import MlflowException
+
+    with store_errors(f"deleting run {run_id}"):
+        try:
+            run = stored_run(store.client.get_run(run_id))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return
+    if run.live_status:
+        give_back(store, run_id)
+    else:
+        delete_run(store, run_id)
+
+
 def delete_run(store: Store, run_id: str) -> None:
-    """Soft-delete a run, which may be deleted or gone already; `mlflow runs restore` brings it back.
+    """Soft-delete a run of ymlf, which may be deleted or gone already; `mlflow runs restore` brings it back.
 
     Errors: StoreError.
     """
@@ -362,8 +425,11 @@ def delete_run(store: Store, run_id: str) -> None:
 def _missing(store: Store, plan: ImportPlan, run: Run) -> tuple[list[MetricPoint], dict[str, str], dict[str, str]]:
     """Return the points and params that the run lacks, and the params of another value, which MLflow keeps."""
     history = stored_points(store, run, sorted({point.key for point in plan.points}))
-    there = {point_id(point) for series in history.values() for point in series}
-    points = [point for point in plan.points if point_id(point) not in there]
+    if stored_run(run).live_status:
+        points = [point for point, live in differences(values_by_step(history, plan), plan) if not live]
+    else:
+        there = {point_id(point) for series in history.values() for point in series}
+        points = [point for point in plan.points if point_id(point) not in there]
     params = {key: value for key, value in plan.params.items() if key not in run.data.params}
     kept = {key: run.data.params[key] for key, value in plan.params.items() if run.data.params.get(key, value) != value}
     return points, params, kept

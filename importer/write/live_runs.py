@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from importer.model import ImportPlan
+from importer.model import ImportPlan, MetricPoint
 from importer.read.epochs import release
+from importer.read.fitness import BEST
 from importer.replay.identity import REWRITTEN
-from importer.write.lookup import LiveRun
+from importer.write.lookup import RUNNING, LiveRun, Points
 
+LARGEST = 1.7976931348623157e308  # what SQL stores keep of an infinity
 LIVE_REL, LIVE_ABS = 1e-4, 1e-5  # results.csv keeps five or six digits of what live logged
+SAME_START_MS = 10_000  # between the callback's clock and that of the directory
 RETRAINED = 2  # last epochs of a crashed run that its resume may have trained again
 SINGLE_KEYS = 3  # series that have to agree where there is one epoch to compare
 FIRST_ARTIFACTS = (8, 0, 198)  # before, other files were logged, and params not always
 FIRST_TRAIN_KEYS = (8, 1, 10)  # before, the callback of train/ and lr/ was not registered
+TRAIN = ("train/", "lr/")
 NEEDED_ARTIFACTS = ("args.yaml", "results.csv", "results.png", "weights/best.pt", "weights/last.pt")
 
 
@@ -23,24 +27,28 @@ NEEDED_ARTIFACTS = ("args.yaml", "results.csv", "results.png", "weights/best.pt"
 class LiveCoverage:
     """The live runs of one training, and what of it they lack; whole when `missing` is empty."""
 
-    runs: tuple[LiveRun, ...]
+    runs: tuple[LiveRun, ...]  # by time; the last is the one to be completed
     missing: tuple[str, ...] = ()
 
 
-def judge_live_runs(candidates: Iterable[LiveRun], plan: ImportPlan) -> LiveCoverage | None:
+def judge_live_runs(candidates: Iterable[LiveRun], plan: ImportPlan, *, in_full: bool = False) -> LiveCoverage | None:
     """Return the live runs of the training of a plan, judged together, for a crash and a resume make two; or None.
+
+    With `in_full`, each param and artifact counts, else only those that no whole run lacks.
 
     Source: ultralytics/utils/callbacks/mlflow.py, 8.0.59 to 8.4.190.
     """
-    runs = tuple(run for run in candidates if is_of_plan(run, plan))
+    runs = tuple(run for run in candidates if is_of_plan(run, plan) or (in_full and _has_begun(run, plan)))
     if not runs:
         return None
-    missing = [*_missing_points(runs, plan)]
+    missing = [*_missing_points(runs, plan, in_full=in_full)]
     version = release(plan.version) if plan.version else None
     if plan.family == "ultralytics" and (version is None or version >= FIRST_ARTIFACTS):
-        if not any(run.params for run in runs):
-            missing.append("params")
-        missing += _missing_artifacts(runs, plan)
+        params = {key for run in runs for key in run.params}
+        if not params or (in_full and plan.params.keys() - params):
+            missing.append(f"{len(plan.params.keys() - params)} params" if params else "params")
+        needed = [artifact.artifact_path for artifact in plan.artifacts] if in_full else NEEDED_ARTIFACTS
+        missing += _missing_artifacts(runs, plan, needed)
     return LiveCoverage(tuple(sorted(runs, key=_first_step)), tuple(missing))
 
 
@@ -71,7 +79,61 @@ def is_of_plan(run: LiveRun, plan: ImportPlan) -> bool:
         distinct = {ours[key][step] for step in settled if ours[key][step] != 0 and not math.isnan(ours[key][step])}
         agreeing += bool(distinct)
         most_values = max(most_values, len(distinct))
-    return most_values > 1 or agreeing >= SINGLE_KEYS
+    has_place = plan.recorded_save_dir is not None and run.params.get("save_dir") == plan.recorded_save_dir
+    return most_values > 1 or agreeing >= (1 if has_place else SINGLE_KEYS)
+
+
+def _has_begun(run: LiveRun, plan: ImportPlan) -> bool:
+    """Return whether a run without points is of the training of a plan: it has its args and began at its time."""
+    is_near = abs(run.started_ms - plan.timeline.started_ms) <= SAME_START_MS
+    shared = plan.params.keys() & run.params.keys()
+    return not run.points and is_near and bool(shared) and all(run.params[key] == plan.params[key] for key in shared)
+
+
+def why_not_completed(run: LiveRun, plan: ImportPlan) -> str | None:
+    """Return the first value or file of a live run that the directory has otherwise; None where there is none.
+
+    Of a run that is RUNNING, a file of another size was cut off while it was uploaded.
+    """
+    if why := first_disagreement(run.points, plan):
+        return why
+    steps = (step for key, by_step in run.points.items() if key.startswith(("train/", "val/")) for step in by_step)
+    if (last := max(steps, default=-1)) > plan.last_step:
+        return f"step {last} is in the store and not in the directory"
+    for path, size, _ in plan.artifacts if run.status != RUNNING else ():
+        if run.artifacts.get(path, size) != size:
+            return f"{path}: directory has {size} bytes, store has {run.artifacts[path]}"
+    return None
+
+
+def why_edited(run: LiveRun, plan: ImportPlan) -> str | None:
+    """Return the first value in which a run differs that begins as the training of a plan does; None of any other."""
+    steps = [point.step for point, live in differences(run.points, plan) if live]
+    if not steps:
+        return None
+    start = {key: {at: live for at, live in series.items() if at < min(steps)} for key, series in run.points.items()}
+    return first_disagreement(run.points, plan) if is_of_plan(replace(run, points=start), plan) else None
+
+
+def first_disagreement(points: Points, plan: ImportPlan) -> str | None:
+    """Return the first value that live logged otherwise than the directory has it, in words, or None."""
+    for point, live in differences(points, plan):
+        if live:
+            return f"{point.key} at step {point.step}: directory has {point.value}, store has {live[0]}"
+    return None
+
+
+def differences(points: Points, plan: ImportPlan) -> Iterator[tuple[MetricPoint, Sequence[float]]]:
+    """Yield each point of a plan that a live run lacks or has otherwise, with the values that it has at that step."""
+    for point in plan.points:
+        live = points.get(point.key, {}).get(point.step, ())
+        if not live or not _agree(point.value, live):
+            yield point, () if point.key.startswith(BEST) else live  # which ymlf logs, each best at step 0
+
+
+def is_being_logged(runs: Iterable[LiveRun], now_ms: int, quiet_ms: float) -> bool:
+    """Return whether the callback seems to be at one of the runs still: it is RUNNING, and has a new point."""
+    return any(run.status == RUNNING and -quiet_ms <= now_ms - run.newest_ms <= quiet_ms for run in runs)
 
 
 def _contradict(live: str, ours: str) -> bool:
@@ -89,7 +151,7 @@ def _values(plan: ImportPlan) -> dict[str, dict[int, float]]:
     """Return the values of the epochs, without the final validation and what only ymlf logs."""
     values: dict[str, dict[int, float]] = {}
     for point in plan.points:
-        if point.step <= plan.last_step and not point.key.startswith("best/"):
+        if point.step <= plan.last_step and not point.key.startswith(BEST):
             values.setdefault(point.key, {})[point.step] = point.value
     return values
 
@@ -98,20 +160,23 @@ def _agree(ours: float, live: Sequence[float]) -> bool:
     """Whether one of the values that live logged at a step is ours, as far as results.csv tells."""
     if math.isnan(ours):
         return any(map(math.isnan, live))
+    if math.isinf(ours):
+        return any(value in (ours, math.copysign(LARGEST, ours)) for value in live)
     return any(ours == value or math.isclose(ours, value, rel_tol=LIVE_REL, abs_tol=LIVE_ABS) for value in live)
 
 
-def _missing_points(runs: Iterable[LiveRun], plan: ImportPlan) -> Iterable[str]:
+def _missing_points(runs: Iterable[LiveRun], plan: ImportPlan, *, in_full: bool) -> Iterable[str]:
     expected = _values(plan)
     if not _logs_train_keys(runs, plan):
-        expected = {key: values for key, values in expected.items() if not key.startswith(("train/", "lr/"))}
+        expected = {key: values for key, values in expected.items() if not key.startswith(TRAIN)}
     last = plan.last_step
     lacking: dict[int, set[str]] = {}
     for key, values in expected.items():
         there = {step for run in runs for step in run.points.get(key, ())}
         for step in values:
-            # A crash may come between an epoch's row and its last call.
-            if step not in there and not (step == last and plan.status == "FAILED"):
+            # A crash may come between an epoch's row and its last call, which is not that of train/ and lr/.
+            is_last_call = step == last and plan.status != "FINISHED" and not (in_full and key.startswith(TRAIN))
+            if step not in there and not is_last_call:
                 lacking.setdefault(step, set()).add(key)
     whole = [step for step, keys in lacking.items() if len(keys) == len(expected)]
     if whole:
@@ -123,15 +188,15 @@ def _missing_points(runs: Iterable[LiveRun], plan: ImportPlan) -> Iterable[str]:
 def _logs_train_keys(runs: Iterable[LiveRun], plan: ImportPlan) -> bool:
     if plan.version is not None:
         return release(plan.version) >= FIRST_TRAIN_KEYS
-    return plan.has_time or any(key.startswith(("train/", "lr/")) for run in runs for key in run.points)
+    return plan.has_time or any(key.startswith(TRAIN) for run in runs for key in run.points)
 
 
-def _missing_artifacts(runs: Iterable[LiveRun], plan: ImportPlan) -> Iterable[str]:
+def _missing_artifacts(runs: Iterable[LiveRun], plan: ImportPlan, needed: Iterable[str]) -> Iterable[str]:
     """Yield words for the artifacts that are missing; a training that did not end has none in the store."""
     if plan.status != "FINISHED":
         return
     there = {path for run in runs for path in run.artifacts}
-    lacking = [path for path in NEEDED_ARTIFACTS if path in plan.logged_files and path not in there]
+    lacking = [path for path in needed if path in plan.logged_files and path not in there]
     if lacking:
         yield f"artifacts {', '.join(lacking)}"
 
@@ -147,5 +212,6 @@ def _ranges(steps: Iterable[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in spans)
 
 
-def _first_step(run: LiveRun) -> tuple[int, str]:
-    return min((step for by_step in run.points.values() for step in by_step), default=0), run.run_id
+def _first_step(run: LiveRun) -> tuple[int, int, str]:
+    first = min((step for by_step in run.points.values() for step in by_step), default=0)
+    return first, run.started_ms, run.run_id

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from importer.model import ImportPlan, MetricPoint
 from importer.naming import MAX_RUN_NAME
-from importer.record import ImportRecord
+from importer.record import TRAINING, ImportRecord
 from importer.replay.callbacks import DEFAULT_EXPERIMENT, FORMER_EXPERIMENT
 from importer.store.failures import store_errors
 from importer.store.store import Store
@@ -24,18 +24,23 @@ if TYPE_CHECKING:
 KEY, STATE, RECORD = "ymlf.key", "ymlf.state", "ymlf.record"
 IMPORT_ID, UPDATE_ID, SOURCE = "ymlf.import_id", "ymlf.update_id", "ymlf.source"
 MODEL_FILES = "ymlf.model_files"  # the files that make the weights an MLflow model
+LIVE_STATUS = "ymlf.live_status"  # of a run of the live callback that was completed: its status before
+CONTINUED_IN = "ymlf.continued_in"  # of a run of the live callback: the one that a resume made, and that was completed
 PARENT, NAME = "mlflow.parentRunId", "mlflow.runName"
 OURS = {"mlflow.source.name": "ymlf", "mlflow.source.type": "LOCAL"}  # as the fluent API sets them
 WRITING, COMPLETE = "writing", "complete"
+RUNNING = "RUNNING"
 EMPTY_DIGIT = "empty"  # in place of a key's first digit: a directory without epochs
 LEFT_AFTER_SECONDS = 120  # a run begun longer ago and not complete was left; weights may take a while, though
 PAGE = 1000
 DELETED = 2  # mlflow.entities.ViewType.DELETED_ONLY, without the import
 
+Points = Mapping[str, Mapping[int, tuple[float, ...]]]  # the values by key and step; a step may have two
+
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run that ymlf wrote, as its tags say."""
+    """A run that ymlf wrote or completed, as its tags say."""
 
     run_id: str
     experiment_id: str = ""
@@ -47,6 +52,7 @@ class StoredRun:
     record: ImportRecord | None = None  # None where a person wrote into the tag
     parent_run_id: str | None = None
     being_written: bool = False  # by another import that seems to be at it still
+    live_status: str = ""  # of a run that the live callback created, and ymlf completed: its status before
 
     @property
     def fingerprint(self) -> str:
@@ -59,6 +65,11 @@ class StoredRun:
         return self.record.replaces if self.record is not None else ""
 
     @property
+    def goes_on(self) -> bool:
+        """Whether the training went on when it was last looked at."""
+        return self.record is not None and self.record.state == TRAINING
+
+    @property
     def writer(self) -> str:
         """The create_run call that made it."""
         return self.record.writer if self.record is not None else ""
@@ -68,15 +79,19 @@ class StoredRun:
 class LiveRun:
     """A run that ymlf did not write, of the same save_dir or name.
 
-    Shape:  points[key][step] has the values of a step, which may have been logged twice; only the directory's keys.
+    Shape:  points as values_by_step has them, of the directory's keys only; artifacts by path, with their sizes.
     """
 
     run_id: str
     run_name: str
     status: str
     params: Mapping[str, str]
-    points: Mapping[str, Mapping[int, tuple[float, ...]]]
-    artifacts: tuple[str, ...] = ()
+    points: Points
+    artifacts: Mapping[str, int] = field(default_factory=dict)
+    experiment_id: str = ""
+    is_elsewhere: bool = False  # in another experiment than that of the import
+    started_ms: int = 0
+    newest_ms: int = 0  # of its start and its points
 
 
 @dataclass(frozen=True)
@@ -118,14 +133,20 @@ def look_up(
     """Return what an experiment holds of the training of a plan.
 
     `runs` is what find_runs_of found and `matched` the one of this training, if there is one: its points are read where
-    its content differs. Where there is none, live runs are looked for. Errors: StoreError.
+    its content differs. Where there is none, or where it was the callback's, live runs are looked for.
+
+    Errors: StoreError.
     """
     if matched is not None:
         if matched.fingerprint == plan.fingerprint:
             return Stored(runs)
         with store_errors("reading the run"):
             run = store.client.get_run(matched.run_id)
-        return Stored(runs, points=stored_points(store, run, sorted({point.key for point in plan.points})))
+        points = stored_points(store, run, sorted({point.key for point in plan.points}))
+        if not matched.live_status:
+            return Stored(runs, points=points)
+        resumed = _live_runs(store, plan, matched.experiment_id, before=matched.run_id)
+        return Stored(runs, points=points, live=resumed)
     if experiment_id is None or not plan.points:
         return Stored(runs)
     empty: tuple[StoredRun, ...] = ()
@@ -154,6 +175,7 @@ def run_of_tags(run_id: str, experiment_id: str, tags: Mapping[str, str]) -> Sto
         record=record,
         parent_run_id=tags.get(PARENT),
         being_written=state == WRITING and record is not None and _is_being_written(record),
+        live_status=tags.get(LIVE_STATUS, ""),
     )
 
 
@@ -216,8 +238,10 @@ def stored_points(store: Store, run: Run, keys: Iterable[str]) -> dict[str, tupl
     return history
 
 
-def _live_runs(store: Store, plan: ImportPlan, experiment_id: str) -> tuple[LiveRun, ...]:
+def _live_runs(store: Store, plan: ImportPlan, experiment_id: str, before: str = "") -> tuple[LiveRun, ...]:
     """Return the runs without ymlf's tags that have the save_dir or name of a plan and share a metric with it.
+
+    Those that the run of the id `before` goes on with are left out.
 
     For an import to the default experiment, that of older releases is looked through, too.
     """
@@ -234,7 +258,13 @@ def _live_runs(store: Store, plan: ImportPlan, experiment_id: str) -> tuple[Live
                 for condition in _live_conditions(plan):
                     found.update({run.info.run_id: run for run in store.search_foreign(place, condition)})
     keys = {point.key for point in plan.points}
-    return tuple(_live_run(store, run, plan) for run in found.values() if not keys.isdisjoint(run.data.metrics))
+    return tuple(
+        _live_run(store, run, plan, experiment_id)
+        for run in found.values()
+        if STATE not in run.data.tags
+        and run.data.tags.get(CONTINUED_IN) != before
+        and not (run.data.metrics and keys.isdisjoint(run.data.metrics))
+    )
 
 
 def _live_conditions(plan: ImportPlan) -> list[str]:
@@ -247,13 +277,9 @@ def _live_conditions(plan: ImportPlan) -> list[str]:
     return conditions
 
 
-def _live_run(store: Store, run: Run, plan: ImportPlan) -> LiveRun:
+def _live_run(store: Store, run: Run, plan: ImportPlan, experiment_id: str) -> LiveRun:
     history = stored_points(store, run, sorted({point.key for point in plan.points}))
-    points: dict[str, dict[int, tuple[float, ...]]] = {}
-    for key, series in history.items():
-        for point in series:
-            by_step = points.setdefault(key, {})
-            by_step[point.step] = (*by_step.get(point.step, ()), point.value)
+    started_ms = int(run.info.start_time or 0)
     with store_errors("listing the artifacts of a run that was logged live", any_class=True):
         artifacts = list_artifacts(store.artifact_repository(run.info.artifact_uri))
     return LiveRun(
@@ -261,9 +287,36 @@ def _live_run(store: Store, run: Run, plan: ImportPlan) -> LiveRun:
         run_name=str(run.info.run_name),
         status=str(run.info.status),
         params=dict(run.data.params),
-        points=points,
-        artifacts=tuple(sorted(artifacts)),
+        points=values_by_step(history, plan),
+        artifacts=artifacts,
+        experiment_id=str(run.info.experiment_id),
+        is_elsewhere=str(run.info.experiment_id) != experiment_id,
+        started_ms=started_ms,
+        newest_ms=max([started_ms, *(point.timestamp for series in history.values() for point in series)]),
     )
+
+
+def values_by_step(history: Mapping[str, Iterable[MetricPoint]], plan: ImportPlan) -> Points:
+    """Return the values of each metric by step, in the order of their times.
+
+    Before 8.4.52 the callback logged the final validation at the last step, beside the values of that epoch; it is put
+    one step later, as a plan has it. Where val/ lacks at that step, the epoch's own call is what lacks.
+    """
+    points: dict[str, dict[int, tuple[float, ...]]] = {}
+    for key, series in history.items():
+        for point in sorted(series, key=lambda point: point.timestamp):
+            by_step = points.setdefault(key, {})
+            by_step[point.step] = (*by_step.get(point.step, ()), point.value)
+    last = plan.last_step
+    losses = {point.key for point in plan.points if point.step == last and point.key.startswith("val/")}
+    is_lost = bool(losses) and not any(last in points.get(key, {}) for key in losses)
+    for key, by_step in points.items():
+        final = by_step.get(last, ())[0 if is_lost else 1 :]
+        if key.startswith("metrics/") and final and last + 1 not in by_step:
+            by_step[last + 1] = final
+            if is_lost:
+                del by_step[last]
+    return points
 
 
 def _quoted(text: str) -> str | None:

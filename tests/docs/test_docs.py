@@ -15,6 +15,7 @@ from pydoc import locate
 
 import click
 import pytest
+import yaml
 from mlflow import MlflowClient
 from support.directories import copy_all_fixtures, touch_all
 from support.documents import PAGES, ROOT, Block, answer, blocks, code, commands, examples, rows, set_up, shows
@@ -80,6 +81,18 @@ def test_every_command_on_a_page_is_one_that_there_is(page: Path) -> None:
                 name, command, rest = cli.resolve_command(context, list(words))
                 assert command is not None
                 command.make_context(name, list(rest), parent=context)
+
+
+def test_the_commands_of_the_examples_are_ones_that_there_are() -> None:
+    cronjob = yaml.safe_load((ROOT / "examples" / "cronjob.yaml").read_text())
+    [container] = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    service = (ROOT / "examples" / "ymlf.service").read_text()
+    [started] = re.findall(r"^ExecStart=(.*)$", service, re.MULTILINE)
+    for words in (container["command"], started.split()):
+        with click.Context(cli, info_name="ymlf") as context:
+            name, command, rest = cli.resolve_command(context, words[1:])
+            assert command is not None
+            command.make_context(name, list(rest), parent=context)
 
 
 def test_the_set_up_on_the_first_screen_is_two_lines() -> None:
@@ -189,7 +202,7 @@ def test_every_tag_and_every_field_of_the_record_has_a_row(folder: Path, empty_d
     [run] = runs_in(f"sqlite:///{folder / 'mlflow.db'}")
     tags = {re.sub(r"^ymlf\.key\..*", "ymlf.key.<digit>", name) for name in run.data.tags}
     record = {"format", *(field.name for field in fields(ImportRecord))}
-    assert told == record | {"ymlf.update_id"} | tags - {"mlflow.runName"}
+    assert told == record | {"ymlf.update_id", "ymlf.live_status", "ymlf.continued_in"} | tags - {"mlflow.runName"}
 
 
 def test_every_tag_to_filter_by_has_a_search_that_finds_runs(folder: Path, empty_database: Path) -> None:

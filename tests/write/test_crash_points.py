@@ -19,12 +19,15 @@ from support.command import ymlf
 from support.directories import Training
 from support.fork_server import ForkServer
 from support.pictures import KEYS, draw, whole_images
+from support.live import golden_of, live_calls, log_live
 from support.stores import points_of, record_of, runs_in
 from support.trees import active
 
+from importer import plan_import, read_run
 from importer.store.opening import open_store
 
 TRAINING = Training(epochs=3, planned=5, plots=False, last=None)  # unfinished, so that it may grow
+WRITING_WORDS = ("--on-change", "replace", "--live", "complete")  # that verify does not take
 Prepared = tuple[list[str], Callable[[str], None]]
 
 
@@ -137,7 +140,44 @@ def assert_first_values(uri: str) -> None:
     assert record_of(run).epochs == 3
 
 
-SCENARIOS = [plain_import, import_with_images, update, replace_values, replace_options, replace_a_tune, undo]
+def half_tracked(here: Path, uri: str) -> str:
+    """The id of a run of the live callback that was killed after two of three epochs."""
+    save_dir = TRAINING.write(here / "train")
+    open_store(uri)
+    live = golden_of(plan_import(read_run(save_dir)))
+    calls = [call for call in live_calls(live, save_dir) if not call.name.endswith((" 2", "end"))]
+    return log_live(uri, live, calls)
+
+
+def complete_a_live_run(here: Path, uri: str) -> Prepared:
+    run_id = half_tracked(here, uri)
+
+    def check(uri: str) -> None:
+        assert_first_values(uri)
+        assert [(run.info.run_id, run.info.status) for run in runs_in(uri)] == [(run_id, "FAILED")]
+        assert one_run(uri).data.tags["ymlf.live_status"] == "RUNNING"
+
+    return ["import", "train", "--live", "complete"], check
+
+
+def undo_a_completion(here: Path, uri: str) -> Prepared:
+    run_id = half_tracked(here, uri)
+    done = ymlf("import", "train", "--live", "complete", "--import-id", "first", "--tracking-uri", uri, cwd=here)
+    assert done.status == 0, done.err
+
+    def check(uri: str) -> None:
+        [run] = active(uri)
+        assert (run.info.run_id, run.info.status) == (run_id, "RUNNING")
+        left = {name for name in run.data.tags if name.startswith(("ymlf", "mlflow.note"))}
+        assert left <= {"ymlf.live_status"}  # which stays where an undo was killed before its very last call
+        assert [step for step, _ in points_of(uri, run, "train/box_loss")] == [0, 1, 2]
+
+    return ["undo", "first", "--yes"], check
+
+
+SCENARIOS = [
+    plain_import, import_with_images, update, replace_values, replace_options, replace_a_tune, undo, complete_a_live_run, undo_a_completion,
+]  # fmt: skip
 
 
 class Place:
@@ -196,7 +236,7 @@ def test_a_command_that_is_killed_and_started_again_ends_as_if_it_had_not_been(
         again = forks.run(*command, cwd=place.here, ids=ids)
         assert again.status == 0, (kill_at, (place.here / "words").read_text())
         if words[0] == "import":
-            verified = ymlf("verify", *(word for word in command[1:] if word not in ("--on-change", "replace")))
+            verified = ymlf("verify", *(word for word in command[1:] if word not in WRITING_WORDS))
             assert verified.status == 0, (kill_at, verified.err)
         check(place.uri)
     print(f"{scenario.__name__}, ids {ids}: {len(range(1, steps + 1, every))} of {steps} steps")

@@ -13,7 +13,7 @@ from importer.model import ImportOptions, ImportPlan, MetricPoint
 from importer.read.registry import read_run
 from importer.replay.plan import plan_import
 from importer.report import Kind
-from importer.write.decision import Decision, Facts, decide, decide_unchanged, match_run
+from importer.write.decision import Decision, Facts, canonical, decide, decide_unchanged, match_run
 from importer.write.live_runs import judge_live_runs
 from importer.write.lookup import COMPLETE, WRITING, LiveRun, Stored, StoredRun
 
@@ -65,7 +65,14 @@ def live_run(
         if point.step in steps:
             points.setdefault(point.key, {})[point.step] = (point.value,)
     params = {**plan.params, **changes}
-    return LiveRun(f"live{steps.start}", plan.run_name, status, params, points, plan.logged_files if files else ())
+    return LiveRun(
+        f"live{steps.start}",
+        plan.run_name,
+        status,
+        params,
+        points,
+        dict.fromkeys(plan.logged_files if files else (), 0),
+    )
 
 
 def test_nothing_there_is_imported(plan_of: PlanOf) -> None:
@@ -275,3 +282,54 @@ def test_values_that_live_logged_twice_at_a_step_agree_if_one_does(plan_of: Plan
     run = live_run(plan, range(5))
     points = {key: {step: (*values, 0.123) for step, values in by_step.items()} for key, by_step in run.points.items()}
     assert judge_live_runs([replace(run, points=points)], plan) is not None
+
+
+def test_a_live_run_without_a_point_is_known_by_all_its_args_and_its_start(plan_of: PlanOf) -> None:
+    plan = plan_of(WHOLE)
+    begun = replace(live_run(plan, range(0), files=False, status="RUNNING"), started_ms=plan.timeline.started_ms + 700)
+    for run, kind in (
+        (begun, Kind.COMPLETED),
+        (replace(begun, params={**plan.params, "save_dir": "elsewhere"}), Kind.IMPORTED),
+        (replace(begun, params={}), Kind.IMPORTED),
+        (replace(begun, started_ms=plan.timeline.started_ms + 60_000), Kind.IMPORTED),
+    ):
+        assert decide(plan, None, Stored(live=(run,)), ImportOptions(live="complete")).kind is kind
+    assert decide(plan, None, Stored(live=(begun,)), ImportOptions()).kind is Kind.IMPORTED
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        pytest.param(lambda run: run, Kind.COMPLETED, id="lacks epochs"),
+        pytest.param(lambda run: shifted(run, from_step=2), Kind.CHANGED, id="later epochs differ"),
+        pytest.param(lambda run: replace(run, is_elsewhere=True), Kind.PARTLY_TRACKED, id="in the former experiment"),
+        pytest.param(
+            lambda run: replace(run, artifacts={"results.csv": 1}, status="FAILED"), Kind.CHANGED, id="a file"
+        ),
+        pytest.param(lambda run: replace(run, artifacts={"results.csv": 1}), Kind.COMPLETED, id="a file cut off"),
+    ],
+)
+def test_what_becomes_of_a_live_run_that_is_to_be_completed(
+    change: Callable[[LiveRun], LiveRun], kind: Kind, plan_of: PlanOf
+) -> None:
+    plan = plan_of(WHOLE)
+    run = change(live_run(plan, range(4), files=False, status="RUNNING"))
+    assert decide(plan, None, Stored(live=(run,)), ImportOptions(live="complete")).kind is kind
+
+
+def test_a_completed_live_run_is_no_leftover_and_canonical_before_another(plan_of: PlanOf) -> None:
+    plan = plan_of(WHOLE)
+    live = stored(plan, "z", state=WRITING, live_status="RUNNING")
+    assert decided(plan, [live]).kind is Kind.COMPLETED
+    assert match_run(Facts.of(plan), [live, stored(plan, "a")]).surplus == ()  # type: ignore[union-attr]
+    assert canonical(live, [stored(plan, "a", state=WRITING)]) is live
+    assert decided(plan_of(EDITED), [live]).kind is Kind.CHANGED
+
+
+def test_a_training_that_went_on_is_looked_at_again_until_it_has_ended(plan_of: PlanOf) -> None:
+    plan = plan_of(SHORT)
+    growing = stored(plan, record=replace(plan.record, state="training"))
+    assert decide_unchanged(Facts.of(plan), [growing], ImportOptions()) is None
+    assert decided(plan, [growing]).kind is Kind.UPDATED
+    assert decided(replace(plan, status="RUNNING"), [growing]).kind is Kind.ALREADY_THERE
+    assert decided(plan_of(SHORT, "copy"), [growing]).kind is Kind.ALREADY_THERE

@@ -1,0 +1,79 @@
+"""Take a run of the live callback into ymlf's care, to complete it; and give it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from importer.store.failures import store_errors
+from importer.store.store import Store
+from importer.write.live_runs import LiveCoverage
+from importer.write.lookup import CONTINUED_IN, IMPORT_ID, LIVE_STATUS, NAME, RECORD, RUNNING, STATE, stored_run
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+NOTE = "mlflow.note.content"
+BEGINS = "Completed by ymlf"  # the description of such a run
+
+
+def adopt(store: Store, live: LiveCoverage, tags: Mapping[str, str]) -> bool:
+    """Write ymlf's tags to the last of some live runs, and its id to the earlier ones, of which it is the resume.
+
+    Return False when it is no longer as it was when it was looked at: another import or the callback was faster. The
+    state comes last: without it the run is a live run still. Errors: StoreError.
+    """
+    from mlflow.entities import RunTag
+
+    run = live.runs[-1]
+    with store_errors("completing a run that was logged live"):
+        now = store.client.get_run(run.run_id)
+        if STATE in now.data.tags or now.info.status != run.status or now.info.lifecycle_stage != "active":
+            return False
+        for earlier in live.runs[:-1]:
+            if not earlier.is_elsewhere:
+                store.client.set_tag(earlier.run_id, CONTINUED_IN, run.run_id)
+        ours = {name: text for name, text in tags.items() if name.startswith("ymlf.")}
+        ordered = {LIVE_STATUS: run.status, **ours, STATE: ours[STATE]}
+        store.client.log_batch(run.run_id, tags=[RunTag(*pair) for pair in _last(ordered, STATE)])
+    return True
+
+
+def tags_to_add(wanted: Mapping[str, str], run: Run) -> dict[str, str]:
+    """Return the tags of a plan that a live run lacks, and its description where ymlf wrote it."""
+    tags = {NOTE: wanted[NOTE].replace("Imported by ymlf", BEGINS, 1)} if NOTE in wanted else {}
+    tags = {**wanted, **tags}
+    there = run.data.tags
+    return {
+        name: text
+        for name, text in tags.items()
+        if name not in there or name.startswith("ymlf.") or there[name].startswith(BEGINS)
+    }
+
+
+def give_back(store: Store, run_id: str) -> None:
+    """Remove ymlf's tags from a run of the live callback, and restore its status; MLflow keeps the rest.
+
+    The import's id, which finds the run again, comes last but for the tag without which an undo would delete the run.
+
+    Errors: StoreError.
+    """
+    with store_errors(f"giving run {run_id} back"):
+        client = store.client
+        run = client.get_run(run_id)
+        stored = stored_run(run)
+        for earlier in client.search_runs([stored.experiment_id], f"tags.`{CONTINUED_IN}` = '{run_id}'"):
+            client.delete_tag(earlier.info.run_id, CONTINUED_IN)
+        if stored.live_status == RUNNING:
+            client.update_run(run_id, RUNNING)
+        given = stored.record.options.get("tags", ()) if stored.record is not None else ()
+        chosen = {str(name): str(text) for name, text in given}  # type: ignore[attr-defined]
+        for name, text in _last(run.data.tags, STATE, RECORD, IMPORT_ID, LIVE_STATUS):
+            is_note = name == NOTE and text.startswith(BEGINS)
+            if name.startswith("ymlf.") or is_note or (chosen.get(name) == text and name != NAME):
+                client.delete_tag(run_id, name)
+
+
+def _last(tags: Mapping[str, str], *names: str) -> list[tuple[str, str]]:
+    """Return tags with some at the end, in the order of their names here."""
+    return sorted(tags.items(), key=lambda pair: names.index(pair[0]) if pair[0] in names else -1)
