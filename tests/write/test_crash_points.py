@@ -18,8 +18,8 @@ from mlflow.entities import Run
 from support.command import ymlf
 from support.directories import Training
 from support.fork_server import ForkServer
-from support.pictures import KEYS, draw, whole_images
 from support.live import golden_of, live_calls, log_live
+from support.pictures import KEYS, draw, whole_images
 from support.stores import points_of, record_of, runs_in
 from support.trees import active
 
@@ -176,7 +176,8 @@ def undo_a_completion(here: Path, uri: str) -> Prepared:
 
 
 SCENARIOS = [
-    plain_import, import_with_images, update, replace_values, replace_options, replace_a_tune, undo, complete_a_live_run, undo_a_completion,
+    plain_import, import_with_images, update, replace_values, replace_options, replace_a_tune, undo, complete_a_live_run,
+    undo_a_completion,
 ]  # fmt: skip
 
 
