@@ -17,12 +17,12 @@ from importer.batch.gather import Batch, check_start_time, gather
 from importer.batch.run import Preview, import_work, name_run, preview_work
 from importer.batch.selection import Selection
 from importer.batch.summary import RunSummary, read_summarized
-from importer.discover import find_runs
 from importer.errors import PlanError, RunDirError, StoreError, UsageError, WorkerError, YmlfError
 from importer.model import ImportContext, ImportOptions, ImportPlan, MetricPoint, Note, TrainingRun
 from importer.models.register import Registered, Target, get_runs, register_run
 from importer.models.weights import with_model
 from importer.read import registry
+from importer.read.discover import find_runs
 from importer.read.ranking import BestEpoch, Ranked, Ranking, Table, Wanted, rank
 from importer.replay import plan as replay
 from importer.replay.callbacks import keep_run_active

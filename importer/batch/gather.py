@@ -14,9 +14,9 @@ from typing import NamedTuple
 from importer.batch.executors import Workers
 from importer.batch.selection import Selection, by_content, by_path, why_nothing
 from importer.batch.summary import Progress, RunSummary, read_summarized, summarize_all
-from importer.discover import FoundRun, find_runs
 from importer.errors import RunDirError, UsageError, WorkerError, YmlfError
 from importer.model import ImportOptions, RunPath
+from importer.read.discover import FoundRun, find_runs
 from importer.read.registry import why_not
 from importer.record import Evidence
 from importer.redaction import redact

@@ -12,9 +12,9 @@ from difflib import get_close_matches
 from fnmatch import fnmatch
 
 from importer.batch.summary import RunSummary
-from importer.discover import FoundRun
 from importer.errors import UsageError
 from importer.naming import accepted_key
+from importer.read.discover import FoundRun
 from importer.read.tune import TASKS
 from importer.report import local_time
 from importer.sources.opening import below

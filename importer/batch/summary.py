@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from importer.discover import FoundRun
 from importer.errors import RunDirError, StoreError, YmlfError
 from importer.model import ImportOptions, RunPath, TrainingRun
+from importer.read.discover import FoundRun
 from importer.read.ranking import BestEpoch, best_epochs
 from importer.read.registry import read_run, read_summary
 from importer.replay.callbacks import on_train_end

@@ -126,7 +126,7 @@ def _end_in_order(number: int, frame: FrameType | None) -> None:
 def end_at_once(number: int, frame: FrameType | None) -> None:
     """End this process where it is, and remove what it unpacked."""
     with suppress(ImportError):  # the signal came amid this import
-        from importer.scratch import remove_folders
+        from importer.sources.scratch import remove_folders
 
         remove_folders()
     os._exit(128 + number)

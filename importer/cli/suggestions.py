@@ -60,7 +60,7 @@ def _read_list(name: str) -> list[str]:
 
 
 def _suggest_path(command: str, *, alone: bool) -> str:
-    from importer.discover import find_runs
+    from importer.read.discover import find_runs
 
     for folder in (Path("runs"), *sorted(Path().glob("*/runs"))):
         runs = [found.save_dir for found in islice(find_runs([folder]), MANY)] if folder.is_dir() else []

@@ -13,7 +13,7 @@ from importer.models.files import FOLDER, model_files, task_of
 from importer.read.checkpoint import read_checkpoint
 from importer.record import ModelRecord
 from importer.report import WROTE, Kind, Outcome
-from importer.scratch import temporary_folder
+from importer.sources.scratch import temporary_folder
 from importer.store.failures import store_errors
 from importer.store.store import Store
 from importer.write.artifacts import BEST, fetched, is_local, list_artifacts, log_artifact, sha256_of, spooled

@@ -25,8 +25,8 @@ from typing import IO
 
 from importer.errors import RunDirError
 from importer.model import Note
-from importer.scratch import new_folder, remove_folder
 from importer.sources.remote import ShownPath
+from importer.sources.scratch import new_folder, remove_folder
 
 log = logging.getLogger(__name__)
 

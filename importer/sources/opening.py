@@ -13,9 +13,9 @@ from urllib.request import url2pathname
 from importer.errors import RunDirError
 from importer.model import RunPath
 from importer.redaction import redact
-from importer.scratch import temporary_folder
 from importer.sources.archive import UnpackedPath, is_archive, open_archive
 from importer.sources.remote import RemotePath, open_remote
+from importer.sources.scratch import temporary_folder
 
 PathLike = str | os.PathLike[str] | RunPath  # a local path, a URL such as s3://bucket/runs, or an archive
 COPY_BLOCK = 8 * 1024 * 1024  # bytes of a remote file that one request fetches

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from importer.errors import StoreError, UsageError
 from importer.redaction import redact, remember_login
-from importer.scratch import remove_left_folders
 from importer.store.creation import alone_at_opening
 from importer.store.failures import retry, store_errors
 from importer.store.schema import has_tables
@@ -44,7 +43,6 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
     Errors: StoreError when it cannot be opened; UsageError for a URI that cannot be meant, a variable that MLflow
         cannot read, or a database that MLflow would upgrade.
     """
-    remove_left_folders()
     uri = _resolve(tracking_uri)
     from mlflow import MlflowClient
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from importer.errors import RunDirError, StoreError
 from importer.model import Artifact, ImportPlan
-from importer.scratch import locked, remove_left, temporary_folder
 from importer.sources.opening import fetch, local_file
+from importer.sources.scratch import locked, remove_left, temporary_folder
 from importer.store.failures import store_errors
 from importer.store.store import Store
 

@@ -7,34 +7,32 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
-from importer.model import ImportContext, ImportOptions, ImportPlan, MetricPoint, TrainingRun
+from importer.model import ImportContext, ImportOptions, ImportPlan, TrainingRun
 from importer.naming import MAX_TAG_VALUE, storable
 from importer.redaction import redact
 from importer.replay.plan import iteration_runs, plan_import
 from importer.replay.status import quiet_ms, still_training, why_left_alone
 from importer.report import WROTE, Kind, Outcome, of_plan
-from importer.store.failures import collided, store_errors
+from importer.store.failures import store_errors
 from importer.store.store import Store
 from importer.write.artifacts import log_artifacts
 from importer.write.bulk import bulk_access
 from importer.write.completion import adopt, give_back, tags_to_add
-from importer.write.decision import ONE_TRAINING, Decision, Facts, canonical, decide, match_run, point_id
+from importer.write.content import Content, find_missing, log_by_api
+from importer.write.decision import ONE_TRAINING, Decision, Facts, canonical, decide, match_run
 from importer.write.images import log_images
 from importer.write.ledger import begin_entry
-from importer.write.live_runs import differences, is_being_logged
+from importer.write.live_runs import is_being_logged
 from importer.write.lookup import (
     COMPLETE,
     IMPORT_ID,
     OURS,
     PARENT,
     RECORD,
-    RUNNING,
     SOURCE,
     STATE,
     UPDATE_ID,
@@ -44,13 +42,11 @@ from importer.write.lookup import (
     find_runs_of,
     key_tag,
     look_up,
-    stored_points,
     stored_run,
-    values_by_step,
 )
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    pass
 
 TRIES = 5  # of a training whose run other importers take over again and again
 
@@ -75,15 +71,6 @@ class Job:
     def parents(self) -> tuple[str, ...]:
         """The ids of the runs of the tune: the one that stands, and those in whose place it stands."""
         return (self.parent.run_id, self.parent.replaces, *self.former_parents) if self.parent is not None else ()
-
-
-@dataclass(frozen=True)
-class Content:
-    """What is to be logged to a run that lacks it."""
-
-    points: Iterable[MetricPoint]
-    params: Mapping[str, str]
-    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def import_with_iterations(job: Job) -> list[Outcome]:
@@ -243,7 +230,7 @@ def _create(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
     log_artifacts(store, plan, run, is_new=True)
     log_images(store, plan, run, is_new=True)
     if not _write_in_bulk(job, plan, ours, ignored):
-        log_by_api(job, plan, run, Content(plan.points, plan.params), ignored)
+        log_by_api(store, plan, run, Content(plan.points, plan.params), lambda: _settle(job, plan, ours, ignored))
     if replaced:
         discard_run(store, replaced)
     return ours.run_id, experiment_id
@@ -265,7 +252,7 @@ def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]
     _begin_entry(job, before.experiment_id)
     with store_errors("reading the run"):
         run = store.client.get_run(before.run_id)
-    points, params, kept = _missing(store, plan, run)
+    points, params, kept = find_missing(store, plan, run)
     has_changed = before.fingerprint != plan.fingerprint
     log_artifacts(store, plan, run, is_new=False, has_changed=has_changed)
     log_images(store, plan, run, is_new=False, has_changed=has_changed)
@@ -280,7 +267,7 @@ def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]
     if decision.kind is Kind.UPDATED:
         tags[UPDATE_ID] = job.context.import_id
     ignored = {before.replaces, *decision.surplus}
-    log_by_api(job, plan, run, Content(points, params, tags), ignored)
+    log_by_api(store, plan, run, Content(points, params, tags), lambda: _settle(job, plan, stored_run(run), ignored))
     if before.replaces and before.state == WRITING:
         discard_run(store, before.replaces)
     return before.run_id, before.experiment_id
@@ -352,31 +339,6 @@ def _is_rival(facts: Facts, run: StoredRun) -> bool:
     return matched is not None and (matched.comparison.match in ONE_TRAINING or run.state == WRITING)
 
 
-def log_by_api(job: Job, plan: ImportPlan, run: Run, content: Content, ignored: set[str]) -> None:
-    """Log content by the API, end the run, and say with the last request that it is complete.
-
-    MLflow writes the tags of a log_batch after its metrics. Errors: LostRaceError, StoreError.
-    """
-    from mlflow.entities import RunTag
-
-    client, ours = job.store.client, stored_run(run)
-    *batches, last = _batches(content)
-    with store_errors("logging params and metrics"):
-        for batch in batches:
-            client.log_batch(ours.run_id, **batch)
-    _log_dataset(job.store, plan, run)
-    if ours.state == WRITING:
-        _settle(job, plan, ours, ignored)
-    with store_errors("ending the run"):
-        may_end = ours.live_status in ("", RUNNING)
-        if not plan.keep_active and may_end:
-            client.set_terminated(ours.run_id, plan.status, plan.timeline.ended_ms)
-        elif plan.status == RUNNING != run.info.status and may_end:  # a training that was resumed
-            client.update_run(ours.run_id, RUNNING)
-        tags = [RunTag(key, value) for key, value in {**content.tags, STATE: COMPLETE}.items()]
-        client.log_batch(ours.run_id, **last, tags=tags)
-
-
 def _put_below(job: Job, run_id: str, before: StoredRun | None) -> bool:
     """Whether an iteration that had a run had to be put below that of its tune, which was imported later."""
     assert job.parent is not None  # noqa: S101  checked by the caller
@@ -420,54 +382,3 @@ def delete_run(store: Store, run_id: str) -> None:
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-
-
-def _missing(store: Store, plan: ImportPlan, run: Run) -> tuple[list[MetricPoint], dict[str, str], dict[str, str]]:
-    """Return the points and params that the run lacks, and the params of another value, which MLflow keeps."""
-    history = stored_points(store, run, sorted({point.key for point in plan.points}))
-    if stored_run(run).live_status:
-        points = [point for point, live in differences(values_by_step(history, plan), plan) if not live]
-    else:
-        there = {point_id(point) for series in history.values() for point in series}
-        points = [point for point in plan.points if point_id(point) not in there]
-    params = {key: value for key, value in plan.params.items() if key not in run.data.params}
-    kept = {key: run.data.params[key] for key, value in plan.params.items() if run.data.params.get(key, value) != value}
-    return points, params, kept
-
-
-def _batches(content: Content) -> list[dict[str, Any]]:
-    """Return the arguments of log_batch calls of one request each; the last has room for the tags.
-
-    Source: mlflow/utils/validation.py for the limits.
-    """
-    from mlflow.entities import Metric, Param
-    from mlflow.utils.validation import MAX_ENTITIES_PER_BATCH, MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
-
-    metrics = list(starmap(Metric, content.points))
-    params = [Param(key, value) for key, value in content.params.items()]
-    size = MAX_ENTITIES_PER_BATCH - len(content.tags) - 1
-    batches: list[dict[str, Any]] = []
-    while metrics or params or not batches:
-        some_params = params[: MAX_PARAMS_TAGS_PER_BATCH - len(content.tags) - 1]
-        room = min(MAX_METRICS_PER_BATCH, size - len(some_params))
-        batches.append({"metrics": metrics[:room], "params": some_params})
-        params, metrics = params[len(some_params) :], metrics[room:]
-    return batches
-
-
-def _log_dataset(store: Store, plan: ImportPlan, run: Run) -> None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-    from mlflow.exceptions import MlflowException
-
-    if plan.dataset is None or (run.inputs is not None and run.inputs.dataset_inputs):
-        return
-    dataset = Dataset(plan.dataset.name, plan.dataset.digest, "ultralytics", plan.dataset.source)
-    tag = InputTag("mlflow.data.context", "training")
-    inputs = [DatasetInput(dataset, [tag])]
-    with store_errors("logging the dataset"):
-        try:
-            store.client.log_inputs(run.info.run_id, datasets=inputs)
-        except MlflowException as error:
-            if not collided(error):
-                raise
-            store.client.log_inputs(run.info.run_id, datasets=inputs)  # now the experiment has this dataset

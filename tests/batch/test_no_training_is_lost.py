@@ -21,9 +21,9 @@ from support.trees import active, imported, listed, outcomes, summary, training
 
 from importer import ImportOptions, Kind, Outcome, UsageError, import_many, import_run, plan_import, read_run
 from importer.batch.executors import Workers
-from importer.discover import find_runs
 from importer.errors import RunDirError, StoreError
 from importer.model import Artifact
+from importer.read.discover import find_runs
 from importer.store.opening import open_store
 from importer.write.artifacts import log_artifacts
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from importer import best
-from importer.discover import find_runs
 from importer.errors import RunDirError
 from importer.model import ImportOptions, TrainingRun
+from importer.read.discover import find_runs
 from importer.read.registry import read_run
 from importer.replay.identity import training_key
 from importer.replay.plan import plan_import

@@ -13,7 +13,7 @@ from support.command import ymlf
 
 from importer import RunDirError, plan_import
 from importer.batch.gather import gather
-from importer.discover import find_runs
+from importer.read.discover import find_runs
 from importer.read.registry import read_run
 
 ARGS = "task: detect\nmode: train\nepochs: 2\nname: train\n"
@@ -163,7 +163,7 @@ def test_a_directory_that_is_no_run_directory_is_refused_with_the_reason(
     assert why in str(refused.value.hint)
     [outcome] = gather([save_dir]).settled
     assert why in str(outcome.hint)
-    with caplog.at_level(logging.INFO, "importer.discover"):
+    with caplog.at_level(logging.INFO, "importer.read.discover"):
         assert list(find_runs([tmp_path])) == []
     looks_alike = "notes.md" not in files
     assert [record.getMessage().startswith(f"{save_dir}: passed by: {why}") for record in caplog.records] == (

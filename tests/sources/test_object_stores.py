@@ -20,7 +20,7 @@ from support.stores import runs_in, untouched
 from support.trees import active, assert_whole, by_name, grow, small_tree, summary, training, write_unfinished
 
 import importer
-from importer.discover import find_runs
+from importer.read.discover import find_runs
 from importer.sources.opening import place_of
 
 if TYPE_CHECKING:

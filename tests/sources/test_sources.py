@@ -18,8 +18,8 @@ import importer
 from importer.batch.executors import Workers
 from importer.batch.gather import gather
 from importer.batch.summary import read_summarized
-from importer.discover import find_runs
 from importer.errors import RunDirError
+from importer.read.discover import find_runs
 from importer.replay.plan import plan_import
 from importer.sources.opening import fresh, open_source
 

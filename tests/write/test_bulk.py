@@ -29,7 +29,8 @@ from importer.store.opening import open_store
 from importer.store.store import Store
 from importer.write import bulk
 from importer.write.bulk import bulk_access
-from importer.write.import_run import Content, Job, first_tags, log_by_api
+from importer.write.content import Content, log_by_api
+from importer.write.import_run import Job, first_tags
 from importer.write.lookup import COMPLETE, STATE, find_runs_of
 
 LONGEST_PARAM, LONGEST_KEY = 6000, 250  # mlflow/utils/validation.py
@@ -96,7 +97,7 @@ def written(target: Target, plan: ImportPlan, *, in_bulk: bool) -> tuple[str, di
         assert writer is not None
         assert writer.write(run.info.run_id, experiment_id, plan, {STATE: COMPLETE})
     else:
-        log_by_api(job, plan, run, Content(plan.points, plan.params), set())
+        log_by_api(store, plan, run, Content(plan.points, plan.params), lambda: None)
     names = {str(run.info.run_id): "RUN"}
     names |= dict.fromkeys(tables.values("datasets.dataset_uuid"), "DATASET")
     names |= dict.fromkeys(tables.values("inputs.input_uuid"), "INPUT")

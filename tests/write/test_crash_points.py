@@ -176,8 +176,8 @@ def undo_a_completion(here: Path, uri: str) -> Prepared:
 
 
 SCENARIOS = [
-    plain_import, import_with_images, update, replace_values, replace_options, replace_a_tune, undo, complete_a_live_run,
-    undo_a_completion,
+    plain_import, import_with_images, update, replace_values, replace_options, replace_a_tune, undo,
+    complete_a_live_run, undo_a_completion,
 ]  # fmt: skip
 
 

@@ -16,10 +16,11 @@ from support.command import ymlf
 from support.directories import Training
 from support.fork_server import ForkServer
 
-from importer.scratch import PREFIX, temporary_folder
+from importer.sources.scratch import PREFIX, temporary_folder
 
 HOLD = (
-    "import sys, time; from pathlib import Path; from importer.scratch import *\n{}\nprint(flush=True); time.sleep(60)"
+    "import sys, time; from pathlib import Path; from importer.sources.scratch import *\n{}\n"
+    "print(flush=True); time.sleep(60)"
 )
 
 

@@ -15,6 +15,7 @@ from importer.model import RunPath
 from importer.read.registry import look_alikes, recognise
 from importer.sources.opening import PathLike, as_paths, identity_of, local_file, open_source
 from importer.sources.remote import RemotePath
+from importer.sources.scratch import remove_left_folders
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ def find_runs(
 
     Errors: as open_source; RunDirError when a path does not exist. A path without a run below it gives none.
     """
+    remove_left_folders()
     seen: set[str] = set()
     for root in map(open_source, as_paths(paths)):
         for save_dir, names in _walk(_checked(root), follow_symlinks, passed_by if passed_by is not None else []):
