@@ -50,18 +50,15 @@ class Report:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.write_file(self._closing_line(error))
-        if self._file is not None:
-            self._attempt(self._file.close)
-        if self.terminal.as_json:
-            self.terminal.write_json(self._closing_line(error))
-
-    def _closing_line(self, error: BaseException | None) -> dict[str, object]:
         facts = self.totals.as_json(exit_status=self.status)
         if error is not None:
             reason, hint = describe(error)
             facts |= {"exit_status": status_of(error), "reason": reason} | ({"hint": hint} if hint else {})
-        return facts
+        self.write_file(facts)
+        if self._file is not None:
+            self._attempt(self._file.close)
+        if self.terminal.as_json:
+            self.terminal.write_json(facts if error is not None else {**facts, "exit_status": self.status})
 
     def write(self, facts: Mapping[str, object]) -> None:
         """Write a line to the file and, with `--json`, to stdout."""

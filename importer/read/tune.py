@@ -7,8 +7,10 @@ directory is still there; of another, what the table says of it, which `--iterat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from importer.errors import RunDirError
 from importer.formats.csv_table import read_results
@@ -45,6 +47,11 @@ class _Tune:
     def generator(self) -> str:
         return "YOLOv5 evolve" if self.source == EVOLVE else "Ultralytics tuner"
 
+    @cached_property
+    def records(self) -> tuple[WrittenRow, ...]:
+        """Return the iterations as rows."""
+        return _records(self.table.iterations)
+
     def args(self, args: Mapping[str, object], recorded: str | None) -> Mapping[str, object]:
         """Return the args with the directory that was recorded, if one was."""
         return args if recorded is None else {**args, "save_dir": recorded}
@@ -77,7 +84,7 @@ def read(directory: RunDirectory) -> TrainingRun:
             steps=tuple(iteration.number - 1 for iteration in iterations),
             rows=tuple((*map(iteration.metrics.get, columns[:-1]), iteration.fitness) for iteration in iterations),
             session_starts=(0,),
-            written=tuple(map(_record, iterations)),
+            written=tune.records,
         ),
         planned_epochs=tune.header.planned,
         best_row=tune.table.best(),
@@ -145,7 +152,7 @@ def _without_directory(tune: _Tune, index: int, read: Set[str], evolved: Epochs 
     iteration = tune.table.iterations[index]
     recorded = next(iter(iteration.save_dirs.values())) if len(iteration.save_dirs) == 1 else tune.header.place
     metrics = {**_left(iteration, read), "fitness": iteration.fitness}
-    epochs = Epochs(tuple(metrics), (0,), (tuple(metrics.values()),), None, (0,), (_record(iteration),))
+    epochs = Epochs(tuple(metrics), (0,), (tuple(metrics.values()),), None, (0,), (tune.records[index],))
     return TrainingRun(
         save_dir=str(tune.directory.save_dir),
         name=f"{tune.directory.name} iteration {iteration.number}",
@@ -195,7 +202,7 @@ def _evolved(tune: _Tune) -> tuple[dict[int, Epochs], list[Note]]:
     ):
         return {}, [Note("results-unmatched", f"results.csv does not hold the trainings of {EVOLVE}; not read")]
     evolved = {}
-    for span, iteration in zip(spans, iterations, strict=True):
+    for span, iteration, record in zip(spans, iterations, tune.records, strict=True):
         epochs, _ = build_epochs(table, numbers, 0, span)
         fitness = (*[None] * (len(epochs) - 1), iteration.fitness)
         evolved[iteration.number] = replace(
@@ -203,15 +210,25 @@ def _evolved(tune: _Tune) -> tuple[dict[int, Epochs], list[Note]]:
             columns=(*epochs.columns, "fitness"),
             rows=tuple((*cells, value) for cells, value in zip(epochs.rows, fitness, strict=True)),
             seconds=None,
-            written=(_record(iteration),),
+            written=(record,),
         )
     return evolved, []
 
 
-def _record(iteration: Iteration) -> WrittenRow:
-    """Return an iteration as a row, with its hyperparameters; without its number, for a table may be sorted again."""
-    varied = [value if isinstance(value, float) else str(value) for value in iteration.hyperparameters.values()]
-    return WrittenRow(0, None, (iteration.fitness, *iteration.metrics.values(), *varied))
+def _records(iterations: Sequence[Iteration]) -> tuple[WrittenRow, ...]:
+    """Return iterations as rows, with their hyperparameters; without their numbers, for a table may be sorted again.
+
+    An iteration that is equal to an earlier one is counted, for it is another.
+    """
+    seen: Counter[str] = Counter()
+    rows = []
+    for iteration in iterations:
+        varied = [value if isinstance(value, float) else str(value) for value in iteration.hyperparameters.values()]
+        values = (iteration.fitness, *iteration.metrics.values(), *varied)
+        again = seen[repr(values)]
+        seen[repr(values)] += 1
+        rows.append(WrittenRow(0, None, (*values, again) if again else values))
+    return tuple(rows)
 
 
 def _task(tune: _Tune, children: list[tuple[int, TrainingRun]], columns: tuple[str, ...]) -> str | None:

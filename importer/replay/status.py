@@ -7,6 +7,7 @@ from importer.replay.file_times import file_times_believed, options_mtimes, resu
 
 NO_EPOCHS = "it ended before its first epoch was over"
 STILL_MS = 5 * 60 * 1000  # or three epochs, if they take longer
+LONGEST_MS = 3 * 24 * 3600 * 1000  # for three epochs: file times may lie years apart
 
 
 def status(run: TrainingRun) -> str:
@@ -25,7 +26,7 @@ def still_training(run: TrainingRun, now_ms: int) -> bool:
 
 def quiet_ms(run: TrainingRun) -> float:
     """Return how long nothing may be written while a training goes on."""
-    return max(STILL_MS, 3 * _epoch_ms(run, results_mtime(run) or 0))
+    return min(LONGEST_MS, max(STILL_MS, 3 * _epoch_ms(run, results_mtime(run) or 0)))
 
 
 def came_to_its_end(run: TrainingRun) -> bool:

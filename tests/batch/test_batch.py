@@ -160,7 +160,8 @@ def test_words_close_with_a_table_by_outcome_and_the_reasons(tree: Path, empty_s
     shutil.copytree(tree / "train2", tree / "train2-copy")
     answer = ymlf("import", tree, "--tracking-uri", empty_store, "-j", "1")
     assert f"duplicate: {tree}/train2-copy: is a copy of {tree}/train2" in answer.out
-    counts, *table, written, _ = answer.out.splitlines()[-5:]
+    lines = answer.out.splitlines()
+    counts, *table, written = lines[lines.index("5 directories: 4 trainings, 1 duplicate") :][:4]
     assert counts == "5 directories: 4 trainings, 1 duplicate"
     assert [line.split() for line in table] == [["1", "duplicate"], ["4", "imported"]]
     assert "156 points and " in written

@@ -311,3 +311,14 @@ def test_a_training_that_was_appended_to_the_file_of_another_is_imported_too(
     assert summary(answer) == ({"imported": 1, "already there": 1} if segments == "all" else {"imported": 1})
     assert len(active(empty_store)) == 2
     assert ymlf("verify", *words[:3], "--tracking-uri", empty_store).status == 0
+
+
+def test_two_iterations_that_are_equal_but_for_their_number_are_two_runs(tmp_path: Path, empty_store: str) -> None:
+    record = '{{"iteration": {}, "fitness": 0.5, "hyperparameters": {{"lr0": 0.01}}}}\n'
+    tune = tmp_path / "tune"
+    tune.mkdir()
+    (tune / "tune_results.ndjson").write_text(record.format(1) + record.format(2))
+    words = (tune, "--iterations", "all")
+    assert summary(imported(*words, uri=empty_store)) == {"imported": 3}
+    assert summary(imported(*words, uri=empty_store)) == {"already there": 3}
+    assert ymlf("verify", *words, "--tracking-uri", empty_store).status == 0

@@ -27,7 +27,9 @@ from importer import plan_import, read_run
 from importer.store.opening import open_store
 
 TRAINING = Training(epochs=3, planned=5, plots=False, last=None)  # unfinished, so that it may grow
-WRITING_WORDS = ("--on-change", "replace", "--live", "complete")  # that verify does not take
+WRITING_WORDS = (  # that verify does not take
+    "--on-change", "replace", "--live", "complete", "--images", "--tag", "team=vision",
+)  # fmt: skip
 Prepared = tuple[list[str], Callable[[str], None]]
 
 
