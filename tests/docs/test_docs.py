@@ -128,8 +128,8 @@ def test_every_option_of_every_command_has_a_row() -> None:
 def test_options_that_shape_a_run_are_said_to_be_kept_in_the_record() -> None:
     shaping = {name.removesuffix("_ms") for name in SHAPING}
     kept = {max(option.opts, key=len) for option in cli.commands["import"].params if option.name in shaping}
-    told = {code(row[0]) for row in rows("docs/reference.md", "What is logged") if row[2].startswith("record")}
-    assert told == kept
+    listed = {code(row[0]) for row in rows("docs/reference.md", "What is logged") if row[2].startswith("record")}
+    assert listed == kept
 
 
 def test_every_note_has_a_row_and_every_row_a_note() -> None:
@@ -171,8 +171,8 @@ def test_every_difference_from_live_names_tests_that_there_are() -> None:
 
 
 def test_every_outcome_has_a_row() -> None:
-    told = {found for row in rows("docs/backfill.md") for found in re.findall(r"`([^`]+)`", row[0])}
-    assert {kind.value for kind in Kind} - told == set()
+    listed = {found for row in rows("docs/backfill.md") for found in re.findall(r"`([^`]+)`", row[0])}
+    assert {kind.value for kind in Kind} - listed == set()
 
 
 def test_every_clock_has_a_row() -> None:
@@ -182,18 +182,18 @@ def test_every_clock_has_a_row() -> None:
 
 
 def test_every_arg_that_is_not_compared_has_a_row() -> None:
-    told = [name for row in rows("docs/formats.md", "Args that are not compared") for name in _codes(row[0])]
-    assert sorted(told) == sorted(REWRITTEN)
+    listed = [name for row in rows("docs/formats.md", "Args that are not compared") for name in _codes(row[0])]
+    assert sorted(listed) == sorted(REWRITTEN)
 
 
 def test_every_tag_and_every_field_of_the_record_has_a_row(folder: Path, empty_database: Path) -> None:
     shutil.copyfile(empty_database, folder / "mlflow.db")
     assert answer(("import", "fixtures", "--include", "*/train-2"))[0] == 0
-    told = {name for row in rows("docs/differences.md", "Tags") for name in _codes(row[0])}
+    listed = {name for row in rows("docs/differences.md", "Tags") for name in _codes(row[0])}
     [run] = runs_in(f"sqlite:///{folder / 'mlflow.db'}")
     tags = {re.sub(r"^ymlf\.key\..*", "ymlf.key.<digit>", name) for name in run.data.tags}
     record = {"format", *(field.name for field in fields(ImportRecord))}
-    assert told == record | {"ymlf.update_id", "ymlf.live_status", "ymlf.continued_in"} | tags - {"mlflow.runName"}
+    assert listed == record | {"ymlf.update_id", "ymlf.live_status", "ymlf.continued_in"} | tags - {"mlflow.runName"}
 
 
 def test_every_tag_to_filter_by_has_a_search_that_finds_runs(folder: Path, empty_database: Path) -> None:
@@ -276,11 +276,11 @@ def test_every_message_of_the_troubleshooting_is_one_that_there_is() -> None:
 
 
 def test_every_field_of_the_json_has_a_row(folder: Path) -> None:
-    told = {row: _fields("docs/automation.md", row) for row in ("Reports", "Plans as JSON")}
+    listed = {row: _fields("docs/automation.md", row) for row in ("Reports", "Plans as JSON")}
     _, (line,) = answer(("plan", "fixtures/crashed", "--json", "--images"))
-    assert told["Plans as JSON"] == set(json.loads(line))
+    assert listed["Plans as JSON"] == set(json.loads(line))
     closing = {*Totals(0).as_json(), "exit_status"}
-    assert told["Reports"] == {field.name for field in fields(Outcome)} - {"kind"} | {"outcome"} | closing
+    assert listed["Reports"] == {field.name for field in fields(Outcome)} - {"kind"} | {"outcome"} | closing
 
 
 def _fields(page: str, heading: str) -> set[str]:
