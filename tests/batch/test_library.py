@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -157,8 +158,8 @@ def test_an_outcome_of_a_server_has_the_page_of_its_run(
 
 
 def test_the_public_names_are_those_of_the_page_on_the_library() -> None:
-    page = (Path(importer.__file__).parents[1] / "docs/library.md").read_text()
-    documented = {line.rpartition(".")[2] for line in page.splitlines() if line.startswith(":::")}
+    page = (Path(importer.__file__).parents[1] / "docs/reference.md").read_text()
+    documented = set(re.findall(r"^#### `importer\.(\w+)`$", page, re.MULTILINE))
     assert documented == set(importer.__all__)
 
 

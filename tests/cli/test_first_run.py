@@ -193,9 +193,9 @@ def test_help_names_every_command_and_each_has_its_own() -> None:
         assert help_of.status == 0 and help_of.out.startswith(f"Usage: ymlf {name} ")
 
 
-def test_the_readme_names_every_command() -> None:
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    assert [name for name in COMMANDS if f"`ymlf {name}" not in readme] == []
+def test_the_reference_names_every_command() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/reference.md").read_text()
+    assert [name for name in COMMANDS if f"`ymlf {name}" not in page] == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

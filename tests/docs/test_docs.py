@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from pydoc import locate
 
 import click
 import pytest
@@ -21,7 +20,6 @@ from support.directories import copy_all_fixtures, touch_all
 from support.documents import PAGES, ROOT, Block, answer, blocks, code, commands, examples, rows, set_up, shows
 from support.stores import runs_in
 
-import importer
 from importer.cli.commands import cli
 from importer.cli.totals import Totals
 from importer.model import TrainingRun
@@ -32,6 +30,7 @@ from importer.report import Kind, Outcome
 
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 RUN = TrainingRun("train", "train", "ultralytics", "Ultralytics", "detect", {"model": "yolo11n.pt"})
+NOT_PLAIN = "told|whoever|anew|gone about|stands for|that which|is none|are none|nobody answers"
 PACKAGE = sorted((ROOT / "importer").rglob("*.py"))
 
 
@@ -111,9 +110,9 @@ def test_the_first_command_of_the_readme_prints_no_note(folder: Path, empty_data
     assert (status, said) == (0, ["imported:", "look", "experiment", "`ymlf"])
 
 
-def test_every_command_has_a_row_in_the_readme() -> None:
-    told = {name for row in rows("README.md", "Commands") for name in re.findall(r"`ymlf (\w+)", row[0])}
-    assert told == set(cli.commands)
+def test_every_command_has_a_row() -> None:
+    named = {name for row in rows("docs/reference.md", "Commands") for name in re.findall(r"`ymlf (\w+)", row[0])}
+    assert named == set(cli.commands)
 
 
 def test_every_option_of_every_command_has_a_row() -> None:
@@ -123,22 +122,14 @@ def test_every_option_of_every_command_has_a_row() -> None:
         for option in command.params
         if isinstance(option, click.Option)
     }
-    assert {code(row[0]) for row in rows("docs/options.md") if row[0].startswith("`--")} == options
+    assert {code(row[0]) for row in rows("docs/reference.md", "Options") if row[0].startswith("`--")} == options
 
 
 def test_options_that_shape_a_run_are_said_to_be_kept_in_the_record() -> None:
     shaping = {name.removesuffix("_ms") for name in SHAPING}
     kept = {max(option.opts, key=len) for option in cli.commands["import"].params if option.name in shaping}
-    told = {code(row[0]) for row in rows("docs/options.md", "What is logged") if row[2].startswith("record")}
-    assert told == kept
-
-
-def test_the_library_reference_has_every_public_name() -> None:
-    page = (ROOT / "docs/library.md").read_text()
-    paths = re.findall(r"^::: (importer\.[\w.]+)$", page, re.MULTILINE)
-    assert [path for path in paths if locate(path) is None] == []
-    named = {path.rpartition(".")[2] for path in paths}
-    assert named == set(importer.__all__)
+    listed = {code(row[0]) for row in rows("docs/reference.md", "What is logged") if row[2].startswith("record")}
+    assert listed == kept
 
 
 def test_every_note_has_a_row_and_every_row_a_note() -> None:
@@ -174,35 +165,35 @@ def test_every_difference_from_live_names_tests_that_there_are() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef)
     }
-    for row in rows("docs/parity.md"):
+    for row in rows("docs/differences.md", "Differences from live"):
         named = set(re.findall(r"`(test_\w+)`", row[-1]))
         assert named and named <= tests, row[0]
 
 
 def test_every_outcome_has_a_row() -> None:
-    told = {found for row in rows("docs/backfill.md") for found in re.findall(r"`([^`]+)`", row[0])}
-    assert {kind.value for kind in Kind} - told == set()
+    listed = {found for row in rows("docs/backfill.md") for found in re.findall(r"`([^`]+)`", row[0])}
+    assert {kind.value for kind in Kind} - listed == set()
 
 
 def test_every_clock_has_a_row() -> None:
-    assert [code(row[0]) for row in rows("docs/mapping.md", "Times")] == [
+    assert [code(row[0]) for row in rows("docs/differences.md", "Times")] == [
         name for name in CLOCKS if name != "start-time"
     ]
 
 
 def test_every_arg_that_is_not_compared_has_a_row() -> None:
-    told = [name for row in rows("docs/formats.md", "Args that are not compared") for name in _codes(row[0])]
-    assert sorted(told) == sorted(REWRITTEN)
+    listed = [name for row in rows("docs/formats.md", "Args that are not compared") for name in _codes(row[0])]
+    assert sorted(listed) == sorted(REWRITTEN)
 
 
 def test_every_tag_and_every_field_of_the_record_has_a_row(folder: Path, empty_database: Path) -> None:
     shutil.copyfile(empty_database, folder / "mlflow.db")
     assert answer(("import", "fixtures", "--include", "*/train-2"))[0] == 0
-    told = {name for row in rows("docs/mapping.md", "Tags") for name in _codes(row[0])}
+    listed = {name for row in rows("docs/differences.md", "Tags") for name in _codes(row[0])}
     [run] = runs_in(f"sqlite:///{folder / 'mlflow.db'}")
     tags = {re.sub(r"^ymlf\.key\..*", "ymlf.key.<digit>", name) for name in run.data.tags}
     record = {"format", *(field.name for field in fields(ImportRecord))}
-    assert told == record | {"ymlf.update_id", "ymlf.live_status", "ymlf.continued_in"} | tags - {"mlflow.runName"}
+    assert listed == record | {"ymlf.update_id", "ymlf.live_status", "ymlf.continued_in"} | tags - {"mlflow.runName"}
 
 
 def test_every_tag_to_filter_by_has_a_search_that_finds_runs(folder: Path, empty_database: Path) -> None:
@@ -210,7 +201,7 @@ def test_every_tag_to_filter_by_has_a_search_that_finds_runs(folder: Path, empty
     assert answer(("import", "fixtures"))[0] == 0
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    table = rows("docs/mapping.md", "Filtering runs")
+    table = rows("docs/best.md", "Filter runs")
     assert {code(row[0]) for row in table} == set(filter_tags(RUN, None, "detect", ())) | {"ymlf.dataset"}
     for tag, _, search in table:
         expression = re.findall("``(.*)``", search)[0]
@@ -223,13 +214,54 @@ def _codes(cell: str) -> list[str]:
 
 
 @EVERY_PAGE
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    for path, anchor in re.findall(r"\]\(([\w./-]+)(?:#([\w-]+))?\)", page.read_text(encoding="utf-8")):
-        target = page.parent / path
-        assert target.exists(), path
-        if anchor:
-            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
-            assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+def test_links_lead_somewhere_on_a_git_host(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]*)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        if "://" not in link:
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in _anchors(target), link
+
+
+def _anchors(page: Path) -> set[str]:
+    """The names that a Git host gives to the headings of a page."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_docs_are_ten_pages_and_the_site_has_each() -> None:
+    [*pages] = (ROOT / "docs").glob("*.md")
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    assert len(pages) <= 10
+    assert sorted(name for entry in site["nav"] for name in entry.values()) == sorted(page.name for page in pages)
+
+
+@EVERY_PAGE
+def test_a_page_reads_the_same_on_a_git_host_as_on_the_site(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r"^(?::::|!!!|\?\?\?|--8<--).*$|\{[:.#][^}`]*\}\s*$", text, re.MULTILINE) == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+def test_a_page_is_in_plain_words_and_gives_nobody_the_advice_to_delete_a_store(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(rf"(?i)\b(?:{NOT_PLAIN})\b", text) == []
+    assert re.findall(r"(?i)(?:\brm\b|\bdelete\b|\bremove\b)[^.\n]*mlflow\.db", text) == []
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "examples").mkdir()
+    monkeypatch.chdir(folder / "examples")
+    notebook = json.loads((ROOT / "examples" / "ranking.ipynb").read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], {cell["cell_type"] for cell in notebook["cells"]}) == (4, {"code", "markdown"})
+    names: dict[str, object] = {"__name__": "__main__"}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            exec(compile("".join(cell["source"]), "ranking.ipynb", "exec"), names)
+    [run] = runs_in(f"sqlite:///{folder / 'examples' / 'ranking.db'}")
+    assert run.info.run_name == "train-2"
 
 
 def test_every_message_of_the_troubleshooting_is_one_that_there_is() -> None:
@@ -244,33 +276,32 @@ def test_every_message_of_the_troubleshooting_is_one_that_there_is() -> None:
 
 
 def test_every_field_of_the_json_has_a_row(folder: Path) -> None:
-    told = {row: _fields("docs/batch.md", row) for row in ("Reports", "Plans as JSON")}
+    listed = {row: _fields("docs/automation.md", row) for row in ("Reports", "Plans as JSON")}
     _, (line,) = answer(("plan", "fixtures/crashed", "--json", "--images"))
-    assert told["Plans as JSON"] == set(json.loads(line))
+    assert listed["Plans as JSON"] == set(json.loads(line))
     closing = {*Totals(0).as_json(), "exit_status"}
-    assert told["Reports"] == {field.name for field in fields(Outcome)} - {"kind"} | {"outcome"} | closing
+    assert listed["Reports"] == {field.name for field in fields(Outcome)} - {"kind"} | {"outcome"} | closing
 
 
 def _fields(page: str, heading: str) -> set[str]:
     return {name for row in rows(page, heading) for name in re.findall(r"`(\w+)`", row[0])}
 
 
-def test_every_module_of_the_package_is_in_how_it_works() -> None:
-    page = (ROOT / "docs/how-it-works.md").read_text()
+def test_every_module_of_the_package_is_on_the_page_for_developers() -> None:
+    page = (ROOT / "docs/developers.md").read_text()
     named = set(re.findall(r"`([a-z_]+)/?`", page))
     there = {path.stem for path in (ROOT / "importer").iterdir() if path.is_dir() or path.suffix == ".py"}
     assert there - named <= {"__init__", "__main__", "__pycache__"}
 
 
 def test_how_to_write_a_reader_names_all_that_one_offers() -> None:
-    for page in ("docs/contributing.md", "docs/how-it-works.md"):
-        text = (ROOT / page).read_text()
-        for name in ("PRIORITY", "LOOKS_FOR", "recognise(save_dir, names)", "read(directory)"):
-            assert f"`{name}`" in text, page
+    text = (ROOT / "docs/developers.md").read_text()
+    for name in ("PRIORITY", "LOOKS_FOR", "recognise(save_dir, names)", "read(directory)"):
+        assert f"`{name}`" in text
 
 
-def test_the_map_of_how_it_works_names_files_that_hold_the_named_functions() -> None:
-    page = (ROOT / "docs" / "how-it-works.md").read_text()
+def test_the_map_for_developers_names_files_that_hold_the_named_functions() -> None:
+    page = (ROOT / "docs" / "developers.md").read_text()
     rows = re.findall(r"^\| (.+?) \| `(importer/[\w/]+\.py)` \| `(\w+)` \|$", page, re.MULTILINE)
     assert len(rows) == 8
     for _, path, name in rows:

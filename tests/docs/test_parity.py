@@ -1,4 +1,4 @@
-"""Where an imported run differs from a live one on purpose: the rows of docs/parity.md that no other test shows."""
+"""Where an imported run differs from a live one on purpose: rows of docs/differences.md that no other test shows."""
 
 from __future__ import annotations
 

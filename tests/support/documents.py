@@ -105,10 +105,11 @@ def _line(shown: str) -> str:
 
 
 def rows(page: str, heading: str | None = None) -> list[list[str]]:
-    """The cells of all table rows of a page, or of one section; codes without their backticks, no header rows."""
+    """The cells of all table rows of a page, or of one section with those below it; no header rows."""
     text = (ROOT / page).read_text(encoding="utf-8")
     if heading is not None:
-        text = re.split(r"^## ", text.split(f"## {heading}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
+        _, level, text = re.split(rf"^(#+) {heading}\n", text, maxsplit=1, flags=re.MULTILINE)
+        text = re.split(rf"^#{{1,{len(level)}}} ", text, maxsplit=1, flags=re.MULTILINE)[0]
     lines = text.splitlines()
     return [
         [cell.strip() for cell in line.strip("|").split("|")]
