@@ -66,8 +66,8 @@ def give_back(store: Store, run_id: str) -> None:
             client.delete_tag(earlier.info.run_id, CONTINUED_IN)
         if stored.live_status == RUNNING:
             client.update_run(run_id, RUNNING)
-        given = stored.record.options.get("tags", ()) if stored.record is not None else ()
-        chosen = {str(name): str(text) for name, text in given}  # type: ignore[attr-defined]
+        given = stored.record.options.get("tags") if stored.record is not None else None
+        chosen = {str(name): str(text) for name, text in given} if isinstance(given, (list, tuple)) else {}
         for name, text in _last(run.data.tags, STATE, RECORD, IMPORT_ID, LIVE_STATUS):
             is_note = name == NOTE and text.startswith(BEGINS)
             if name.startswith("ymlf.") or is_note or (chosen.get(name) == text and name != NAME):

@@ -180,7 +180,7 @@ def _decide_new(plan: ImportPlan, stored: Stored, options: ImportOptions) -> Dec
 
 
 def _decide_live(plan: ImportPlan, stored: Stored, options: ImportOptions) -> Decision | None:
-    """Decide what becomes of the live runs of a training; None where there are none."""
+    """Decide what becomes of the live runs of a training; None where it has no live run."""
     completes = options.live == "complete" and not plan.is_iteration
     coverage = judge_live_runs(stored.live, plan, in_full=completes)
     if coverage is None:
