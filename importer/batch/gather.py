@@ -27,6 +27,7 @@ from importer.report import Kind, Outcome
 from importer.sources.opening import PathLike, as_paths, identity_of, open_source
 from importer.write.decision import ONE_TRAINING
 
+MEMORY = "is there enough memory? -j 1 reads one directory at a time"
 FEW_DIRECTORIES = 64  # up to this many are summarized before a process has started
 
 
@@ -69,16 +70,14 @@ def gather(
     for run in (run for place in places for run in place.found):
         found.setdefault(identity_of(run.save_dir), run)
     chosen = by_path(found.values(), selection)
-    are_few = len(chosen) <= FEW_DIRECTORIES
-    jobs = 1 if are_few else workers.jobs_for(len(chosen), is_server=False)
+    jobs = 1 if len(chosen) <= FEW_DIRECTORIES else workers.jobs_for(len(chosen), is_server=False)
     try:
         with workers.executor(jobs, threads=False) as executor:
             summaries = summarize_all(chosen, options, executor, progress)
             selected = by_content(summaries, selection)
             kept, aside = _set_apart(selected, options, executor)
     except BrokenProcessPool as error:
-        hint = "is there enough memory? -j 1 reads one directory at a time"
-        raise WorkerError("a worker died while it read run directories", hint=hint) from error
+        raise WorkerError("a worker died while it read run directories", hint=MEMORY) from error
     check_start_time(sum(summary.runs for summary in kept), options)
     is_narrowed = len(chosen) < len(found) or len(selected) < len(summaries)
     return Batch(

@@ -86,9 +86,7 @@ def read_results(path: RunPath, needed: str = "epoch", *, short_rows: bool = Fal
     width = len(header)
     header, epochs = _with_sizes(header, epochs)
     if len(header) > width:
-        notes.append(
-            Note("wide-row", f"{path.name} has rows with mAP by size, which its header lacks; put under names")
-        )
+        notes.append(Note("wide-row", f"{path.name} has rows with mAP by size that its header lacks; put under names"))
     unended = epochs.pop() if epochs and epochs[-1][0] == begin + count - 1 else None
     if unended is not None:
         notes.append(no_final_newline(path.name))

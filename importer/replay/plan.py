@@ -40,8 +40,7 @@ def plan_import(
 ) -> ImportPlan:
     """Return what is to be logged for a run; with the record of an earlier import, the plan that it was made by.
 
-    Errors: PlanError when MLflow could not hold it; RunDirError when an artifact cannot be read; UsageError for a
-        time zone that does not exist, or more tags than a record holds.
+    Errors: PlanError when MLflow could not hold it; RunDirError for an unreadable artifact; UsageError for an option.
     """
     options = recorded_options(options or ImportOptions(), recorded)
     check_options(options)
@@ -61,14 +60,13 @@ def plan_import(
     names = (recorded.run_name, recorded.group) if recorded else _names(run, options, timeline, start.run_name)
     record = build_record(run, timeline, options, names, notes)
     dataset = _dataset(params.get("data"), run.args.get("data"))
-    tags = filter_tags(run, dataset, record.group, files.artifacts)
+    tags = {**filter_tags(run, dataset, record.group, files.artifacts), **dict(options.tags)}
     children = iteration_runs(run, options, timeline) if recorded is None else ()  # an import plans them one by one
     plan = ImportPlan(
         **_facts(run),
         experiment_name=experiment, run_name=record.run_name, timeline=timeline, params=params, points=points,
         former_best=former, artifacts=files.artifacts, left_out=files.left_out, images=images, record=record,
-        dataset=dataset,
-        tags={**tags, **dict(options.tags), "mlflow.note.content": storable(describe(run, record, notes))},
+        dataset=dataset, tags={**tags, "mlflow.note.content": storable(describe(run, record, notes))},
         fingerprint=record.fingerprint, best_epoch=record.best_epoch, keep_active=options.keep_active, notes=notes,
         children=tuple(plan_import(child, options.of_children(experiment), now_ms=now) for child in children),
     )  # fmt: skip
