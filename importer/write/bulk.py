@@ -6,8 +6,9 @@ import logging
 import math
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from importer.model import DatasetInput, ImportPlan, MetricPoint
@@ -15,6 +16,8 @@ from importer.store.store import Store
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
+
+    from importer.write.lookup import StoredRun
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,8 @@ LARGEST = 1.7976931348623157e308  # MLflow keeps an infinity as this; source: Sq
 LOCK_SECONDS = 60  # for another process that writes to a SQLite file
 
 Row = dict[str, Any]
+TagsByRun = dict[str, dict[str, str]]
+Find = Callable[[str, str], TagsByRun]
 
 
 @dataclass(frozen=True)
@@ -46,49 +51,64 @@ class BulkAccess:
     engine: Engine
     tables: Mapping[str, Table]
 
-    def write(self, run_id: str, experiment_id: str, plan: ImportPlan, tags: Mapping[str, str]) -> bool:
+    def write(self, run: StoredRun, plan: ImportPlan, tags: Mapping[str, str], stands: Callable[[Find], bool]) -> bool:
         """Write params, points, dataset, status and changed tags of a run that has none yet, in one transaction.
 
-        Return False when the database refused; then nothing of it is there, and the API says why.
+        `stands` decides whether the run is the one of its training, by the runs that its argument finds for a tag and a
+        value; nobody else completes one before the transaction ends. Return False when it is not, or when the database
+        refused; then nothing of it is there, and the API says why.
         """
         from sqlalchemy.exc import SQLAlchemyError
 
-        rows = _metric_rows(plan.points, run_id)
+        rows = _metric_rows(plan.points, run.run_id)
+        params = [{"key": key, "value": value, "run_uuid": run.run_id} for key, value in plan.params.items()]
         try:
             with self.engine.begin() as connection:
-                if not self._end(connection, plan, run_id):  # a write first: SQLite takes its lock at once
+                self._lock(connection, plan.key)
+                if not self._end(connection, plan, run.run_id):  # a write first: SQLite takes its lock at once
                     return False
-                self._insert(
-                    connection, "params", ({"key": k, "value": v, "run_uuid": run_id} for k, v in plan.params.items())
-                )
+                if not stands(partial(self._tags, connection, run.experiment_id)):
+                    connection.rollback()
+                    return False
+                self._insert(connection, "params", params)
                 self._insert(connection, "metrics", rows)
                 self._insert(connection, "latest_metrics", _latest(rows))
                 if plan.dataset is not None:
-                    self._log_dataset(connection, plan.dataset, run_id, int(experiment_id))
-                self._update_tags(connection, run_id, tags)
+                    self._log_dataset(connection, plan.dataset, run)
+                self._update_tags(connection, run.run_id, tags)
         except SQLAlchemyError as error:
-            log.debug("run %s is written by the API: %s", run_id, type(error).__name__)
+            log.debug("run %s is written by the API: %s", run.run_id, type(error).__name__)
             return False
         return True
 
-    def tags_of_runs(self, experiment_id: str, tag: str, value: str) -> dict[str, dict[str, str]] | None:
+    def tags_of_runs(self, experiment_id: str, tag: str, value: str) -> TagsByRun | None:
         """Return the tags of the active runs that have a tag, by run id; None when the database refused."""
         from sqlalchemy.exc import SQLAlchemyError
 
+        try:
+            with self.engine.connect() as connection:
+                return self._tags(connection, experiment_id, tag, value)
+        except SQLAlchemyError as error:
+            log.debug("runs are looked up by the API: %s", type(error).__name__)
+            return None
+
+    def _tags(self, connection: Connection, experiment_id: str, tag: str, value: str) -> TagsByRun:
         runs, tags = self.tables["runs"], self.tables["tags"]
         wanted = tags.select().with_only_columns(tags.c.run_uuid).where(tags.c.key == tag, tags.c.value == value)
         query = tags.select().join(runs, runs.c.run_uuid == tags.c.run_uuid)
         query = query.with_only_columns(tags.c.run_uuid, tags.c.key, tags.c.value).where(tags.c.run_uuid.in_(wanted))
         query = query.where(runs.c.experiment_id == int(experiment_id), runs.c.lifecycle_stage == "active")
-        found: dict[str, dict[str, str]] = {}
-        try:
-            with self.engine.connect() as connection:
-                for run_id, key, text in connection.execute(query):
-                    found.setdefault(run_id, {})[key] = text
-        except SQLAlchemyError as error:
-            log.debug("runs are looked up by the API: %s", type(error).__name__)
-            return None
+        found: TagsByRun = {}
+        for run_id, key, text in connection.execute(query):
+            found.setdefault(run_id, {})[key] = text
         return found
+
+    def _lock(self, connection: Connection, key: str) -> None:
+        """Let one importer at a time complete a run of a key. SQLite has one writer in any case."""
+        from sqlalchemy import text
+
+        if self.engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": int(key[:15], 16)})
 
     def _insert(self, connection: Connection, table: str, rows: Iterable[Row]) -> None:
         if values := list(rows):
@@ -106,10 +126,10 @@ class BulkAccess:
         for key, value in values.items():
             connection.execute(tags.update().where(tags.c.run_uuid == run_id, tags.c.key == key).values(value=value))
 
-    def _log_dataset(self, connection: Connection, dataset: DatasetInput, run_id: str, experiment_id: int) -> None:
+    def _log_dataset(self, connection: Connection, dataset: DatasetInput, run: StoredRun) -> None:
         """Log the dataset of a run; an experiment has one row for each name and digest."""
         datasets = self.tables["datasets"]
-        same = {"experiment_id": experiment_id, "name": dataset.name, "digest": dataset.digest}
+        same = {"experiment_id": int(run.experiment_id), "name": dataset.name, "digest": dataset.digest}
         dataset_id = connection.execute(
             datasets.select().with_only_columns(datasets.c.dataset_uuid).filter_by(**same)
         ).scalar()
@@ -118,7 +138,12 @@ class BulkAccess:
             source = {"dataset_source_type": "ultralytics", "dataset_source": dataset.source}
             self._insert(connection, "datasets", [{**same, "dataset_uuid": dataset_id, **source}])
         input_id = uuid.uuid4().hex
-        ends = {"source_type": "DATASET", "source_id": dataset_id, "destination_type": "RUN", "destination_id": run_id}
+        ends = {
+            "source_type": "DATASET",
+            "source_id": dataset_id,
+            "destination_type": "RUN",
+            "destination_id": run.run_id,
+        }
         self._insert(connection, "inputs", [{"input_uuid": input_id, **ends}])
         context = {"input_uuid": input_id, "name": "mlflow.data.context", "value": "training"}
         self._insert(connection, "input_tags", [context])

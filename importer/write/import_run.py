@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from importer.report import WROTE, Kind, Outcome, of_plan
 from importer.store.failures import store_errors
 from importer.store.store import Store
 from importer.write.artifacts import log_artifacts
-from importer.write.bulk import bulk_access
+from importer.write.bulk import Find, bulk_access
 from importer.write.completion import adopt, give_back, tags_to_add
 from importer.write.content import Content, find_missing, log_by_api
 from importer.write.decision import ONE_TRAINING, Decision, Facts, canonical, decide, match_run
@@ -42,6 +43,7 @@ from importer.write.lookup import (
     find_runs_of,
     key_tag,
     look_up,
+    run_of_tags,
     stored_run,
 )
 
@@ -241,8 +243,17 @@ def _write_in_bulk(job: Job, plan: ImportPlan, ours: StoredRun, ignored: set[str
     bulk = bulk_access(job.store)
     if bulk is None:
         return False
+
+    def stands(find: Find) -> bool:
+        tags = find(key_tag(plan.key, has_epochs=bool(plan.epochs)), plan.key)
+        runs = [run_of_tags(run_id, ours.experiment_id, found) for run_id, found in tags.items()]
+        rivals = _rivals(job, plan, ours, runs, ignored)
+        return not rivals or canonical(ours, rivals) is ours
+
+    if bulk.write(ours, plan, {STATE: COMPLETE}, stands):
+        return True
     _settle(job, plan, ours, ignored)
-    return bulk.write(ours.run_id, ours.experiment_id, plan, {STATE: COMPLETE})
+    return False
 
 
 def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
@@ -321,8 +332,7 @@ def _settle(job: Job, plan: ImportPlan, ours: StoredRun, ignored: set[str]) -> N
     Errors: LostRaceError.
     """
     runs = find_runs_of(job.store, ours.experiment_id, plan.key, has_epochs=bool(plan.epochs))
-    facts = Facts.of(plan, parents=job.parents)
-    others = [run for run in runs if run.run_id not in {ours.run_id, *ignored} and _is_rival(facts, run)]
+    others = _rivals(job, plan, ours, runs, ignored)
     if not others:
         return
     kept = canonical(ours, others)
@@ -334,9 +344,17 @@ def _settle(job: Job, plan: ImportPlan, ours: StoredRun, ignored: set[str]) -> N
         raise LostRaceError(kept.run_id)
 
 
-def _is_rival(facts: Facts, run: StoredRun) -> bool:
-    matched = match_run(facts, [run])
-    return matched is not None and (matched.comparison.match in ONE_TRAINING or run.state == WRITING)
+def _rivals(
+    job: Job, plan: ImportPlan, ours: StoredRun, runs: Iterable[StoredRun], ignored: set[str]
+) -> list[StoredRun]:
+    """Return the other runs of the training."""
+    facts = Facts.of(plan, parents=job.parents)
+
+    def is_rival(run: StoredRun) -> bool:
+        matched = match_run(facts, [run])
+        return matched is not None and (matched.comparison.match in ONE_TRAINING or run.state == WRITING)
+
+    return [run for run in runs if run.run_id not in {ours.run_id, *ignored} and is_rival(run)]
 
 
 def _put_below(job: Job, run_id: str, before: StoredRun | None) -> bool:

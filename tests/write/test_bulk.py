@@ -28,10 +28,10 @@ from importer.model import DatasetInput, ImportContext, ImportOptions, ImportPla
 from importer.store.opening import open_store
 from importer.store.store import Store
 from importer.write import bulk
-from importer.write.bulk import bulk_access
+from importer.write.bulk import Find, bulk_access
 from importer.write.content import Content, log_by_api
 from importer.write.import_run import Job, first_tags
-from importer.write.lookup import COMPLETE, STATE, find_runs_of
+from importer.write.lookup import COMPLETE, STATE, find_runs_of, stored_run
 
 LONGEST_PARAM, LONGEST_KEY = 6000, 250  # mlflow/utils/validation.py
 CONTENT = ("input_tags", "inputs", "datasets", "tags", "latest_metrics", "metrics", "params", "runs")
@@ -54,6 +54,11 @@ contents = st.fixed_dictionaries(
         "keep_active": st.booleans(),
     }
 )
+
+
+def alone(find: Find) -> bool:
+    """No other run is of this training."""
+    return True
 
 
 class Target(NamedTuple):
@@ -95,7 +100,7 @@ def written(target: Target, plan: ImportPlan, *, in_bulk: bool) -> tuple[str, di
     if in_bulk:
         writer = bulk_access(store)
         assert writer is not None
-        assert writer.write(run.info.run_id, experiment_id, plan, {STATE: COMPLETE})
+        assert writer.write(stored_run(run), plan, {STATE: COMPLETE}, alone)
     else:
         log_by_api(store, plan, run, Content(plan.points, plan.params), lambda: None)
     names = {str(run.info.run_id): "RUN"}
@@ -168,7 +173,7 @@ def test_two_runs_of_one_dataset_share_its_row(sqlite_target: Target) -> None:
     assert writer is not None
     for _ in range(2):
         run = store.client.create_run(experiment_id, run_name="a run")
-        assert writer.write(run.info.run_id, experiment_id, plan, {})
+        assert writer.write(stored_run(run), plan, {}, alone)
     found = [
         len(sqlite_target.tables.values(column)) for column in ("datasets.name", "inputs.source_id", "input_tags.name")
     ]
@@ -181,7 +186,7 @@ def test_a_run_that_was_deleted_meanwhile_is_not_written(sqlite_target: Target) 
     assert writer is not None
     run = store.client.create_run(store.experiment_id("bulk") or "", run_name="a run")
     store.client.delete_run(run.info.run_id)
-    assert not writer.write(run.info.run_id, run.info.experiment_id, sqlite_target.plan, {})
+    assert not writer.write(stored_run(run), sqlite_target.plan, {}, alone)
     found = [len(sqlite_target.tables.values(column)) for column in ("params.key", "metrics.key")]
     sqlite_target.tables.delete_rows(*CONTENT)
     assert found == [0, 0]
@@ -257,3 +262,20 @@ def test_a_role_that_may_not_write_metrics_gets_a_sentence_and_a_second_start_fi
     admin.dispose()
     assert ymlf("import", save_dir, "--tracking-uri", restricted).out.startswith("resumed: ")
     assert ymlf("verify", save_dir, "--tracking-uri", restricted).status == 0
+
+
+def test_a_run_that_is_not_the_one_of_its_training_by_then_is_not_written(sqlite_target: Target) -> None:
+    store, writer = sqlite_target.store, bulk_access(sqlite_target.store)
+    assert writer is not None
+    run = store.client.create_run(store.experiment_id("bulk") or "", tags={"ymlf.key.a": "a"}, run_name="a run")
+    found: list[str] = []
+
+    def stands(find: Find) -> bool:
+        found.extend(find("ymlf.key.a", "a"))
+        return False
+
+    assert not writer.write(stored_run(run), sqlite_target.plan, {}, stands)
+    status = store.client.get_run(run.info.run_id).info.status
+    left = [len(sqlite_target.tables.values(column)) for column in ("params.key", "metrics.key")]
+    sqlite_target.tables.delete_rows(*CONTENT)
+    assert (found, status, left) == ([run.info.run_id], "RUNNING", [0, 0])

@@ -41,7 +41,7 @@ def is_finished_by_the_next_import(save_dir: Path, uri: str, *more: str) -> None
     words = (save_dir, "--tracking-uri", uri, *more)
     told = ymlf("import", *words)
     assert told.status == 0, told.err
-    [run] = [run for run in runs_in(uri) if run.data.tags["ymlf.source"].endswith(f":{save_dir}")]
+    [run] = [run for run in runs_in(uri) if run.data.tags.get("ymlf.source", "").endswith(f":{save_dir}")]
     assert run.data.tags["ymlf.state"] == "complete"
     for key in run.data.metrics:
         steps = Counter(point.step for point in MlflowClient(uri).get_metric_history(run.info.run_id, key))
