@@ -82,10 +82,12 @@ def retry(call: Callable[[], Result], times: int = 1) -> Result:
 
 def _passes(error: Exception) -> bool:
     """Return whether the same call may well succeed in a moment."""
-    from requests.exceptions import HTTPError, RequestException
+    from requests.exceptions import HTTPError, InvalidSchema, InvalidURL, RequestException
     from sqlalchemy.exc import IntegrityError, OperationalError
 
     if isinstance(error, HTTPError) and error.response is not None and error.response.status_code in REFUSALS:
+        return False
+    if isinstance(error, (InvalidURL, InvalidSchema)):
         return False
     if isinstance(error, (RequestException, OperationalError, IntegrityError, ConnectionError)) or collided(error):
         return True

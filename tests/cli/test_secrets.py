@@ -52,6 +52,12 @@ def _secrets_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "1")
 
 
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test here waits for a store that is not there to come back."""
+    monkeypatch.setattr("importer.store.failures.PAUSE_SECONDS", (0.01, 0.02))
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     """A folder of a small training."""

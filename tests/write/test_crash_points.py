@@ -208,7 +208,7 @@ class Place:
         (self.here / "0.db").rename(self.here / f"{self.times}.db")
 
 
-@pytest.mark.parametrize("ids", ["ascending", "descending"])
+@pytest.mark.parametrize("ids", ["ascending", pytest.param("descending", marks=pytest.mark.stress)])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize(
     "every", [pytest.param(1, marks=pytest.mark.stress, id="every step"), pytest.param(9, id="some steps")]

@@ -148,6 +148,7 @@ def test_a_look_that_finds_nothing_new_is_silent_when_asked_to_be(tmp_path: Path
     assert answer == (0, "", "")
 
 
+@pytest.mark.stress
 def test_two_importers_of_one_growing_tree_write_each_point_once(tmp_path: Path, empty_store: str) -> None:
     trees = [tmp_path / "runs" / f"train{number}" for number in range(3)]
     command = [sys.executable, "-m", "importer", "import", str(tmp_path / "runs"), "--also", "unfinished", "-j", "1"]
