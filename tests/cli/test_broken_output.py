@@ -53,7 +53,9 @@ def assert_all_imported(tree: Path, uri: str) -> None:
         pytest.param("<&- >&-", "stdout: Bad file descriptor", id="closed, and stdin too"),
     ],
 )
-@pytest.mark.parametrize("more", [[], ["--json"]], ids=["words", "JSON"])
+@pytest.mark.parametrize(
+    "more", [pytest.param([], marks=pytest.mark.stress, id="words"), pytest.param(["--json"], id="JSON")]
+)
 def test_a_batch_ends_and_says_that_its_output_could_not_be_written(
     redirected: str, why: str, more: list[str], tree: Path, empty_store: str
 ) -> None:

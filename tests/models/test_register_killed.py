@@ -72,7 +72,7 @@ def assert_no_half(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    "every", [pytest.param(1, marks=pytest.mark.stress, id="every step"), pytest.param(5, id="some steps")]
+    "every", [pytest.param(1, marks=pytest.mark.stress, id="every step"), pytest.param(11, id="some steps")]
 )
 @pytest.mark.parametrize(
     "words",

@@ -211,7 +211,7 @@ class Place:
 @pytest.mark.parametrize("ids", ["ascending", pytest.param("descending", marks=pytest.mark.stress)])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize(
-    "every", [pytest.param(1, marks=pytest.mark.stress, id="every step"), pytest.param(9, id="some steps")]
+    "every", [pytest.param(1, marks=pytest.mark.stress, id="every step"), pytest.param(13, id="some steps")]
 )
 def test_a_command_that_is_killed_and_started_again_ends_as_if_it_had_not_been(
     every: int,
