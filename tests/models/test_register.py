@@ -407,6 +407,7 @@ def test_artifacts_in_a_bucket_are_not_copied(
     assert ymlf("verify", save_dir, "--deep", *words).status == 0
 
 
+@pytest.mark.stress
 def test_a_login_without_the_permission_gets_a_sentence(
     tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
