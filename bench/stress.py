@@ -100,7 +100,7 @@ def examine(tree: Path, uri: str) -> dict[str, object]:
         page = client.search_runs(ids, max_results=500, page_token=token)
         for run in page:
             runs[f"{run.info.status} {run.data.tags.get('ymlf.state')}"] += 1
-            keys[run.data.tags.get("ymlf.key")] += 1
+            keys.update(value for name, value in run.data.tags.items() if name.startswith("ymlf.key."))
         token = page.token
         if not token:
             break
