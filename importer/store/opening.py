@@ -43,7 +43,10 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
     Errors: StoreError when it cannot be opened; UsageError for a URI that cannot be meant, a variable that MLflow
         cannot read, or a database that MLflow would upgrade.
     """
-    uri = _resolve(tracking_uri)
+    return _open(_resolve(tracking_uri), probe=probe, is_checked=False)
+
+
+def _open(uri: str, *, probe: bool, is_checked: bool) -> Store:
     from mlflow import MlflowClient
 
     file = database_file(uri)
@@ -51,7 +54,7 @@ def open_store(tracking_uri: str | None = None, *, probe: bool = False) -> Store
     with _misuse(uri):
         answers = probe and uri.startswith(("http://", "https://")) and retry(partial(_answers, uri))
         with _refusal_of_a_file_store(uri), store_errors("opening the tracking store"), alone_at_opening(uri):
-            if is_database(uri) and not is_new:
+            if is_database(uri) and not is_new and not is_checked:
                 has_tables(uri)
             store = Store(MlflowClient(uri), uri)
             if not answers:
@@ -70,7 +73,7 @@ def open_existing_store(tracking_uri: str | None = None, *, required: bool = Fal
     exists = file is None or file.exists()
     with _misuse(uri), store_errors("opening the tracking store"):
         if exists and (not is_database(uri) or has_tables(uri)):
-            return open_store(uri, probe=True)
+            return _open(uri, probe=True, is_checked=True)
     if required:
         lack = "holds no tables yet" if exists else "no such file"
         raise UsageError(f"{redact(uri)}: {lack}", hint="check --tracking-uri, or import something first")

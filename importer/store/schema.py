@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,15 +35,13 @@ def has_tables(uri: str) -> bool:
 def _has_tables(connection: Connection, shown_uri: str) -> bool:
     import mlflow
     from alembic.migration import MigrationContext
-    from alembic.script import ScriptDirectory
     from sqlalchemy import inspect
 
     tables = set(inspect(connection).get_table_names()) - {BOOKKEEPING}
     if not tables:
         return False
     found = MigrationContext.configure(connection).get_current_heads()
-    script = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
-    wanted = script.get_heads()
+    wanted, known = _revisions()
     if sorted(found) == sorted(wanted):
         return True
     this = f"MLflow {mlflow.__version__}"
@@ -52,7 +51,7 @@ def _has_tables(connection: Connection, shown_uri: str) -> bool:
             f"{shown_uri}: a database of other tables, to which MLflow would add its own",
             hint=f"give another with --tracking-uri; `mlflow db upgrade {shown_uri}` makes MLflow's tables there",
         )
-    if set(found) <= {revision.revision for revision in script.walk_revisions()}:
+    if known.issuperset(found):
         raise UsageError(
             f"{shown_uri}: has the schema of an older MLflow ({shown}), which {this} would upgrade to its own"
             f" ({', '.join(wanted)}) or refuse",
@@ -62,3 +61,13 @@ def _has_tables(connection: Connection, shown_uri: str) -> bool:
         f"{shown_uri}: has a schema ({shown}) that {this} does not know; a newer MLflow made it",
         hint="pip install --upgrade mlflow, in the environment of ymlf; or import through a server of that MLflow",
     )
+
+
+@cache
+def _revisions() -> tuple[list[str], frozenset[str]]:
+    """Return the newest revisions of this MLflow's schema, and all of its revisions."""
+    import mlflow
+    from alembic.script import ScriptDirectory
+
+    script = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
+    return script.get_heads(), frozenset(revision.revision for revision in script.walk_revisions())
