@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol
 
-from importer.errors import UsageError
 from importer.record import ImportRecord
 
 if TYPE_CHECKING:
@@ -196,7 +195,6 @@ class TrainingRun:
 
         Shape:  a row per epoch; columns `step`, `seconds`, and those of the results file.
         Units:  as Epochs.
-        Errors: UsageError without pandas.
         """
         epochs = self.epochs
         seconds = epochs.seconds or (float("nan"),) * len(epochs)
@@ -357,10 +355,7 @@ class ImportPlan:
         }
 
     def to_pandas(self) -> DataFrame:
-        """Return the points as a DataFrame: a row per point, with the columns `key`, `value`, `timestamp`, `step`.
-
-        Errors: UsageError without pandas.
-        """
+        """Return the points as a DataFrame: a row per point, with the columns `key`, `value`, `timestamp`, `step`."""
         return _data_frame(self.points, MetricPoint._fields)
 
     def __repr__(self) -> str:
@@ -369,8 +364,6 @@ class ImportPlan:
 
 
 def _data_frame(rows: Sequence[tuple[object, ...]], columns: tuple[str, ...]) -> DataFrame:
-    try:
-        from pandas import DataFrame
-    except ImportError as error:
-        raise UsageError("to_pandas needs pandas", hint="pip install pandas") from error
+    from pandas import DataFrame
+
     return DataFrame(list(rows), columns=list(columns))

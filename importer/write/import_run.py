@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from importer.model import ImportContext, ImportOptions, ImportPlan, TrainingRun
 from importer.naming import MAX_TAG_VALUE, storable
@@ -46,9 +46,6 @@ from importer.write.lookup import (
     run_of_tags,
     stored_run,
 )
-
-if TYPE_CHECKING:
-    pass
 
 TRIES = 5  # of a training whose run other importers take over again and again
 
