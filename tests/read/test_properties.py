@@ -119,7 +119,7 @@ ODD_TABLE = Written(
 
 @given(written=st.one_of(*(strategy() for strategy in FORMATS.values())))
 @example(written=ODD_TABLE)
-@settings(derandomized, max_examples=40)
+@settings(derandomized, max_examples=20)
 def test_any_table_comes_back_from_a_database_with_every_cell_at_its_step(
     written: Written, store_uri: str, numbered: Iterator[Path]
 ) -> None:

@@ -132,7 +132,7 @@ def assert_equal(target: Target, plan: ImportPlan) -> None:
         assert found == expected_rows[table], table
 
 
-varied = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+varied = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
 
 @varied

@@ -21,6 +21,10 @@ CALLS = ["params 0", "train 0", "fit 0", "train 1", "fit 1", "train 2", "fit 2",
          "artifact labels.jpg", "artifact results.csv", "artifact results.png", "artifact train_batch0.jpg",
          "artifact weights/last.pt", "end"]  # fmt: skip
 
+some_or_every_call = pytest.mark.parametrize(
+    "every", [pytest.param(1, marks=pytest.mark.stress, id="every call"), pytest.param(2, id="some calls")]
+)
+
 
 def planned(save_dir: Path) -> ImportPlan:
     return plan_import(read_run(save_dir), ImportOptions())
@@ -31,19 +35,21 @@ def save_dir(tmp_path: Path) -> Path:
     return training(1).write(tmp_path / "train")
 
 
-def test_a_run_that_was_cut_off_after_any_call_becomes_whole(save_dir: Path, empty_store: str) -> None:
+@some_or_every_call
+def test_a_run_that_was_cut_off_after_any_call_becomes_whole(every: int, save_dir: Path, empty_store: str) -> None:
     live = golden_of(planned(save_dir))
     calls = live_calls(live, save_dir)
     assert [call.name for call in calls] == CALLS
-    for count in range(1, len(calls)):
+    for count in range(1, len(calls), every):
         outcome, faults = complete(empty_store, save_dir, live, calls[:count], f"after {calls[count - 1].name}")
         assert (outcome.kind.value, faults) == ("completed", []), (calls[count - 1].name, outcome.reason)
 
 
-def test_a_run_that_lost_any_call_becomes_whole(save_dir: Path, empty_store: str) -> None:
+@some_or_every_call
+def test_a_run_that_lost_any_call_becomes_whole(every: int, save_dir: Path, empty_store: str) -> None:
     live = golden_of(planned(save_dir))
     calls = live_calls(live, save_dir)
-    for name in CALLS:
+    for name in CALLS[every - 1 :: every]:
         outcome, faults = complete(empty_store, save_dir, live, calls, f"without {name}", lost={name})
         expected = "tracked live" if name == "final" else "completed"  # no file has the final validation
         assert (outcome.kind.value, faults) == (expected, []), (name, outcome.reason)
