@@ -1,11 +1,13 @@
-"""Is a tree whole after it was imported under stress? `python bench/stress.py kill|twice|faults`
+"""Is a tree whole after it was imported under stress? `python bench/stress.py kill|twice|faults|grow`
 
     kill    the import is SIGKILLed at random moments, workers and all, and started again each time
     twice   two imports of the tree run at the same time
     faults  the import goes through a proxy that harms 5 % of the requests in each of seven ways, to a server that is
             SIGKILLed and started again three times; where the import gives up it is started again, at most twice
+    grow    the tree grows, and is looked at --looks times through a server that is SIGKILLed --times times
 
-All end with `ymlf verify` over the tree and a count of the runs in the store: one per directory, none left RUNNING.
+The first three end with `ymlf verify` over the tree and a count of the runs in the store: one per directory, none
+left RUNNING. The last ends with a comparison of each run with a plain import's.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+from growing import grow
 from make_tree import make_tree
 from support.services.bad_network import by_chance, restart_at
 from support.services.fault_proxy import fault_proxy
@@ -111,20 +114,25 @@ def examine(tree: Path, uri: str) -> dict[str, object]:
 def main() -> None:
     """Do what the command line asks for and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["kill", "twice", "faults"])
+    parser.add_argument("what", choices=["kill", "twice", "faults", "grow"])
     parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--times", type=int, default=10)
+    parser.add_argument("--looks", type=int, default=1440)
     parser.add_argument("--seconds", type=float, default=25.0, help="a kill comes at most this long after the start")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ymlf-stress-")))
-        make_tree(folder / "tree", options.runs)
         uri = f"sqlite:///{folder}/mlflow.db"
         if options.store == "postgres":
             uri = stack.enter_context(postgres()).create_database("stress")
         artifacts = folder / "artifacts"
+        if options.what == "grow":
+            with mlflow_server(uri, str(artifacts)) as server:
+                print(json.dumps(grow(folder / "tree", server, vars(options))))
+            return
+        make_tree(folder / "tree", options.runs)
         began = time.perf_counter()
         told: dict[str, object] = {"what": options.what, "store": options.store, "runs": options.runs}
         if options.what == "faults":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
 from mlflow.entities import Run
 
 from support.command import Answer, ymlf
-from support.directories import Training
+from support.directories import SETUP_MS, Training
 from support.stores import record_of, runs_in
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
@@ -78,6 +79,15 @@ def write_unfinished(save_dir: Path, seed: int, planned: int) -> None:
 def grow(save_dir: Path, seed: int, epochs: int) -> None:
     """The same training, seen when it had gone on for longer."""
     training(seed, epochs=epochs).write(save_dir)
+
+
+def seen(save_dir: Path, epochs: int, *, ago_s: float = 1, seed: int = 1, **changes: object) -> None:
+    """A training of nine epochs as it is seen while it goes on: its last row was written `ago_s` ago."""
+    facts = {"planned": 9, "plots": False, "last": {"epoch": epochs - 1}, **changes}
+    going = training(seed, epochs=epochs, **facts)
+    started_ms = int((time.time() - ago_s) * 1000) - SETUP_MS - epochs * going.epoch_ms
+    going = going.with_(started_ms=started_ms)
+    going.write(save_dir)
 
 
 def listed(uri: str) -> dict[str, tuple[str, str, str]]:

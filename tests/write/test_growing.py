@@ -5,28 +5,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from support.directories import SETUP_MS, STARTED_MS, Training
+from support.directories import STARTED_MS
 from support.stores import points_of, record_of, runs_in
-from support.trees import active, imported, outcomes, training
+from support.trees import active, imported, outcomes, seen, training
 
 from importer import import_run
 from importer.model import ImportOptions
-
-
-def seen(save_dir: Path, epochs: int, *, ago_s: float = 1, seed: int = 1, **changes: object) -> Training:
-    """A training of nine epochs as it is seen while it goes on: its last row was written `ago_s` ago."""
-    facts = {"planned": 9, "plots": False, "last": {"epoch": epochs - 1}, **changes}
-    going = training(seed, epochs=epochs, **facts)
-    started_ms = int((time.time() - ago_s) * 1000) - SETUP_MS - epochs * going.epoch_ms
-    going = going.with_(started_ms=started_ms)
-    going.write(save_dir)
-    return going
 
 
 def look(tree: Path, uri: str) -> dict[str, object]:
