@@ -147,10 +147,10 @@ def look_up(
             return Stored(runs, points=points)
         resumed = _live_runs(store, plan, matched.experiment_id, before=matched.run_id)
         return Stored(runs, points=points, live=resumed)
-    if experiment_id is None or not plan.points:
+    if not plan.points:
         return Stored(runs)
     empty: tuple[StoredRun, ...] = ()
-    if plan.epochs and store.may_hold_empty_runs(experiment_id):
+    if plan.epochs and experiment_id is not None and store.may_hold_empty_runs(experiment_id):
         empty = find_runs_of(store, experiment_id, plan.empty_key, has_epochs=False)
     return Stored(runs, live=_live_runs(store, plan, experiment_id), empty=empty)
 
@@ -238,19 +238,15 @@ def stored_points(store: Store, run: Run, keys: Iterable[str]) -> dict[str, tupl
     return history
 
 
-def _live_runs(store: Store, plan: ImportPlan, experiment_id: str, before: str = "") -> tuple[LiveRun, ...]:
+def _live_runs(store: Store, plan: ImportPlan, experiment_id: str | None, before: str = "") -> tuple[LiveRun, ...]:
     """Return the runs without ymlf's tags that have the save_dir or name of a plan and share a metric with it.
 
     Those that the run of the id `before` goes on with are left out.
 
     For an import to the default experiment, that of older releases is looked through, too.
     """
-    places = [experiment_id]
-    if (
-        plan.experiment_name == DEFAULT_EXPERIMENT
-        and (former := store.active_experiment_id(FORMER_EXPERIMENT)) is not None
-    ):
-        places.append(former)
+    former = store.active_experiment_id(FORMER_EXPERIMENT) if plan.experiment_name == DEFAULT_EXPERIMENT else None
+    places = [place for place in (experiment_id, former) if place is not None]
     found: dict[str, Run] = {}
     with store_errors("looking for runs that were logged live"):
         for place in places:
@@ -277,7 +273,7 @@ def _live_conditions(plan: ImportPlan) -> list[str]:
     return conditions
 
 
-def _live_run(store: Store, run: Run, plan: ImportPlan, experiment_id: str) -> LiveRun:
+def _live_run(store: Store, run: Run, plan: ImportPlan, experiment_id: str | None) -> LiveRun:
     history = stored_points(store, run, sorted({point.key for point in plan.points}))
     started_ms = int(run.info.start_time or 0)
     with store_errors("listing the artifacts of a run that was logged live", any_class=True):

@@ -16,6 +16,7 @@ from support.trees import active, grow, training, write_unfinished
 
 from importer import plan_import, read_run
 from importer.model import ImportOptions, ImportPlan
+from importer.replay.callbacks import FORMER_EXPERIMENT
 
 CALLS = ["params 0", "train 0", "fit 0", "train 1", "fit 1", "train 2", "fit 2", "final", "artifact args.yaml",
          "artifact labels.jpg", "artifact results.csv", "artifact results.png", "artifact train_batch0.jpg",
@@ -211,6 +212,19 @@ def test_a_completed_run_is_updated_when_its_directory_grows(tmp_path: Path, emp
     [run] = runs_in(empty_store)
     assert (run.info.run_id, run.info.status) == (run_id, "FINISHED")
     assert ymlf("verify", save_dir, "--tracking-uri", empty_store).status == 0
+
+
+def test_a_run_in_the_experiment_of_releases_before_8_3_9_is_completed_there(save_dir: Path, empty_store: str) -> None:
+    live = golden_of(planned(save_dir)) | {"experiment": FORMER_EXPERIMENT}
+    run_id = log_live(empty_store, live, live_calls(live, save_dir)[:3])
+    said = finish(empty_store, save_dir)
+    assert (said["status"], said["outcome"], said["live_run_ids"]) == (1, "partly tracked", [run_id])
+    assert f"--experiment {FORMER_EXPERIMENT} completes it there" in str(said["hint"])
+    there = ("--experiment", FORMER_EXPERIMENT)
+    said = finish(empty_store, save_dir, *there)
+    assert (said["status"], said["outcome"], said["run_id"]) == (0, "completed", run_id)
+    assert finish(empty_store, save_dir, *there)["outcome"] == "already there"
+    assert ymlf("verify", save_dir, *there, "--tracking-uri", empty_store).status == 0
 
 
 def test_a_replaced_run_of_the_callback_is_given_back_not_deleted(save_dir: Path, empty_store: str) -> None:
