@@ -147,6 +147,14 @@ class EventTimes:
     sessions: tuple[EventSession, ...] = ()  # by time
 
 
+class Sweep(NamedTuple):
+    """The folder that the trials of a sweep, or the folds of a k-fold, share."""
+
+    name: str
+    levels: int  # from the directory of a training up to that folder
+    trial: str = ""  # of Ray Tune: the name of this trial
+
+
 @dataclass(frozen=True, repr=False)
 class TrainingRun:
     """One finished or broken-off training, as its directory has it."""
@@ -180,6 +188,7 @@ class TrainingRun:
     iteration: int | None = None  # of a row of a tune's table without a directory: its index in the table
     iterations: tuple[int, ...] = ()  # of a tune: the index in the table of each child
     window: tuple[str, int, int] | None = None  # of such a row: the clock, and its start and end in ms
+    sweep: Sweep | None = None  # that it is part of, as the folders above it show
 
     @property
     def facts(self) -> CheckpointFacts | None:

@@ -16,6 +16,7 @@ from importer.errors import RunDirError
 from importer.model import RunPath, TrainingRun
 from importer.read import tune, ultralytics, yolov5, yolov7
 from importer.read.directory import RunDirectory, list_files, list_names
+from importer.read.sweep import find_sweep
 from importer.sources.opening import PathLike, open_source
 
 
@@ -67,7 +68,7 @@ def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | N
     """
     save_dir = open_source(place)
     reader, directory = _open(save_dir, list_names(save_dir), follow_symlinks)
-    return reader.read(replace(directory, segment=segment))
+    return replace(reader.read(replace(directory, segment=segment)), sweep=find_sweep(save_dir))
 
 
 def read_summary(

@@ -59,6 +59,18 @@ def group_of(save_dir: str, root: str | None) -> str:
     return ((below(save_dir, root) if root else None) or "").rpartition("/")[0][:MAX_GROUP]
 
 
+def group_of_run(run: TrainingRun, root: str | None) -> str:
+    """Return the group of a run: that of its directory; of a sweep, the folders down to the one that its runs share.
+
+    A folder above the path that was given is no fold, whatever its name.
+    """
+    relpath = (below(run.save_dir, root) if root else None) or "."
+    parts = relpath.split("/") if relpath != "." else []
+    if run.sweep is None or (not run.sweep.trial and run.sweep.levels > len(parts) + 1):
+        return group_of(run.save_dir, root)
+    return ("/".join(parts[: -run.sweep.levels]) or run.sweep.name)[:MAX_GROUP]
+
+
 def render(template: str, run: TrainingRun, timeline: Timeline | None, root: str | None) -> str:
     """Return the name that a template gives for a run; a fact that the run lacks is `unknown`.
 

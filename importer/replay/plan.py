@@ -24,7 +24,7 @@ from importer.replay.callbacks import (
     sanitize_key,
 )
 from importer.replay.identity import empty_key, place_of_training, training_key
-from importer.replay.names import group_of, render
+from importer.replay.names import group_of_run, render
 from importer.replay.params import accepted_params, live_args
 from importer.replay.record import build_record, check_options, describe, filter_tags, recorded_options
 from importer.replay.status import status, still_training
@@ -146,10 +146,13 @@ def experiment_name(run: TrainingRun, options: ImportOptions, timeline: Timeline
 
 
 def _names(run: TrainingRun, options: ImportOptions, timeline: Timeline, live: str) -> tuple[str, str]:
-    """Return the run name that is asked for, else live's, and the group. MLFLOW_RUN may be a template."""
+    """Return the run name that is asked for, else the trial's, else live's, and the group.
+
+    MLFLOW_RUN may be a template.
+    """
     asked = options.run_name or (live if live != run.name and not options.is_child else None)  # it names no iteration
-    name = render(asked, run, timeline, options.root) if asked else run.name
-    return _not_too_long("run name", name, MAX_RUN_NAME, run), group_of(run.save_dir, options.root)
+    name = render(asked, run, timeline, options.root) if asked else (run.sweep and run.sweep.trial) or run.name
+    return _not_too_long("run name", name, MAX_RUN_NAME, run), group_of_run(run, options.root)
 
 
 def _not_too_long(what: str, name: str, limit: int, run: TrainingRun) -> str:
