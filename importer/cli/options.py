@@ -51,7 +51,7 @@ PATH = click.Argument(["path"], required=False, type=click.Path(readable=False),
 _TIMEZONE = _option("--timezone", metavar="ZONE", help="Zone of dates that have none, such as Europe/Berlin or +05:30.")
 _TASK = {"metavar": "TASK", "shell_complete": _complete_task}
 _LOGGED = [
-    _option("--run-name", help="Run name or template. Default: MLFLOW_RUN, else that of a Ray trial or of the directory."),
+    _option("--run-name", help="Run name or template. Default: MLFLOW_RUN, else the name of the trial or directory."),
     _option("--tag", "tags", multiple=True, metavar="K=V", help="A tag for the run; may be given again."),
     _flag("--best-metrics", help="Also log best/<key>, the values of the best epoch, to sort by."),
     _flag("--images", help="Also log confusion matrices, curves, labels and validation batches for the image grid."),
