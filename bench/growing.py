@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from support.services.mlflow_server import MlflowServer
-from support.services.process import answers_ok, wait_until
+from support.services.process import ServiceError
 from support.trees import seen, training
 
 from importer import ImportOptions, StoreError, Workers, import_many, verify_run
@@ -24,6 +25,7 @@ from importer.store.opening import quiet_mlflow
 
 EPOCH_MS = 3_600_000  # a training goes on while its last row is younger than three epochs
 CRASHED_S = 4 * 3600.0
+STARTS = 10
 OWN = ("ymlf.record", "ymlf.import_id", "ymlf.update_id")  # tags that no two imports share
 KINDS = ("imported", "updated", "already there", "resumed")  # what an undisturbed look may say of a training
 
@@ -87,14 +89,13 @@ def grow(tree: Path, server: MlflowServer, options: dict[str, int]) -> dict[str,
     for number in range(options["looks"]):
         while coming and coming[0].look <= number:
             coming.pop(0).write(tree)
-        killer = threading.Timer(dice.uniform(0, 1.5), server.restart) if number in kills else None
+        killer = threading.Timer(dice.uniform(0, 1.5), restart, [server]) if number in kills else None
         if killer is not None:
             killer.start()
         outcomes = Counter(look(tree, server.url))
         (disturbed if killer is not None else kinds).update(outcomes)
         if killer is not None:
             killer.join()
-            wait_until(lambda: answers_ok(f"{server.url}/health"), "the server is back")
         if number % 60 == 59:
             print(
                 f"  look {number + 1}: {time.perf_counter() - began:.0f} s, {dict(kinds)}", file=sys.stderr, flush=True
@@ -105,6 +106,13 @@ def grow(tree: Path, server: MlflowServer, options: dict[str, int]) -> dict[str,
     odd = {kind: count for kind, count in kinds.items() if kind not in KINDS}
     said = {"looks": options["looks"], "server starts": starts, "outcomes": dict(kinds), "amid kills": dict(disturbed)}
     return {**times, **said, "odd outcomes": odd, **compare(tree, server.url)}
+
+
+def restart(server: MlflowServer) -> None:
+    """Kill the server and start it again; on a host that has much to do it may be slow to start."""
+    for _ in range(STARTS):
+        with contextlib.suppress(ServiceError):
+            return server.restart()
 
 
 def look(tree: Path, uri: str) -> list[str]:
