@@ -48,7 +48,7 @@ def merged(calls: Sequence[Call]) -> list[Call]:
         if call.name.startswith("artifact") or call.name == "end":
             others.append(call)
         else:
-            call.send(sent, "")  # type: ignore[arg-type]
+            call.send(sent, "")
     parts: list[dict[str, Any]] = [
         {"params": sent.params[at : at + PARAMS]} for at in range(0, len(sent.params), PARAMS)
     ]

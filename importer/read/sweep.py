@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from importer.model import RunPath, Sweep
-from importer.naming import storable
+from importer.naming import last_part, storable
 from importer.sources.opening import absolute
 
 MAX_LEVELS = 4  # <trial>/runs/detect/train is three below the trial's folder
@@ -21,10 +21,11 @@ def find_sweep(save_dir: RunPath) -> Sweep | None:
     folder = absolute(save_dir)
     for levels in range(1, MAX_LEVELS + 1):
         above = folder.parent
+        name = storable(above.name if above.parent != above else last_part(str(above)))  # an archive's is its own
         trial = TRIAL.match(folder.name)
-        if trial is not None and all((folder / name).is_file() for name in TRIAL_FILES):
-            return Sweep(storable(above.name), levels, storable(trial[0]))
+        if trial is not None and all((folder / file).is_file() for file in TRIAL_FILES):
+            return Sweep(name, levels, storable(trial[0]))
         if FOLD.fullmatch(folder.name):
-            return Sweep(storable(above.name), levels)
+            return Sweep(name, levels)
         folder = above
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,18 @@ def test_a_fold_is_known_from_within_its_folder(tmp_path: Path, monkeypatch: pyt
     training(1).write(tmp_path / "cv" / "fold_1")
     monkeypatch.chdir(tmp_path / "cv" / "fold_1")
     assert plan_import(read_run("."), ImportOptions(root=".")).tags["ymlf.group"] == "cv"
+
+
+@pytest.mark.parametrize("top", ["", "tune/"])
+def test_the_trials_in_an_archive_share_a_group(top: str, tmp_path: Path, empty_store: str) -> None:
+    for seed in range(2):
+        folder = trial(tmp_path / "all" / top / f"_tune_cadf0_0000{seed}_{seed}_lr0=0.{seed}", *OF_RAY)
+        training(seed).write(folder / "train")
+    archive = shutil.make_archive(str(tmp_path / "sweep"), "zip", tmp_path / "all")
+    assert imported(archive, uri=empty_store).status == 0
+    runs = active(empty_store)
+    assert {run.info.run_name for run in runs} == {"_tune_cadf0_00000", "_tune_cadf0_00001"}
+    assert {run.data.tags["ymlf.group"] for run in runs} == {"tune" if top else "sweep.zip"}
 
 
 def test_the_trials_of_a_sweep_are_imported_once_whatever_path_is_given(tmp_path: Path, empty_store: str) -> None:
