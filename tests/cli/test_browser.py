@@ -20,6 +20,7 @@ from support.directories import copy_all_fixtures, copy_fixture, tune_table
 from support.documents import ROOT, blocks, examples, set_up
 from support.services.mlflow_server import mlflow_server
 from support.services.needs import needed, needed_program
+from support.services.older_mlflow import older_python
 from support.stores import runs_in
 
 from importer.store.links import LOCAL_UI
@@ -108,11 +109,15 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str
 
 @pytest.fixture(scope="module")
 def links(ui: tuple[str, dict[str, Run]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The addresses that an import of the demo runs with best values and images prints: of a run, of the experiment."""
-    folder = tmp_path_factory.mktemp("demo")
+    """The addresses that an import of the demo runs prints: of a run, of the experiment."""
+    return printed_links(ui[0], tmp_path_factory.mktemp("demo"))
+
+
+def printed_links(url: str, folder: Path) -> dict[str, str]:
+    """The addresses that imports of the demo runs into a server print, with best values and images."""
     for name in DEMO:
         copy_fixture(name, folder / "runs")
-    words = ("--best-metrics", "--images", "--experiment", "gears", "--tracking-uri", ui[0])
+    words = ("--best-metrics", "--images", "--experiment", "gears", "--tracking-uri", url)
     found = {}
     for path in ("runs/train-2", "runs"):
         answer = ymlf("import", path, *words, cwd=folder)
@@ -202,6 +207,23 @@ def test_the_address_of_a_run_opens_it_among_the_trainings(seen: Seen, links: di
     expect(seen.page.get_by_role("heading", name="train-2")).to_be_visible()
     expect(seen.page.get_by_role("tab", name="Model metrics")).to_be_visible()
     expect(seen.page.get_by_text("Evaluation runs")).to_have_count(0)
+
+
+def test_the_oldest_mlflow_ranks_once_the_type_is_confirmed_and_has_the_image_grid(seen: Seen, tmp_path: Path) -> None:
+    database, page = f"sqlite:///{tmp_path / 'mlflow.db'}", seen.page
+    with mlflow_server(database, str(tmp_path / "mlartifacts"), python=older_python("3.7.0")) as server:
+        found = printed_links(server.url, tmp_path)
+        page.goto(found["experiment"])
+        page.get_by_role("button", name="Confirm").click()
+        page.goto("about:blank")
+        page.goto(found["experiment"])
+        expect(ranked(page)).to_have_text(["train-2", "train-3", "train-4", "train-5", "train"])
+        page.locator("label").filter(has=page.locator("input[value=CHART]")).click()
+        page.get_by_placeholder("Search metric charts").fill("confusion")
+        expect(page.get_by_role("heading", name="confusion_matrix", exact=True)).to_be_visible()
+        expect(page.get_by_test_id("experiment-view-compare-runs-card").locator("img").first).to_be_visible()
+        page.goto(found["run"])
+        expect(page.get_by_role("heading", name="train-2")).to_be_visible()
 
 
 @pytest.fixture
