@@ -30,11 +30,11 @@ NO_REGISTRY = ("FEATURE_DISABLED", "ENDPOINT_NOT_FOUND")  # error codes of a sto
 
 @dataclass(frozen=True)
 class Target:
-    """Where a model goes: its name, and the alias that is to be on its version."""
+    """Where a model goes: its name, and the alias of its version; `force` moves an alias that is on another one."""
 
     name: str
     alias: str | None = None
-    force: bool = False  # also if the alias is on another version
+    force: bool = False
 
     def __post_init__(self) -> None:
         """Check what MLflow would refuse after a part is done. Errors: UsageError."""

@@ -26,6 +26,7 @@ from support.torch_saves import fake_modules, pickled, zipped
 from support.trees import active
 
 from importer import ImportOptions, Target, UsageError, import_run, register_model, verify_run
+from importer.store.failures import NO_LOGIN
 
 FILES = ["MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "yolo_model.py"]
 TRAIN_2 = FIXTURES / "runs/detect/train-2"
@@ -453,6 +454,19 @@ def test_a_login_without_the_permission_gets_a_sentence(
         answer = register(server.url, "plates", "--run", run_id, "--alias", "champion")
     assert answer.status == 3 and "Permission denied" in answer.err, answer.err
     assert "hint: this login may not do that" in answer.err
+
+
+def test_without_the_login_that_a_server_asks_for_it_is_a_sentence(http_server: MlflowServer) -> None:
+    with fault_proxy(http_server.url) as proxy:
+        proxy.token = "ymlf-test-token"
+        answer = register(proxy.url, "plates", "--run", "0" * 32)
+    assert answer.status == 3 and f"hint: {NO_LOGIN}" in answer.err, answer.err
+
+
+def test_directories_and_run_ids_are_not_given_together(run_dir: Path, empty_store: str) -> None:
+    [run] = active(empty_store)
+    answer = register(empty_store, "plates", run_dir, "--run", run.info.run_id)
+    assert answer.status == 2 and "both run directories and run ids are given" in answer.err
 
 
 def test_a_store_without_a_registry_gets_a_sentence_and_an_undo_goes_on(
