@@ -41,8 +41,8 @@ from importer.write.stored_best import stored_best
 __all__ = [
     "BestEpoch", "ImportOptions", "ImportPlan", "Kind", "MetricPoint", "Mismatch", "Note", "Outcome", "PlanError",
     "Preview", "Ranked", "Ranking", "Registered", "RunDirError", "RunSummary", "Selection", "StoreError", "Table",
-    "TrainingRun", "Undo", "UsageError", "WorkerError", "Workers", "YmlfError", "best", "import_many", "import_run",
-    "plan_import", "preview", "read_run", "register_model", "scan", "undo_import", "verify_run",
+    "Target", "TrainingRun", "Undo", "UsageError", "WorkerError", "Workers", "YmlfError", "best", "import_many",
+    "import_run", "plan_import", "preview", "read_run", "register_model", "scan", "undo_import", "verify_run",
 ]  # fmt: skip
 
 Source = PathLike | TrainingRun | RunSummary
@@ -209,37 +209,35 @@ def _missing(outcome: Outcome) -> list[Mismatch]:
 
 
 def register_model(
-    name: str,
+    model: str | Target,
     sources: Source | Iterable[Source] = (),
     *,
     run_ids: Iterable[str] = (),
-    alias: str | None = None,
-    force: bool = False,
     tracking_uri: str | None = None,
     options: ImportOptions | None = None,
 ) -> Registered:
-    """Register best.pt of a run as a version of the model `name`, with an alias; of several runs that of the best.
+    """Register best.pt of a run as a version of a model; of several runs, that of the best.
 
-    The runs are those of `run_ids`, and those that hold the run directories at or below the sources. Nothing is done
-    where it is registered already. `force` moves an alias that is on another version.
+    `model` is a name, or `Target("plates", alias="champion")`. The runs are those that hold the run directories at or
+    below the sources, or those of `run_ids`. Nothing is done where the run is registered already.
 
     Errors: PlanError for a run that is not in the store or cannot be a model; UsageError; StoreError.
     """
-    target = Target(name, alias, force)
-    ids = [*run_ids]
-    batch = gather(_paths(sources), options)
+    target = Target(model) if isinstance(model, str) else model
+    places, ids = _paths(sources), [*dict.fromkeys(run_ids)]
+    if places and ids:
+        raise UsageError("both run directories and run ids are given", hint="give the ids, or the directories")
+    batch = gather(places, options)
     store = open_existing_store(tracking_uri, required=True)
     if batch.summaries:
-        ids.append(run_of(Job(_best_run(batch), store, batch.options, ImportContext(wait_for_others=False))))
+        ids = [run_of(Job(_best_run(batch), store, batch.options, ImportContext(wait_for_others=False)))]
     if not ids:
         message, hint = next(((outcome.reason, outcome.hint) for outcome in batch.settled), (None, None))
         raise RunDirError(message or "no run is named", hint=hint or "give a run directory, or a run id")
     runs = {str(run.info.run_id): run for run in get_runs(store, ids)}
-    chosen = next(iter(runs))
     if len(runs) > 1:
-        chosen = best_of(rank((stored_best(store, run) for run in runs.values()), Wanted())).source
-    candidates = len(batch.summaries) + len(runs) - bool(batch.summaries)
-    return replace(register_run(store, runs[chosen], target), candidates=candidates)
+        ids = [best_of(rank((stored_best(store, run) for run in runs.values()), Wanted())).source]
+    return replace(register_run(store, runs[ids[0]], target), candidates=len(batch.summaries) or len(runs))
 
 
 def _best_run(batch: Batch) -> TrainingRun:

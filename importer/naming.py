@@ -52,7 +52,7 @@ def stem(value: object) -> str:
 
 
 def dataset_name(data: object) -> str:
-    """Return the name of the dataset in `data`, which may be written out; an empty text where there is none.
+    """Return the name of the dataset in `data`, which may be written out; an empty text without one.
 
     A stem that says nothing gives way to the nearest folder that does: fire-8 of fire-8/data.yaml.
     """

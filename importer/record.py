@@ -127,7 +127,7 @@ class ModelRecord:
 
     @classmethod
     def from_tag(cls, text: str | None) -> ModelRecord | None:
-        """Return the record that to_tag wrote, or None where there is none."""
+        """Return the record that to_tag wrote, or None without one."""
         try:
             facts = json.loads(text or "")
             files = {str(path): str(digest) for path, digest in facts["files"].items()}

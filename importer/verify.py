@@ -225,7 +225,7 @@ def verify_training(job: Job, *, deep: bool | None = None) -> Outcome:
 def run_of(job: Job) -> str:
     """Return the id of the run of a directory, imported or tracked live.
 
-    Errors: PlanError when there is none, or it lacks what the directory has by now; StoreError.
+    Errors: PlanError when the store has no run, or it lacks what the directory has by now; StoreError.
     """
     options = replace(job.options, empty=True, unfinished=True)
     plan, decision = decide_in_store(replace(job, options=options, context=ImportContext(wait_for_others=False)))

@@ -9,17 +9,15 @@ from importer.api import register_model
 from importer.cli.reporter import Terminal
 from importer.cli.suggestions import all_paths
 from importer.model import ImportOptions
-from importer.models.register import Registered
+from importer.models.register import Registered, Target
 
 
 def register_command(terminal: Terminal, name: str, paths: tuple[str, ...], given: Mapping[str, Any]) -> None:
     """Register the best of the runs and say so. Errors: as register_model."""
     registered = register_model(
-        name,
+        Target(name, given["alias"], given["force"]),
         paths if given["run_ids"] and not paths else all_paths(paths),
         run_ids=given["run_ids"],
-        alias=given["alias"],
-        force=given["force"],
         tracking_uri=given["tracking_uri"],
         options=ImportOptions(experiment=given["experiment"], follow_symlinks=given["follow_symlinks"]),
     )

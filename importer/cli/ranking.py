@@ -43,9 +43,12 @@ def _print_table(terminal: Terminal, table: Table) -> None:
         values = [number(best.value(name)) for name in names]
         facts = [str(row.rank), best.run, best.dataset, best.model, str(best.epochs), at, *values]
         rows.append([redact(cell) for cell in (*facts, "yes" if best.has_best else "no", best.source)])
-    shown = f", the first {len(rows)} of" if len(rows) < table.runs else ","
+    shown, more = "", ""
+    if len(rows) < table.runs:
+        shown = "the best of " if len(rows) == 1 else f"the best {len(rows):,} of "
+        more = f"; --top {table.runs} shows all"
     runs = f"{table.runs:,} {'run' if table.runs == 1 else 'runs'}"
-    terminal.say(f"{table.task} on {table.dataset}{shown} {runs} by {table.by}")
+    terminal.say(f"{table.task} on {table.dataset}, {shown}{runs} by {table.by}{more}")
     print_rows(terminal.out, header, rows, folded=len(header) - 1, title=len(header) - 1, is_named=True)
 
 

@@ -13,7 +13,7 @@ from importer.models.files import FOLDER
 from importer.models.weights import RunModel, read_model, write_model
 from importer.naming import MAX_TAG_VALUE, dataset_name, storable
 from importer.read.ranking import Wanted, rank
-from importer.store.failures import store_errors
+from importer.store.failures import accepted, retry, store_errors
 from importer.store.store import Store
 from importer.write.lookup import IMPORT_ID
 from importer.write.stored_best import stored_best
@@ -30,11 +30,11 @@ NO_REGISTRY = ("FEATURE_DISABLED", "ENDPOINT_NOT_FOUND")  # error codes of a sto
 
 @dataclass(frozen=True)
 class Target:
-    """Where a model goes: its name, and the alias that is to be on its version."""
+    """Where a model goes: its name, and the alias of its version; `force` moves an alias that is on another one."""
 
     name: str
     alias: str | None = None
-    force: bool = False  # also if the alias is on another version
+    force: bool = False
 
     def __post_init__(self) -> None:
         """Check what MLflow would refuse after a part is done. Errors: UsageError."""
@@ -90,15 +90,17 @@ def register_run(store: Store, run: Run, target: Target) -> Registered:
     model = read_model(store, run)
     with store_errors(f"looking for versions of model {target.name}"):
         version = _version_of(store, target.name, model)
-    is_new = version is None
     holder = (aliases or {}).get(target.alias or "")
+    is_new = version is None
     if holder is not None and not target.force and (version is None or holder != str(version.version)):
         message = f"alias {target.alias} is on version {holder} of model {target.name}"
         raise UsageError(message, hint="--force moves it to this run")
     write_model(store, model)
     with store_errors(f"registering model {target.name}"):
         if version is None:
-            version = _create(store, target, model, is_known=aliases is not None)
+            created = _create(store, target, model, is_known=aliases is not None)
+            version = _version_of(store, target.name, model) or created
+            is_new = version.version == created.version
         if target.alias is not None and holder != str(version.version):
             _give_alias(store, target.alias, version)
     run_id, run_name, tags = str(run.info.run_id), str(run.info.run_name), dict(version.tags)
@@ -123,13 +125,16 @@ def _aliases(store: Store, name: str) -> dict[str, str] | None:
 
 
 def search_versions(store: Store, condition: str) -> list[ModelVersion]:
-    """Return versions by name and number, read one by one: a search tells no aliases."""
-    found = sorted(store.client.search_model_versions(condition), key=lambda each: (each.name, int(each.version)))
-    return [store.client.get_model_version(version.name, version.version) for version in found]
+    """Return versions by name and number, read one by one: a search tells no aliases, and deleted ones for a moment."""
+    versions = []
+    for found in sorted(store.client.search_model_versions(condition), key=lambda each: (each.name, int(each.version))):
+        with accepted("RESOURCE_DOES_NOT_EXIST"):
+            versions.append(store.client.get_model_version(found.name, found.version))
+    return versions
 
 
 def _version_of(store: Store, name: str, model: RunModel) -> ModelVersion | None:
-    """Return the version of these weights of a run. One that a lost answer made twice is there once then."""
+    """Return the version of these weights of a run: the first, where a lost answer or another process made two."""
     versions = [
         version
         for version in search_versions(store, f"run_id = '{model.run.info.run_id}'")
@@ -142,19 +147,13 @@ def _version_of(store: Store, name: str, model: RunModel) -> ModelVersion | None
 
 
 def _create(store: Store, target: Target, model: RunModel, *, is_known: bool) -> ModelVersion:
-    from mlflow.exceptions import MlflowException
-
     if not is_known:
-        try:
+        with accepted("RESOURCE_ALREADY_EXISTS"):
             store.client.create_registered_model(target.name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
     info = model.run.info
     source = f"{str(info.artifact_uri).rstrip('/')}/{FOLDER}"
     tags = _tags(store, target, model)
-    created = store.client.create_model_version(target.name, source, run_id=info.run_id, tags=tags)
-    return _version_of(store, target.name, model) or created
+    return store.client.create_model_version(target.name, source, run_id=info.run_id, tags=tags)
 
 
 def _tags(store: Store, target: Target, model: RunModel) -> dict[str, str]:
@@ -180,15 +179,15 @@ def _give_alias(store: Store, alias: str, version: ModelVersion) -> None:
     ours = version.tags.get(ALIASES, "").split()
     if alias not in ours:
         store.client.set_model_version_tag(version.name, version.version, ALIASES, " ".join([*ours, alias]))
-    store.client.set_registered_model_alias(version.name, alias, version.version)
+
+    def give() -> None:
+        with store_errors(f"giving alias {alias} to version {version.version} of model {version.name}"):
+            store.client.set_registered_model_alias(version.name, alias, version.version)
+
+    retry(give)  # MLflow refuses an alias that another process gives at this moment
 
 
 def delete_version(store: Store, version: ModelVersion) -> None:
     """Delete a version and its aliases, which may be deleted already; its files stay with the run."""
-    from mlflow.exceptions import MlflowException
-
-    try:
+    with accepted("RESOURCE_DOES_NOT_EXIST"):
         store.client.delete_model_version(version.name, version.version)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise

@@ -68,6 +68,18 @@ def store_errors(what: str, *, any_class: bool = False) -> Iterator[None]:
         raise StoreError(f"{what}: {_first_words(error)}", hint=_hint(str(error)), passing=_passes(error)) from error
 
 
+@contextmanager
+def accepted(code: str) -> Iterator[None]:
+    """Pass over a refusal of MLflow that has this error code: another process was first."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != code:
+            raise
+
+
 def retry(call: Callable[[], Result], times: int = 1) -> Result:
     """Return the result of a call, made again up to so many times where the store failed in a way that may pass."""
     for left in range(times, -1, -1):

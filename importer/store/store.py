@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from importer.errors import StoreError, UsageError
 from importer.redaction import redact
 from importer.store.artifact_location import wants_presigned_urls, why_not_writable
-from importer.store.failures import store_errors
+from importer.store.failures import accepted, store_errors
 from importer.store.uri import is_database
 
 if TYPE_CHECKING:
@@ -42,16 +42,11 @@ class Store:
 
         Errors: StoreError when an experiment of that name was deleted, or needs an artifact location.
         """
-        from mlflow.exceptions import MlflowException
-
         with self._lock, store_errors(f"experiment {name!r}"):
             if self._experiment(name) is None and create:
                 self._require_location(name, artifact_location)
-                try:
+                with accepted("RESOURCE_ALREADY_EXISTS"):
                     return str(self.client.create_experiment(name, artifact_location))
-                except MlflowException as error:
-                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                        raise  # else another importer was first
             experiment = self._experiment(name)
             return experiment[0] if experiment is not None else None
 

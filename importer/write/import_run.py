@@ -18,7 +18,7 @@ from importer.redaction import redact
 from importer.replay.plan import iteration_runs, plan_import
 from importer.replay.status import quiet_ms, still_training, why_left_alone
 from importer.report import WROTE, Kind, Outcome, of_plan
-from importer.store.failures import store_errors
+from importer.store.failures import accepted, store_errors
 from importer.store.store import Store
 from importer.write.artifacts import log_artifacts
 from importer.write.bulk import Find, bulk_access
@@ -369,19 +369,11 @@ def discard_run(store: Store, run_id: str) -> None:
 
     Errors: StoreError.
     """
-    from mlflow.exceptions import MlflowException
-
-    with store_errors(f"deleting run {run_id}"):
-        try:
-            run = stored_run(store.client.get_run(run_id))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return
-    if run.live_status:
-        give_back(store, run_id)
-    else:
-        delete_run(store, run_id)
+    with store_errors(f"deleting run {run_id}"), accepted("RESOURCE_DOES_NOT_EXIST"):
+        if stored_run(store.client.get_run(run_id)).live_status:
+            give_back(store, run_id)
+        else:
+            delete_run(store, run_id)
 
 
 def delete_run(store: Store, run_id: str) -> None:
@@ -389,11 +381,5 @@ def delete_run(store: Store, run_id: str) -> None:
 
     Errors: StoreError.
     """
-    from mlflow.exceptions import MlflowException
-
-    with store_errors(f"deleting run {run_id}"):
-        try:
-            store.client.delete_run(run_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
+    with store_errors(f"deleting run {run_id}"), accepted("RESOURCE_DOES_NOT_EXIST"):
+        store.client.delete_run(run_id)

@@ -91,7 +91,7 @@ def _has_begun(run: LiveRun, plan: ImportPlan) -> bool:
 
 
 def why_not_completed(run: LiveRun, plan: ImportPlan) -> str | None:
-    """Return the first value or file of a live run that the directory has otherwise; None where there is none.
+    """Return the first value or file of a live run that the directory has otherwise, or None.
 
     Of a run that is RUNNING, a file of another size was cut off while it was uploaded.
     """

@@ -133,7 +133,7 @@ def look_up(
     """Return what an experiment holds of the training of a plan.
 
     `runs` is what find_runs_of found and `matched` the one of this training, if there is one: its points are read where
-    its content differs. Where there is none, or where it was the callback's, live runs are looked for.
+    its content differs. Without one, or where it was the callback's, live runs are looked for.
 
     Errors: StoreError.
     """

@@ -140,9 +140,12 @@ def test_the_table_shows_the_first_rows_and_escapes_names(tmp_path: Path, monkey
         training(seed).write(tmp_path / f"train\x1b[31m{seed}")
     answer = ymlf("best", tmp_path, "--top", "2")
     title, header, *rows = answer.out.splitlines()
-    assert title == "detect on coco8, the first 2 of 3 runs by mAP50-95B"
+    assert title == "detect on coco8, the best 2 of 3 runs by mAP50-95B; --top 3 shows all"
     assert header.split()[:6] == ["rank", "run", "dataset", "model", "epochs", "best"] and len(rows) == 2
     assert "\x1b" not in answer.out and "train\ufffd[31m" in answer.out
+    titles = [ymlf("best", tmp_path, "--top", top).out.splitlines()[0] for top in ("1", "3")]
+    assert titles[0] == "detect on coco8, the best of 3 runs by mAP50-95B; --top 3 shows all"
+    assert titles[1] == "detect on coco8, 3 runs by mAP50-95B"
 
 
 def test_a_ranking_is_a_table_of_pandas(tmp_path: Path) -> None:

@@ -8,16 +8,22 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from mlflow.entities import Run
+from PIL import Image
 from support.command import ymlf
-from support.directories import copy_fixture, tune_table
+from support.directories import copy_all_fixtures, copy_fixture, tune_table
+from support.documents import ROOT, blocks, examples, set_up
 from support.services.mlflow_server import mlflow_server
 from support.services.needs import needed, needed_program
+from support.services.older_mlflow import older_python
 from support.stores import runs_in
+
+from importer.store.links import LOCAL_UI
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -62,12 +68,15 @@ class Seen(NamedTuple):
         if os.environ.get("YMLF_PICTURES"):
             self._close_assistant()
             expect(drawn).to_be_visible()
-            self.page.screenshot(path=Path(os.environ["YMLF_PICTURES"], f"{name}.png").resolve(), animations="disabled")
+            picture = Image.open(BytesIO(self.page.screenshot(animations="disabled")))
+            picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+                Path(os.environ["YMLF_PICTURES"], f"{name}.png"), optimize=True
+            )
 
     def _close_assistant(self) -> None:
         """MLflow's chat panel, which takes a quarter of the window, is gone."""
         close = self.page.get_by_role("button", name="Close", exact=True)
-        if close.count() == 1:
+        if close.count() == 1 and self.page.get_by_role("dialog").count() == 0:  # whose button has that name, too
             close.click()
             expect(close).to_have_count(0)
 
@@ -100,11 +109,15 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str
 
 @pytest.fixture(scope="module")
 def links(ui: tuple[str, dict[str, Run]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The addresses that an import of the demo runs with best values and images prints: of a run, of the experiment."""
-    folder = tmp_path_factory.mktemp("demo")
+    """The addresses that an import of the demo runs prints: of a run, of the experiment."""
+    return printed_links(ui[0], tmp_path_factory.mktemp("demo"))
+
+
+def printed_links(url: str, folder: Path) -> dict[str, str]:
+    """The addresses that imports of the demo runs into a server print, with best values and images."""
     for name in DEMO:
         copy_fixture(name, folder / "runs")
-    words = ("--best-metrics", "--images", "--experiment", "gears", "--tracking-uri", ui[0])
+    words = ("--best-metrics", "--images", "--experiment", "gears", "--tracking-uri", url)
     found = {}
     for path in ("runs/train-2", "runs"):
         answer = ymlf("import", path, *words, cwd=folder)
@@ -187,12 +200,6 @@ def test_the_address_of_an_import_opens_its_runs_with_the_best_first(seen: Seen,
     expect(seen.page.get_by_text("5 matching runs")).to_be_visible()
     expect(ranked(seen.page)).to_have_text(["train-2", "train-3", "train-4", "train-5", "train"])
     expect(seen.page.get_by_text("Sort: best/mAP50-95B")).to_be_visible()
-    seen.page.goto(f"{links['experiment']}&compareRunsMode=CHART")
-    seen.page.get_by_placeholder("Search metric charts").fill("mAP50")
-    bars = seen.page.locator(".js-plotly-plot .barlayer .point")
-    expect(bars).to_have_count(10)
-    seen.page.set_viewport_size({"width": 1280, "height": 1100})
-    seen.keep_picture("ranked", seen.page.locator(".js-plotly-plot .scatterlayer .point").first)
 
 
 def test_the_address_of_a_run_opens_it_among_the_trainings(seen: Seen, links: dict[str, str]) -> None:
@@ -202,24 +209,75 @@ def test_the_address_of_a_run_opens_it_among_the_trainings(seen: Seen, links: di
     expect(seen.page.get_by_text("Evaluation runs")).to_have_count(0)
 
 
-def test_the_confusion_matrices_of_runs_stand_side_by_side(seen: Seen, links: dict[str, str]) -> None:
-    seen.page.goto(f"{links['experiment']}&compareRunsMode=CHART")
-    seen.page.get_by_placeholder("Search metric charts").fill("confusion")  # which leaves out all that are not images
-    title = seen.page.get_by_role("heading", name="confusion_matrix", exact=True)
-    grid = seen.page.get_by_test_id("experiment-view-compare-runs-card").filter(has=title)
+def test_the_oldest_mlflow_ranks_once_the_type_is_confirmed_and_has_the_image_grid(seen: Seen, tmp_path: Path) -> None:
+    database, page = f"sqlite:///{tmp_path / 'mlflow.db'}", seen.page
+    with mlflow_server(database, str(tmp_path / "mlartifacts"), python=older_python("3.7.0")) as server:
+        found = printed_links(server.url, tmp_path)
+        page.goto(found["experiment"])
+        page.get_by_role("button", name="Confirm").click()
+        page.goto("about:blank")
+        page.goto(found["experiment"])
+        expect(ranked(page)).to_have_text(["train-2", "train-3", "train-4", "train-5", "train"])
+        page.locator("label").filter(has=page.locator("input[value=CHART]")).click()
+        page.get_by_placeholder("Search metric charts").fill("confusion")
+        expect(page.get_by_role("heading", name="confusion_matrix", exact=True)).to_be_visible()
+        expect(page.get_by_test_id("experiment-view-compare-runs-card").locator("img").first).to_be_visible()
+        page.goto(found["run"])
+        expect(page.get_by_role("heading", name="train-2")).to_be_visible()
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The last address that the commands print from README's first to the end of the quick start, in a fresh folder."""
+    copy_all_fixtures(tmp_path / "fixtures")
+    first = next(block for block in blocks(ROOT / "README.md") if block.language == "sh")
+    quick_start = ROOT / "docs/index.md"
+    [(name, uri)] = re.findall(r"export (\w+)=([\w:/.]+)", quick_start.read_text())
+    typed = [
+        example.words for block in blocks(quick_start) if block.language == "console" for example in examples(block)
+    ]
+    run_all(set_up(first), tmp_path)
+    monkeypatch.setenv(name, uri)
+    printed = run_all(typed, tmp_path)
+    found = re.findall(rf"^experiment .*: {LOCAL_UI}(\S+)$", printed, re.MULTILINE)
+    with mlflow_server(f"{uri.replace('///', f'///{tmp_path}/')}", str(tmp_path / "mlartifacts")) as server:
+        yield server.url + found[-1]
+
+
+def run_all(commands: list[tuple[str, ...]], folder: Path) -> str:
+    """What the commands print in a folder; each succeeds."""
+    answers = [ymlf(*words, cwd=folder) for words in commands]
+    assert [answer.status for answer in answers] == [0] * len(commands)
+    return "".join(answer.out for answer in answers)
+
+
+def test_the_quick_start_leads_to_the_confusion_matrix_of_the_best_run(seen: Seen, address: str) -> None:
+    page = seen.page
+    page.goto(address)
+    expect(page.get_by_text("6 matching runs")).to_be_visible()
+    expect(page.get_by_text("Sort: best/mAP50-95B")).to_be_visible()
+    expect(ranked(page).first).to_have_text("train-2")
+    page.locator("label").filter(has=page.locator("input[value=CHART]")).click()
+    search = page.get_by_placeholder("Search metric charts")
+    search.fill("mAP50.*B")  # those of boxes
+    expect(page.locator(".js-plotly-plot .barlayer .point").first).to_be_visible()
+    page.set_viewport_size({"width": 1280, "height": 1100})
+    seen.keep_picture("ranked", page.locator(".js-plotly-plot .scatterlayer .point").first)
+    search.fill("confusion")  # which leaves out all that are not images
+    title = page.get_by_role("heading", name="confusion_matrix", exact=True)
+    grid = page.get_by_test_id("experiment-view-compare-runs-card").filter(has=title)
     grid.get_by_test_id("experiment-view-compare-runs-card-menu").click()
-    seen.page.get_by_role("menuitem", name="Configure").click()
-    dialog = seen.page.get_by_role("dialog")
+    page.get_by_role("menuitem", name="Configure").click()
+    dialog = page.get_by_role("dialog")
     dialog.get_by_text("Show run parameters").click()
     dialog.get_by_role("button", name="Save changes").click()
     grid.get_by_role("button").first.click()
     pictures = dialog.locator("img")
-    expect(pictures).to_have_count(4)
-    for name in ("train", "train-2", "train-3", "train-4"):
-        expect(dialog).to_contain_text(name)
+    expect(pictures).to_have_count(5)
+    expect(dialog).to_contain_text("train-2")
+    page.set_viewport_size({"width": 1600, "height": 560})
     boxes = pictures.evaluate_all("images => images.map(image => image.getBoundingClientRect().toJSON())")
-    assert len({box["y"] for box in boxes}) == 1 and len({box["x"] for box in boxes}) == 4, "in one row"
+    assert len({box["y"] for box in boxes}) == 1 and len({box["x"] for box in boxes}) == 5, "in one row"
     assert pictures.evaluate_all("images => images.every(image => image.naturalWidth === 256)"), "MLflow's small one"
-    seen.page.set_viewport_size({"width": 1280, "height": 560})
-    seen.page.mouse.move(0, 0)
+    page.mouse.move(0, 0)
     seen.keep_picture("matrices", pictures.last)

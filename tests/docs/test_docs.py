@@ -250,6 +250,11 @@ def test_a_page_is_in_plain_words_and_gives_nobody_the_advice_to_delete_a_store(
     assert re.findall(r"(?i)(?:\brm\b|\bdelete\b|\bremove\b)[^.\n]*mlflow\.db", text) == []
 
 
+def test_the_package_is_in_plain_words() -> None:
+    found = {path.name: re.findall(rf"\b(?:{NOT_PLAIN})\b", path.read_text(encoding="utf-8")) for path in PACKAGE}
+    assert {name: words for name, words in found.items() if words} == {}
+
+
 def test_the_notebook_runs_from_its_first_cell_to_its_last(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "examples").mkdir()
     monkeypatch.chdir(folder / "examples")

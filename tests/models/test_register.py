@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import mlflow
@@ -24,7 +25,8 @@ from support.stores import runs_in
 from support.torch_saves import fake_modules, pickled, zipped
 from support.trees import active
 
-from importer import ImportOptions, UsageError, import_run, register_model, verify_run
+from importer import ImportOptions, Target, UsageError, import_run, register_model, verify_run
+from importer.store.failures import NO_LOGIN
 
 FILES = ["MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "yolo_model.py"]
 TRAIN_2 = FIXTURES / "runs/detect/train-2"
@@ -386,25 +388,50 @@ def test_it_works_through_a_server_with_proxied_artifacts(
     assert ymlf("verify", save_dir, "--tracking-uri", url, "--deep", *words).status == 0
 
 
+def objects(s3_server: S3Server, bucket: str) -> dict[str, int]:
+    """The size of each object in a bucket, by the end of its key."""
+    listed = s3_server.client().list_objects_v2(Bucket=bucket)["Contents"]
+    sizes = {item["Key"].partition("/artifacts/")[2]: item["Size"] for item in listed}
+    assert len(sizes) == len(listed)
+    return sizes
+
+
 @pytest.mark.remote
-def test_artifacts_in_a_bucket_are_not_copied(
-    tmp_path: Path, empty_store: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_proxied", [False, True], ids=["written directly", "through a server"])
+def test_weights_in_a_bucket_are_not_copied(
+    is_proxied: bool, tmp_path: Path, empty_store: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bucket = s3_server.create_bucket("models")
-    for name, value in s3_server.env.items():
-        monkeypatch.setenv(name, value)
+    name = "proxied-models" if is_proxied else "models"
+    bucket = s3_server.create_bucket(name)
     save_dir = copy_fixture("train-2", tmp_path)
-    words = ("--tracking-uri", empty_store)
-    assert ymlf("import", save_dir, "--artifact-location", bucket, *words).status == 0
-    answer = register(empty_store, "plates", save_dir, "--alias", "champion")
-    assert answer.status == 0, answer.err
-    keys = [item["Key"].rsplit("/", 1)[-1] for item in s3_server.client().list_objects_v2(Bucket="models")["Contents"]]
-    assert sorted(name for name in keys if name.endswith(".pt")) == ["best.pt", "last.pt"]
-    assert set(FILES) <= set(keys)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store)
-    local = Path(mlflow.artifacts.download_artifacts("models:/plates@champion"))
-    assert (local / "best.pt").read_bytes() == (save_dir / "weights/best.pt").read_bytes()
-    assert ymlf("verify", save_dir, "--deep", *words).status == 0
+    with ExitStack() as stack:
+        if is_proxied:  # only the server has the login to the bucket
+            uri = stack.enter_context(mlflow_server(empty_store, bucket, env=s3_server.env)).url
+            where: tuple[str, ...] = ("--tracking-uri", uri, "--experiment", "proxied")
+        else:
+            uri, where = empty_store, ("--tracking-uri", empty_store)
+            for variable, value in s3_server.env.items():
+                monkeypatch.setenv(variable, value)
+        location = () if is_proxied else ("--artifact-location", bucket)
+        assert ymlf("import", save_dir, "--import-id", "first", *location, *where).status == 0
+        imported = objects(s3_server, name)
+        for said in ("registered", "already there"):
+            answer = ymlf("register", "plates", save_dir, "--alias", "champion", *where)
+            assert answer.status == 0 and answer.out.startswith(said), answer.err
+        registered = objects(s3_server, name)
+        assert registered.keys() - imported.keys() == {f"weights/{file}" for file in FILES}
+        assert {key: registered[key] for key in imported} == imported
+        assert sum(registered.values()) - sum(imported.values()) < 20_000
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        local = Path(mlflow.artifacts.download_artifacts("models:/plates@champion"))
+        assert {f"weights/{path.name}": path.stat().st_size for path in local.iterdir()}.items() >= {
+            key: size for key, size in registered.items() if key.startswith("weights/")
+        }.items()
+        assert (local / "best.pt").read_bytes() == (save_dir / "weights/best.pt").read_bytes()
+        assert Model.load(str(local)).flavors.keys() == {"python_function"}
+        assert ymlf("verify", save_dir, "--deep", *where).status == 0
+        assert ymlf("undo", "first", "--yes", "--tracking-uri", uri).status == 0
+        assert versions_in(uri) == [] and objects(s3_server, name) == registered
 
 
 @pytest.mark.stress
@@ -427,6 +454,19 @@ def test_a_login_without_the_permission_gets_a_sentence(
         answer = register(server.url, "plates", "--run", run_id, "--alias", "champion")
     assert answer.status == 3 and "Permission denied" in answer.err, answer.err
     assert "hint: this login may not do that" in answer.err
+
+
+def test_without_the_login_that_a_server_asks_for_it_is_a_sentence(http_server: MlflowServer) -> None:
+    with fault_proxy(http_server.url) as proxy:
+        proxy.token = "ymlf-test-token"
+        answer = register(proxy.url, "plates", "--run", "0" * 32)
+    assert answer.status == 3 and f"hint: {NO_LOGIN}" in answer.err, answer.err
+
+
+def test_directories_and_run_ids_are_not_given_together(run_dir: Path, empty_store: str) -> None:
+    [run] = active(empty_store)
+    answer = register(empty_store, "plates", run_dir, "--run", run.info.run_id)
+    assert answer.status == 2 and "both run directories and run ids are given" in answer.err
 
 
 def test_a_store_without_a_registry_gets_a_sentence_and_an_undo_goes_on(
@@ -459,7 +499,7 @@ def test_an_answer_that_is_lost_leaves_one_version(tmp_path: Path, http_server: 
 
 
 def test_the_library_registers_and_returns_the_version(run_dir: Path, empty_store: str) -> None:
-    registered = register_model("plates", run_dir, alias="champion", tracking_uri=empty_store)
+    registered = register_model(Target("plates", "champion"), run_dir, tracking_uri=empty_store)
     assert (registered.version, registered.is_new, registered.tags["task"]) == ("1", True, "detect")
     with pytest.raises(UsageError, match="MLflow does not take it"):
         register_model("a/b", run_dir, tracking_uri=empty_store)
