@@ -49,7 +49,7 @@ def import_new(here: Path, uri: str) -> Words:
 
 
 def import_with_all(here: Path, uri: str) -> Words:
-    draw(copy_fixture("train-2", here), "confusion_matrix.png", "val_batch0_pred.jpg")
+    draw(with_weights(here), "confusion_matrix.png", "val_batch0_pred.jpg")
     return ["import", "train-2", "--images", "--model", "--best-metrics"]
 
 
@@ -87,9 +87,17 @@ def verify(here: Path, uri: str) -> Words:
 
 
 def register(here: Path, uri: str) -> Words:
-    copy_fixture("train-2", here)
+    with_weights(here)
     prepared(["import", "train-2"], uri)
     return ["register", "plates", "train-2", "--alias", "champion"]
+
+
+def with_weights(here: Path) -> Path:
+    """A training that can be a model, without its pictures: each would be a request like another."""
+    save_dir = copy_fixture("train-2", here)
+    for picture in (*save_dir.glob("*.jpg"), *save_dir.glob("*.png")):
+        picture.unlink()
+    return save_dir
 
 
 def prepared(words: Words, uri: str) -> Words:
@@ -117,7 +125,7 @@ def content_of(uri: str) -> dict[str, Any]:
     models = [(model.name, sorted(model.aliases)) for model in client.search_registered_models()]
     return {
         "runs": sorted((_run(client, run) for run in runs), key=repr),
-        "versions": sorted((each.name, names[each.run_id], sorted(each.aliases), _tags(each.tags)) for each in versions),
+        "versions": sorted((it.name, names[it.run_id], sorted(it.aliases), _tags(it.tags)) for it in versions),
         "models": models,
         "deleted": len({run.info.run_id for run in runs_in(uri) if run.data.tags.get("ymlf.state") == "complete"}),
     }  # fmt: skip
@@ -140,9 +148,10 @@ def _run(client: MlflowClient, run: Run) -> dict[str, Any]:
 
 def _tags(tags: Mapping[str, str]) -> list[tuple[str, str]]:
     kept = {key: value for key, value in tags.items() if key not in OURS_TO_DIFFER}
-    if "ymlf.record" in kept:
-        record = json.loads(kept["ymlf.record"])
-        kept["ymlf.record"] = json.dumps({k: v for k, v in record.items() if k not in ("writer", "imported_at", "replaces")})
+    for name, own in (("ymlf.record", ("writer", "imported_at", "replaces")), ("ymlf.model_files", ("files",))):
+        if name in kept:
+            fields = json.loads(kept[name]).items()
+            kept[name] = json.dumps({key: value for key, value in fields if key not in own})
     return sorted(kept.items())
 
 
