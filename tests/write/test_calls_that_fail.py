@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 from mlflow import MlflowClient
@@ -116,22 +117,22 @@ COMMANDS = [
 # What a store holds
 
 
-def content_of(uri: str) -> dict[str, Any]:
-    """All that a store holds and shows, less ids, and times of MLflow's own."""
+def content_of(uri: str, proxied: Path) -> dict[str, Any]:
+    """All that a database holds and shows, less ids, and times of MLflow's own; `proxied` has a server's files."""
     client = MlflowClient(uri)
     runs = active(uri)
     names = {run.info.run_id: run.info.run_name for run in runs}
     versions = [client.get_model_version(found.name, found.version) for found in client.search_model_versions()]
     models = [(model.name, sorted(model.aliases)) for model in client.search_registered_models()]
     return {
-        "runs": sorted((_run(client, run) for run in runs), key=repr),
+        "runs": sorted((_run(client, run, proxied) for run in runs), key=repr),
         "versions": sorted((it.name, names[it.run_id], sorted(it.aliases), _tags(it.tags)) for it in versions),
         "models": models,
         "deleted": len({run.info.run_id for run in runs_in(uri) if run.data.tags.get("ymlf.state") == "complete"}),
     }  # fmt: skip
 
 
-def _run(client: MlflowClient, run: Run) -> dict[str, Any]:
+def _run(client: MlflowClient, run: Run, proxied: Path) -> dict[str, Any]:
     info, data = run.info, run.data
     history = {key: client.get_metric_history(info.run_id, key) for key in data.metrics}
     inputs = run.inputs.dataset_inputs if run.inputs else []
@@ -141,7 +142,7 @@ def _run(client: MlflowClient, run: Run) -> dict[str, Any]:
         "params": data.params,
         "tags": _tags(data.tags),
         "points": {key: sorted((p.step, p.value, p.timestamp) for p in found) for key, found in history.items()},
-        "files": sorted(_files(client, info.run_id, None)),
+        "files": sorted(_files(_folder(info.artifact_uri, proxied))),
         "datasets": sorted((each.dataset.name, each.dataset.digest) for each in inputs),
     }
 
@@ -155,14 +156,17 @@ def _tags(tags: Mapping[str, str]) -> list[tuple[str, str]]:
     return sorted(kept.items())
 
 
-def _files(client: MlflowClient, run_id: str, folder: str | None) -> Iterator[tuple[str, int]]:
-    for entry in client.list_artifacts(run_id, folder):
-        if entry.is_dir:
-            yield from _files(client, run_id, entry.path)
-        else:
-            name = NAME.fullmatch(entry.path)
-            is_model = entry.path == "weights/MLmodel"  # which holds the id of its run
-            yield (entry.path.replace(name["id"], "") if name else entry.path), 0 if is_model else entry.file_size
+def _folder(artifact_uri: str, proxied: Path) -> Path:
+    place = urlsplit(artifact_uri)
+    return proxied / place.path.lstrip("/") if place.scheme == "mlflow-artifacts" else Path(place.path)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, int]]:
+    for file in (file for file in folder.rglob("*") if file.is_file()):
+        path = file.relative_to(folder).as_posix()
+        name = NAME.fullmatch(path)
+        is_model = path == "weights/MLmodel"  # which holds the id of its run
+        yield (path.replace(name["id"], "") if name else path), 0 if is_model else file.stat().st_size
 
 
 class Place:
@@ -190,9 +194,10 @@ def _copy_database(source: Path, target: Path) -> None:
 
 
 class Seen(NamedTuple):
-    """A store: where it is asked for its content, where the command goes, and what makes a call fail."""
+    """A store: its database and the files of a server, where the command goes, and what makes a call fail."""
 
     uri: str
+    proxied: Path
     command_uri: str
     calls: FailingCalls | FaultProxy
 
@@ -202,10 +207,11 @@ def store(kind: str, place: Place) -> Iterator[Seen]:
     uri = f"sqlite:///{place.database}"
     if kind != "server":
         with failing_calls() as calls:
-            yield Seen(uri, uri, calls)
+            yield Seen(uri, place.here, uri, calls)
         return
-    with mlflow_server(uri, str(place.here / "artifacts")) as server, fault_proxy(server.url) as proxy:
-        yield Seen(server.url, proxy.url, proxy)
+    proxied = place.here / "artifacts"
+    with mlflow_server(uri, str(proxied)) as server, fault_proxy(server.url) as proxy:
+        yield Seen(uri, proxied, proxy.url, proxy)
 
 
 @pytest.fixture(autouse=True)
@@ -215,19 +221,19 @@ def _no_second_try(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importer.store.failures.PAUSE_SECONDS", (0.0, 0.01))
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
-@pytest.mark.parametrize(
-    ("kind", "every"),
-    [
-        pytest.param("server", 1, id="server", marks=pytest.mark.stress),
-        pytest.param("database", 1, id="database", marks=pytest.mark.stress),
-        pytest.param("no bulk", 1, id="database by the API", marks=pytest.mark.stress),
-    ],
-)
+EVERY_CALL = [
+    pytest.param(kind, command, 1, id=f"{kind}-{command.__name__}", marks=pytest.mark.stress)
+    for kind in ("server", "database", "no bulk")
+    for command in COMMANDS
+]
+SOME_CALLS = [pytest.param("database", import_new, 9, id="some calls")]
+
+
+@pytest.mark.parametrize(("kind", "command", "every"), [*EVERY_CALL, *SOME_CALLS])
 def test_a_command_of_which_one_call_fails_is_completed_by_itself_or_a_second_start(
     kind: str,
-    every: int,
     command: Callable[[Path, str], Words],
+    every: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     empty_database: Path,
@@ -235,12 +241,12 @@ def test_a_command_of_which_one_call_fails_is_completed_by_itself_or_a_second_st
     place = Place(tmp_path, empty_database)
     monkeypatch.chdir(place.here)
     with store(kind, place) as seen:
-        words = [*command(place.here, seen.uri), "--tracking-uri", seen.command_uri]
+        words = [*command(place.here, seen.command_uri), "--tracking-uri", seen.command_uri]
         words += ["--no-bulk"] if kind == "no bulk" and words[0] == "import" else []
         place.save()
         asked = Asked(seen, words)
         faults = asked.undisturbed()
-        wanted = content_of(seen.uri)
+        wanted = content_of(seen.uri, seen.proxied)
         counted: Counter[str] = Counter()
         wrong: list[str] = []
         for at, fault in faults[::every]:
@@ -284,7 +290,7 @@ class Asked:
             return first.status, f"said {first.err}"
         if first.status and (again := ymlf(*self.words)).status:
             return first.status, f"the second start ended with {again.status}: {again.err}"
-        found = content_of(self.seen.uri)
+        found = content_of(self.seen.uri, self.seen.proxied)
         return first.status, "" if found == wanted else _difference(found, wanted)
 
 
