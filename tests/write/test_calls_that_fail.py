@@ -245,6 +245,9 @@ def test_a_command_of_which_one_call_fails_is_completed_by_itself_or_a_second_st
         words += ["--no-bulk"] if kind == "no bulk" and words[0] == "import" else []
         place.save()
         asked = Asked(seen, words)
+        asked.undisturbed()  # the first of a process makes calls that no later one does
+        place.restore()
+        monkeypatch.chdir(place.here)
         faults = asked.undisturbed()
         wanted = content_of(seen.uri, seen.proxied)
         counted: Counter[str] = Counter()
@@ -272,6 +275,7 @@ class Asked:
         def note(method: str, path: str, index: int) -> None:
             self.names.append(f"{method} {path}")
 
+        self.names.clear()
         self.seen.calls.script = note
         answer = ymlf(*self.words)
         assert answer.status == 0, answer.err
@@ -295,11 +299,13 @@ class Asked:
 
 
 def _faults(name: str) -> list[str]:
-    """A look changes nothing, so it does not matter whether it arrived."""
+    """Return what may befall a call. A look changes nothing, so it does not matter whether it arrived."""
     method, _, path = name.partition(" ")
     last = path.rsplit("/", 1)[-1]
-    is_look = method == "GET" or last.startswith(LOOKS)
-    return ["drop", "gone", *([] if is_look else ["lose_answer"]), *([] if is_look or last == "commit" else ["twice"])]
+    if method == "GET" or last.startswith(LOOKS):
+        return ["drop", "gone"]
+    once = last in ("commit", "log_image")  # MLflow's client gives an image its name: no server sees one image twice
+    return ["drop", "gone", "lose_answer", *([] if once else ["twice"])]
 
 
 def _difference(found: Any, wanted: Any, where: str = "") -> str:
