@@ -6,7 +6,8 @@ import hashlib
 import os
 import posixpath
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 
 MAX_KEY = 250
 MAX_PARAM_VALUE = 6000
@@ -112,6 +113,25 @@ def artifact_path(path: str) -> str:
         names.append(f"=={name}" if names and names[-1] == name else name)
     joined = "/".join(names)
     return joined if len(joined.encode()) <= MAX_PATH_BYTES else f"{names[0]}/{_cut(joined.replace('/', '=2F'))}"
+
+
+def artifact_paths(paths: Iterable[str]) -> dict[str, str]:
+    """Return the paths under which any store holds files side by side.
+
+    Of paths that only differ in case or in the form of an accent, which some disks take for one, the first by code
+    points stays; of the others the name is escaped whole, up to its suffix.
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for path in sorted(paths):
+        names[path] = artifact_path(path)
+        folded = unicodedata.normalize("NFC", names[path]).casefold()
+        if folded in taken:
+            start, dot, suffix = last_part(names[path]).rpartition(".")
+            name = _escaped(start or suffix) + (dot + suffix if start else "")
+            names[path] = names[path][: -len(last_part(names[path]))] + _cut(name)
+        taken.add(folded)
+    return names
 
 
 def _escaped(character: str) -> str:

@@ -19,6 +19,7 @@ from importer.model import ImportContext, ImportOptions, ImportPlan
 from importer.replay.callbacks import keep_run_active
 from importer.replay.names import is_template
 from importer.report import SOURCE_FAULTS, WROTE, Kind, Outcome, of_plan
+from importer.store.artifact_location import check_scheme
 from importer.store.failures import retry, store_errors
 from importer.store.links import run_page
 from importer.store.store import EmptyStore, Store
@@ -87,7 +88,7 @@ def _without_refused_experiments(batch: Batch, store: Store) -> tuple[Batch, lis
 
 
 def check_import(batch: Batch, workers: Workers | None = None) -> None:
-    """Check one fixed run name for several runs, the import's id, and the address of a cluster. Errors: UsageError."""
+    """Check the id, a name for several runs, where artifacts go, and the address of a cluster. Errors: UsageError."""
     if batch.options.import_id:
         check_import_id(batch.options.import_id)
     fixed = batch.options.run_name or os.environ.get("MLFLOW_RUN")
@@ -96,6 +97,8 @@ def check_import(batch: Batch, workers: Workers | None = None) -> None:
             f"one run name, {fixed!r}, for {len(batch.summaries)} runs",
             hint="leave --run-name and MLFLOW_RUN out, or use a template such as {name}",
         )
+    if batch.options.artifact_location is not None:
+        check_scheme(batch.options.artifact_location)
     if workers is not None and workers.dask is not None:
         check_address(workers.dask)
 

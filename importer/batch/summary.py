@@ -147,10 +147,14 @@ def with_absolute_paths(summary: RunSummary) -> RunSummary:
 
 
 def _describe(run: TrainingRun, found: FoundRun, options: ImportOptions) -> RunSummary:
-    if run.task is None and not run.args and not len(run.epochs) and run.results_file is None and not run.files:
-        if any(note.code == "link-outside" for note in run.notes):
-            problem = "its files are links that leave the directory, as a hub or DVC makes them"
-            raise RunDirError(f"{run.save_dir}: {problem}", hint="--follow-symlinks reads them")
+    codes = {note.code for note in run.notes} if not len(run.epochs) else set()
+    if "link-outside" in codes:
+        problem = "its files are links that leave the directory, as a hub or DVC makes them"
+        raise RunDirError(f"{run.save_dir}: {problem}", hint="--follow-symlinks reads them")
+    if "broken-link" in codes:
+        problem = "it has no epochs, and links that lead nowhere"
+        raise RunDirError(f"{run.save_dir}: {problem}", hint="fetch what they lead to, as with `dvc pull`")
+    if run.task is None and not run.args and run.results_file is None and not run.files:
         raise RunDirError(f"{run.save_dir}: is empty", hint="give a run directory")
     check_names(run)
     logged = on_train_end(run.files)

@@ -12,6 +12,7 @@ from importer.formats.csv_table import Table
 from importer.model import Epochs, Note, RunPath, WrittenRow
 
 MAX_EPOCH = 10_000_000
+MAX_JOBS = 8  # that write into one file at once
 
 
 def epoch_numbers(table: Table, path: RunPath) -> tuple[int, ...]:
@@ -67,31 +68,32 @@ def split_trainings(numbers: Sequence[int], base: int, at_once: Collection[int] 
 
 
 def rows_at_once(numbers: Sequence[int], times: Sequence[float | None] | None) -> set[int]:
-    """Return the rows of a second job that wrote into the file at once with the first, so that no resume begins there.
+    """Return the rows of jobs that wrote into the file at once, so that no resume begins there.
 
-    Such jobs write in the order of the clock: epochs come again, and `time` goes on. A resume starts it from 0. One
-    epoch that comes again may be a resume after the first epoch of a session, so that two of them have to.
+    Each job counts its epochs one by one, and its `time` goes on. So a row is of the job that it continues, of several
+    the one that wrote last; else a job begins. Two jobs ran at once if they began with the same epoch, which no resume
+    of a first epoch does, and the earlier one wrote after the later one had begun.
     """
-    if times is None or None in times:
-        again = {row for row, (before, number) in enumerate(pairwise(numbers), 1) if number == before}
-        epochs = {numbers[row] for row in again}
-        # No resume does the first epoch again.
-        return again if 1 in again and len(epochs) > 1 and 2 * len(epochs) >= len(set(numbers)) else set()
-    again, goes_on = set(), set()
-    session: dict[int, float] = {}  # when each of its epochs was over
-    latest = 0.0
-    for row, (number, time) in enumerate(zip(numbers, times, strict=True)):
-        time = time or 0.0  # for mypy: no time is blank here
-        near = latest * max(0.1, 0.5 / max(1, len(session)))  # half an epoch, or a tenth of all
-        if number in session and time >= latest - near and abs(time - session[number]) <= near:
-            again.add(row)
-        elif session and number > numbers[row - 1] and latest > time >= latest - near:
-            goes_on.add(row)
-        elif session and (number <= numbers[row - 1] or time < latest):
-            session, latest = {}, 0.0
-        session.setdefault(number, time)
-        latest = max(latest, time)
-    return again | goes_on if len({numbers[row] for row in again}) > 1 else set()
+    clock = range(len(numbers)) if times is None or None in times else [time or 0.0 for time in times]
+    jobs: list[list[int]] = []  # the rows of each
+    waiting: dict[int, list[list[int]]] = {}  # jobs by the epoch that they do next
+    for row, number in enumerate(numbers):
+        fitting = [job for job in waiting.get(number, ()) if clock[job[-1]] < clock[row]]
+        job = max(fitting, key=lambda rows: rows[-1], default=[])
+        if fitting:
+            waiting[number].remove(job)
+        else:
+            jobs.append(job)
+        job.append(row)
+        waiting[number + 1] = [*waiting.get(number + 1, ())[-MAX_JOBS:], job]
+    at_once: set[int] = set()
+    begun: dict[int, list[int]] = {}  # by its first epoch, the job that wrote last of all so far
+    for job in jobs:
+        other = begun.get(numbers[job[0]], job[:1])
+        if job[0] < other[-1]:
+            at_once.update(range(other[0] + 1, max(job[-1], other[-1]) + 1))
+        begun[numbers[job[0]]] = max(job, other, key=lambda rows: rows[-1])
+    return at_once
 
 
 def unseen_resume(times: Sequence[float | None] | None, span: tuple[int, int]) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from importer.errors import RunDirError
 from importer.formats.picture import read_picture
 from importer.formats.text_file import LFS_POINTER_HEAD
 from importer.model import Artifact, ImportOptions, LoggedImage, Note, RunFile, TrainingRun
-from importer.naming import artifact_path, storable
+from importer.naming import artifact_paths, storable
 from importer.replay.callbacks import on_train_end
 
 LFS_POINTER_BYTES = 200
@@ -47,8 +48,9 @@ def choose_files(run: TrainingRun, options: ImportOptions) -> tuple[ChosenFiles,
     for option, count in Counter(by_option.values()).items():
         notes.append(Note("left-out", f"{count} {'file is' if count == 1 else 'files are'} not logged, by {option}"))
     reasons = {**by_option, **dict.fromkeys(pointers, "is a git-LFS pointer")}
-    artifacts = tuple(_artifact(run, file) for file in files if file not in reasons)
-    notes += _name_notes([file.path for file in files if file not in reasons])
+    names = artifact_paths(file.path for file in files if file not in reasons)
+    artifacts = tuple(_artifact(run, file, names[file.path]) for file in files if file not in reasons)
+    notes += _name_notes(names)
     return ChosenFiles(artifacts, tuple((file.path, reasons[file]) for file in files if file in reasons)), tuple(notes)
 
 
@@ -69,16 +71,16 @@ def choose_images(run: TrainingRun, options: ImportOptions) -> tuple[tuple[Logge
     return tuple(images.values()), tuple(notes)
 
 
-def _artifact(run: TrainingRun, file: RunFile) -> Artifact:
+def _artifact(run: TrainingRun, file: RunFile, stored: str) -> Artifact:
     if isinstance(file.location, Path) and not os.access(file.location, os.R_OK):
         hint = "make it readable, or leave it out with --exclude-artifacts"
         raise RunDirError(f"{run.save_dir}/{file.path}: permission denied", hint=hint)
-    return Artifact(artifact_path(file.path), file.size, file.location)
+    return Artifact(stored, file.size, file.location)
 
 
-def _name_notes(paths: list[str]) -> list[Note]:
+def _name_notes(names: Mapping[str, str]) -> list[Note]:
     """Return a note that says which files are called otherwise in the store: the first few by both names."""
-    renamed = {path: stored for path in paths if (stored := artifact_path(path)) != path}
+    renamed = {path: stored for path, stored in names.items() if stored != path}
     shown = [f"{storable(path)!r} is stored as {stored!r}" for path, stored in list(renamed.items())[:SHOWN_NAMES]]
     more = [f"{len(renamed) - SHOWN_NAMES} more likewise"] if len(renamed) > SHOWN_NAMES else []
     return [Note("artifact-name", "; ".join([*shown, *more]))] if renamed else []

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from importer.errors import UsageError
+from importer.redaction import redact
 from importer.store.failures import store_errors
+
+log = logging.getLogger(__name__)
 
 PRESIGNED = (3, 18)  # the first MLflow that uploads every file to a presigned URL, where its server wants that
 
@@ -40,6 +45,22 @@ def _may_write(folder: Path) -> bool:
     except (OSError, StopIteration):
         return False
     return os.access(nearest, os.W_OK | os.X_OK)
+
+
+def check_scheme(location: str) -> None:
+    """Check that MLflow has a kind of artifact store for a location. Errors: UsageError."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    try:
+        get_artifact_repository(location)
+    except MlflowException as error:
+        problem = redact(str(error).partition(". ")[0])
+        raise UsageError(
+            f"--artifact-location: {problem}", hint="give a folder, or such as s3://bucket/path"
+        ) from error
+    except Exception as error:  # noqa: BLE001  a package or a login is missing: it is named when a file is written
+        log.debug("--artifact-location: %s", redact(str(error)))
 
 
 def wants_presigned_urls(repository: Any) -> bool:

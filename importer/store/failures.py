@@ -18,6 +18,10 @@ Result = TypeVar("Result")
 REFUSALS = (400, 401, 403, 404, 413)  # statuses of an artifact that come again
 SQL = re.compile(r"\((?:\w+\.)+\w+\) | ?\[SQL: .*| ?\(Background on this error at: .*")  # what SQLAlchemy adds
 GIVEN_UP = re.compile(r"(API request to \S+) failed with exception .*too many (\d{3}) error responses.*")
+UNREACHED = re.compile(  # what requests and urllib3 say of an address that takes no connection, before 2.0 and since
+    r"HTTPS?ConnectionPool\(host='([^']*)', port=(\d+)\): Max retries exceeded with url: \S+ "
+    r"\(Caused by \w+\(.*[)>]: (?:Failed to establish a new connection: )?(?:\[Errno -?\d+\] )?(.*)[\"']\)\)"
+)
 NO_LOGIN = "no login is set: give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 WRONG_LOGIN = "the server does not know this login: are MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD right?"
 NOT_KNOWN = "the server does not know this token: is MLFLOW_TRACKING_TOKEN right?"
@@ -116,6 +120,7 @@ def _first_words(error: Exception) -> str:
         return redact(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
     text = redact(" ".join(str(getattr(error, "message", None) or error).split()))  # before a cut halves a secret
     text = SQL.sub("", text)
+    text = UNREACHED.sub(r"\1:\2: \3", text)
     text = GIVEN_UP.sub(r"\1: answered \2 each time", text)
     return text if len(text) <= LONGEST else text[:LONGEST] + " ..."
 

@@ -154,18 +154,21 @@ def _has_other_login() -> bool:
 
 @contextmanager
 def _misuse(uri: str) -> Iterator[None]:
-    """Raise a UsageError where a driver is missing or a URL is wrong: a retry cannot help."""
+    """Raise a UsageError where a driver is missing, a URL wrong or a file no database: a retry cannot help."""
     try:
         yield
     except StoreError as error:
         from mlflow.exceptions import InvalidUrlException
         from requests.exceptions import InvalidURL
-        from sqlalchemy.exc import ArgumentError
+        from sqlalchemy.exc import ArgumentError, DatabaseError
 
-        if not isinstance(error.__cause__, (ImportError, ArgumentError, InvalidURL, InvalidUrlException)):
+        cause = error.__cause__
+        is_no_database = type(cause) is DatabaseError  # its subclasses are what a database says
+        if not (is_no_database or isinstance(cause, (ImportError, ArgumentError, InvalidURL, InvalidUrlException))):
             raise
         problem = error.message.removeprefix("opening the tracking store: ")
-        raise UsageError(f"--tracking-uri {redact(uri)}: {problem}", hint=error.hint) from error
+        hint = error.hint or "check the host and the port"
+        raise UsageError(f"--tracking-uri {redact(uri)}: {problem}", hint=hint) from error
 
 
 @contextmanager
@@ -178,7 +181,7 @@ def _refusal_of_a_file_store(uri: str) -> Iterator[None]:
         if folder is None or "MLFLOW_ALLOW_FILE_STORE" not in str(error.__cause__):
             raise
         command, target = how_to_migrate(folder)
-        raise StoreError(
+        raise UsageError(
             f"{folder}: an old file store, which MLflow no longer opens",
             hint=f"copy it to a database with `{command}`, then give --tracking-uri {target}",
         ) from error

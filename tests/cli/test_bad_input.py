@@ -328,6 +328,24 @@ def test_a_link_out_of_the_directory_is_followed_only_when_asked(empty_store: st
     assert [path.read_text() for path in tmp_path.rglob("artifacts/secret.png")] == ["for one reader"]
 
 
+def test_epochs_that_are_behind_a_link_are_not_taken_for_none(empty_store: str, tmp_path: Path) -> None:
+    Training().write(tmp_path / "cache")
+    run_dir = tmp_path / "runs/train"
+    run_dir.mkdir(parents=True)
+    (run_dir / "args.yaml").write_bytes((tmp_path / "cache/args.yaml").read_bytes())
+    (run_dir / "results.csv").symlink_to(tmp_path / "cache/results.csv")
+    words = ("import", "runs/train", "--tracking-uri", empty_store)
+    answer = ymlf(*words)
+    assert (answer.status, runs_in(empty_store)) == (1, [])
+    assert "its files are links that leave the directory" in answer.err and "--follow-symlinks" in answer.err
+    (tmp_path / "cache/results.csv").rename(tmp_path / "cache/moved.csv")
+    answer = ymlf(*words, "--follow-symlinks")
+    assert (answer.status, runs_in(empty_store)) == (1, [])
+    assert "links that lead nowhere" in answer.err and "dvc pull" in answer.err
+    (tmp_path / "cache/moved.csv").rename(tmp_path / "cache/results.csv")
+    assert ymlf(*words, "--follow-symlinks").out.startswith("imported")
+
+
 def test_what_has_no_epoch_or_trains_still_is_passed_over_until_asked_for(empty_store: str, tmp_path: Path) -> None:
     damaged_run(tmp_path / "runs/dead", results=LINES[0] + "\n")
     started_ms = int(time.time() * 1000) - 40_000

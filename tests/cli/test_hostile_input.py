@@ -271,7 +271,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     Training().write(tmp_path / "run")
     (tmp_path / "notes.db").write_text(RESULTS)
     answer = ymlf("import", tmp_path / "run", "--tracking-uri", f"sqlite:///{tmp_path}/notes.db")
-    assert (answer.status, answer.out) == (3, "")
+    assert (answer.status, answer.out) == (2, "")
     assert "file is not a database" in answer.err
     assert "  hint: " in answer.err and "--tracking-uri" in answer.err
     assert (tmp_path / "notes.db").read_text() == RESULTS

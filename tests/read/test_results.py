@@ -140,6 +140,10 @@ def test_sessions_of_one_training_are_put_one_after_the_other(
                      (15, 24, 33), id="three of them"),
         pytest.param("1,10,.1,0\n1,11,.2,0\n2,20,.1,0\n2,21,.2,0\n3,30,.1,0\n4,40,.1,0\n", (11, 21, 30, 40),
                      id="one ended early"),
+        pytest.param("1,10,.1,0\n2,20,.1,0\n1,10.5,.2,0\n3,30,.1,0\n2,20.6,.2,0\n4,40,.1,0\n3,30.7,.2,0\n",
+                     (10.5, 20.6, 30.7, 40), id="one is an epoch behind"),
+        pytest.param("1,10,.1,0\n1,14,.2,0\n2,20,.1,0\n2,28,.2,0\n3,30,.1,0\n4,40,.1,0\n3,42,.2,0\n4,56,.2,0\n",
+                     (14, 28, 42, 56), id="one is slower"),
     ],
 )  # fmt: skip
 def test_rows_of_jobs_that_ran_at_once_are_no_resumes(lines: str, seconds: tuple[float, ...], tmp_path: Path) -> None:
@@ -162,6 +166,10 @@ NOTES_ON_SESSIONS = ("jobs-at-once", "resumed", "repeated-epochs", "several-trai
         pytest.param("1,10,.1,0\n2,20,.2,0\n1,10.1,.2,0\n2,20.2,.2,0\n", ["several-trainings"],
                      id="trained twice, alike"),
         pytest.param("1,10,.1,0\n1,10.1,.1,0\n2,20,.2,0\n", ["several-trainings"], id="trained again after an epoch"),
+        pytest.param("1,10,.1,0\n2,20,.2,0\n1,10,.1,0\n2,20.2,.2,0\n3,30,.3,0\n4,40,.3,0\n", ["several-trainings"],
+                     id="trained again for longer"),
+        pytest.param("1,10,.1,0\n2,20,.2,0\n2,10,.2,0\n3,20,.3,0\n3,25,.3,0\n4,35,.3,0\n",
+                     ["repeated-epochs", "resumed"], id="resumed twice, the second time slowly"),
     ],
 )  # fmt: skip
 def test_a_resume_is_not_taken_for_jobs_that_ran_at_once(lines: str, codes: list[str], tmp_path: Path) -> None:

@@ -53,6 +53,18 @@ def test_a_single_directory_is_refused_before_its_run_is_made(tmp_path: Path, em
     assert ymlf(*words, "--artifacts", "none").status == 0 and len(runs_in(empty_store)) == 1
 
 
+def test_a_scheme_of_artifacts_that_mlflow_does_not_know_is_refused_before_anything_is_made(
+    tree: Path, empty_store: str
+) -> None:
+    words = ("--tracking-uri", empty_store, "--artifact-location", "gopher://host/path", "-j", "1")
+    for paths in ([tree / "train"], [tree]):
+        answer = ymlf("import", *paths, *words)
+        assert (answer.status, runs_in(empty_store), experiments_in(empty_store)) == (2, [], [])
+        assert (
+            "error: --artifact-location: Could not find a registered artifact repository for: gopher://" in answer.err
+        )
+
+
 def test_a_server_that_takes_files_by_presigned_urls_only_is_refused_before_anything_is_written(
     tmp_path: Path, http_server: MlflowServer
 ) -> None:

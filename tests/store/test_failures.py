@@ -34,6 +34,35 @@ def test_the_hint_is_of_what_went_wrong(error: Exception, hint: str) -> None:
     assert caught.value.hint is not None and caught.value.hint.startswith(hint), caught.value.hint
 
 
+REFUSED = "Failed to establish a new connection: [Errno 111] Connection refused"
+RETRIED = "HTTPConnectionPool(host='h', port=9): Max retries exceeded with url: /x (Caused by "
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        pytest.param(
+            f"NewConnectionError(\"HTTPConnection(host='h', port=9): {REFUSED}\"))", "Connection refused", id="refused"
+        ),
+        pytest.param(
+            f"NewConnectionError('<urllib3.connection.HTTPConnection object at 0x7f>: {REFUSED}'))",
+            "Connection refused",
+            id="refused, by urllib3 1",
+        ),
+        pytest.param(
+            "NameResolutionError(\"HTTPConnection(host='h', port=9): Failed to resolve 'h' ([Errno -2] not known)\"))",
+            "Failed to resolve 'h' ([Errno -2] not known)",
+            id="no such host",
+        ),
+    ],
+)
+def test_a_server_that_cannot_be_reached_is_named_without_the_words_of_the_transport(cause: str, words: str) -> None:
+    with pytest.raises(StoreError) as caught, store_errors("asking"):
+        raise ConnectionError(RETRIED + cause)
+    assert caught.value.message == f"asking: h:9: {words}"
+    assert caught.value.hint is not None and caught.value.hint.startswith("is the server up?")
+
+
 @pytest.mark.parametrize(
     ("names", "hint"),
     [

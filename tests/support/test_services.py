@@ -125,6 +125,7 @@ def test_the_proxy_without_faults_changes_nothing_and_counts() -> None:
         pytest.param("503", 503, 67, [], id="503: not forwarded"),
         pytest.param("delay", 200, len(BODY), [BODY], id="delay: forwarded and answered"),
         pytest.param("lose_answer", None, 0, [BODY], id="lose_answer: forwarded, not answered"),
+        pytest.param("twice", 200, len(BODY), [BODY, BODY], id="twice: forwarded twice, answered once"),
         pytest.param("cut_answer", 200, None, [BODY], id="cut_answer: forwarded, answered in part"),
         pytest.param("cut_request", None, 0, [BODY[: len(BODY) // 2]], id="cut_request: forwarded in part"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from support.stores import runs_in
 from support.trees import training
 
 from importer import plan_import, read_run
-from importer.naming import artifact_path
+from importer.naming import artifact_path, artifact_paths
 
 if TYPE_CHECKING:
     from support.services.mlflow_server import MlflowServer
@@ -54,6 +55,16 @@ def test_a_byte_that_some_store_loses_is_escaped(path: str, stored: str) -> None
     assert artifact_path(path) == stored
 
 
+def test_of_names_that_differ_only_in_case_or_form_one_stays_and_the_others_are_escaped() -> None:
+    paths = ["weights/a.pt", "AB.png", "aB.png", "Ab.png", "weights/A.pt", "\u00e9", "e\u0301", "ab.PNG", "b.png"]
+    stored = artifact_paths(paths)
+    assert {path: name for path, name in stored.items() if path != name} == {
+        "weights/a.pt": "weights/=61.pt", "Ab.png": "=41=62.png", "aB.png": "=61=42.png", "ab.PNG": "=61=62.PNG",
+        "\u00e9": "=C3=A9",
+    }  # fmt: skip
+    assert len({unicodedata.normalize("NFC", name).casefold() for name in stored.values()}) == len(paths)
+
+
 def odd_names(count: int) -> list[str]:
     """So many generated paths of files, which differ and of which none is a folder of another."""
     chance = random.Random(7)
@@ -88,8 +99,8 @@ def test_no_two_generated_names_become_one_and_each_can_be_read_back() -> None:
         return plain.decode(errors="surrogateescape")
 
     paths = odd_names(5000)
-    stored = {artifact_path(path): path for path in paths}
-    assert len(stored) == len(paths)
+    stored = {name: path for path, name in artifact_paths(paths).items()}
+    assert len({unicodedata.normalize("NFC", name).casefold() for name in stored}) == len(paths)
     assert all(read_back(name) == path for name, path in stored.items() if len(path) < 60)
 
 

@@ -9,6 +9,7 @@ up or is not there it hangs up too. Faults, by name:
     cut_request   half of the request's body is forwarded, then both connections are closed
     lose_answer   the request is forwarded and takes effect, then the connection is closed
     cut_answer    as lose_answer, after the head and half of the body of the answer
+    twice         the request is forwarded twice, one after the other, and the second answer comes back
 
 With a `token` it is a gate, too: a request without that bearer token is answered 401, the server sees nothing.
 
@@ -26,7 +27,7 @@ from urllib.parse import urlsplit
 
 from .relay import RelayServer
 
-NAMED_FAULTS = ("drop", "delay", "cut_request", "lose_answer", "cut_answer")
+NAMED_FAULTS = ("drop", "delay", "cut_request", "lose_answer", "cut_answer", "twice")
 
 Chooser = Callable[[str, str, int], "str | None"]
 

@@ -87,7 +87,13 @@ class Relay(BaseHTTPRequestHandler):
                 pass
             self.answer_status(int(fault))
             return
-        self.send_request(cut=fault == "cut_request")
+        pieces = self.request_body()
+        if fault == "twice":
+            body = list(pieces)
+            self.send_request(iter(body), cut=False)
+            self.upstream.getresponse().read()
+            pieces = iter(body)
+        self.send_request(pieces, cut=fault == "cut_request")
         answer = self.upstream.getresponse()
         if fault == "lose_answer":
             answer.read()
@@ -132,7 +138,7 @@ class Relay(BaseHTTPRequestHandler):
             size -= len(piece)
             yield piece
 
-    def send_request(self, *, cut: bool) -> None:
+    def send_request(self, pieces: Iterator[bytes], *, cut: bool) -> None:
         chunked = self.is_chunked()
         if cut and not chunked and not self.request_length():
             raise HangUp  # no body to halve, and without one the server would take it for whole
@@ -145,7 +151,6 @@ class Relay(BaseHTTPRequestHandler):
         if chunked:
             self.upstream.putheader("Transfer-Encoding", "chunked")
         self.upstream.endheaders()
-        pieces = self.request_body()
         for piece in halved(pieces, None if chunked else self.request_length()) if cut else pieces:
             try:
                 self.upstream.send(framed(piece) if chunked else piece)
