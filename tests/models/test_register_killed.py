@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from support.command import ymlf
 from support.directories import copy_fixture
 from support.fork_server import ForkServer, fork_server
+from support.place import Place
 from support.trees import active
 
 FILES = {"MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "yolo_model.py", "best.pt", "last.pt"}
@@ -24,30 +25,13 @@ def forks() -> Iterator[ForkServer]:
         yield server
 
 
-class Place:
-    """A folder with a store that has an imported training, brought back as often as it is wanted.
-
-    The database has another name each time, for MLflow keeps what it has open.
-    """
+class ModelPlace(Place):
+    """A folder with a trained directory and an empty database."""
 
     def __init__(self, here: Path, empty_database: Path) -> None:
-        self.here, self.saved, self.times = here / "place", here / "saved", 0
-        self.here.mkdir()
+        super().__init__(here)
         copy_fixture("train-2", self.here)
         shutil.copyfile(empty_database, self.here / "0.db")
-
-    @property
-    def uri(self) -> str:
-        return f"sqlite:///{self.here}/{self.times}.db"
-
-    def save(self) -> None:
-        shutil.copytree(self.here, self.saved)
-
-    def restore(self) -> None:
-        shutil.rmtree(self.here)
-        shutil.copytree(self.saved, self.here)
-        self.times += 1
-        (self.here / "0.db").rename(self.here / f"{self.times}.db")
 
     @property
     def files(self) -> set[str]:
@@ -56,7 +40,7 @@ class Place:
         return {Path(file.path).name for file in listed}
 
 
-def assert_no_half(place: Place) -> None:
+def assert_no_half(place: ModelPlace) -> None:
     """A version has its files and tags, an alias has a version, and the tag of the run tells what is there."""
     client = MlflowClient(place.uri)
     [run] = active(place.uri)
@@ -87,7 +71,7 @@ def test_it_is_killed_and_started_again(
     monkeypatch: pytest.MonkeyPatch,
     empty_database: Path,
 ) -> None:
-    place = Place(tmp_path, empty_database)
+    place = ModelPlace(tmp_path, empty_database)
     monkeypatch.chdir(place.here)
     assert ymlf("import", "train-2", "--tracking-uri", place.uri).status == 0
     place.save()

@@ -20,6 +20,7 @@ from support.directories import Training
 from support.fork_server import ForkServer
 from support.live import golden_of, live_calls, log_live
 from support.pictures import KEYS, draw, whole_images
+from support.place import Place
 from support.stores import points_of, record_of, runs_in
 from support.trees import active
 
@@ -181,31 +182,6 @@ SCENARIOS = [
     plain_import, import_with_images, update, replace_values, replace_options, replace_a_tune, undo,
     complete_a_live_run, undo_a_completion,
 ]  # fmt: skip
-
-
-class Place:
-    """A folder with a store, as it is before a command, brought back as often as it is wanted.
-
-    The database has another name each time, for MLflow keeps what it has open.
-    """
-
-    def __init__(self, here: Path) -> None:
-        self.here, self.saved = here / "place", here / "saved"
-        self.here.mkdir()
-        self.times = 0
-
-    @property
-    def uri(self) -> str:
-        return f"sqlite:///{self.here}/{self.times}.db"
-
-    def save(self) -> None:
-        shutil.copytree(self.here, self.saved)
-
-    def restore(self) -> None:
-        shutil.rmtree(self.here)
-        shutil.copytree(self.saved, self.here)
-        self.times += 1
-        (self.here / "0.db").rename(self.here / f"{self.times}.db")
 
 
 @pytest.mark.parametrize("ids", ["ascending", pytest.param("descending", marks=pytest.mark.stress)])
