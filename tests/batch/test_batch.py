@@ -212,7 +212,7 @@ def test_runs_of_a_tree_that_nothing_dates_are_counted_aloud(tree: Path, empty_s
 
 
 def test_a_command_with_several_processes_fills_an_empty_database(tree: Path, new_sqlite_uri: str) -> None:
-    answer = ymlf_process("import", tree, "--tracking-uri", new_sqlite_uri, "--json", "-j", "4", cwd=tree.parent)
+    answer = ymlf_process("import", tree, "--tracking-uri", new_sqlite_uri, "--json", "-j", "2", cwd=tree.parent)
     assert (answer.status, summary(answer)) == (0, {"imported": 4})
     progress = [line for line in answer.err.splitlines() if not line.startswith("note: ")]
     assert all("/4 runs" in line for line in progress), answer.err  # a slow machine hears of the progress

@@ -55,7 +55,7 @@ def imported(save_dir: Path, uri: str, zone: str) -> str:
     return told.out.split(":")[0]
 
 
-NO_POINT, MOST_POINTS = (19, 0), (33, 985)  # the step at which the import is killed, and how many points are there then
+NO_POINT, MOST_POINTS = (22, 0), (33, 985)  # the step at which the import is killed, and how many points are there then
 VARIANTS = [
     pytest.param({}, timezone.utc, *MOST_POINTS, id="the date has a zone"),
     pytest.param({}, None, *MOST_POINTS, id="the date has no zone"),
