@@ -94,7 +94,7 @@ def dask_executor(address: str, *, quiet: bool) -> Iterator[DaskExecutor]:
     with ExitStack() as stack:
         where: Any = address
         if processes is not None:
-            options = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": logging.CRITICAL}
+            options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
             where = stack.enter_context(LocalCluster(n_workers=processes, preload=[__name__], **options))
         try:
             client = stack.enter_context(Client(where, timeout=CONNECT_SECONDS, set_as_default=False))

@@ -35,12 +35,12 @@ RUNS = 12
 MANY_RUNS = 60
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_tree(tmp_path_factory.mktemp("interrupted") / "tree", RUNS, epochs=5)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def large_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_tree(tmp_path_factory.mktemp("interrupted") / "large_tree", MANY_RUNS)
 

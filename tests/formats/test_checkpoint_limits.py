@@ -151,7 +151,7 @@ HOSTILE = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def costs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Cost]:
     """What each of the heavy files costs; one that takes more than three seconds of CPU time is an error."""
     folder = tmp_path_factory.mktemp("heavy")

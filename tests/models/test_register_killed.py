@@ -18,7 +18,7 @@ from support.trees import active
 FILES = {"MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "yolo_model.py", "best.pt", "last.pt"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def forks() -> Iterator[ForkServer]:
     """A process that forks for each call."""
     with fork_server() as server:

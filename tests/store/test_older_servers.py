@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.releases
 
 
-@pytest.fixture(scope="module", params=RELEASES)
+@pytest.fixture(scope="session", params=RELEASES)
 def older(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer
 ) -> Iterator[MlflowServer]:

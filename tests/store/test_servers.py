@@ -22,7 +22,7 @@ from importer.store.failures import NO_LOGIN, NOT_KNOWN, WRONG_LOGIN
 TOKEN = "ymlf-test-token"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def training_dirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of all fixtures."""
     folder = tmp_path_factory.mktemp("training_dirs")
@@ -31,7 +31,7 @@ def training_dirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def proxied(postgres_server: PostgresServer, s3_server: S3Server) -> Iterator[MlflowServer]:
     """A server on PostgreSQL that hands artifacts through to a bucket."""
     backend_uri, bucket = postgres_server.create_database("proxied"), s3_server.create_bucket("proxied")
@@ -39,7 +39,7 @@ def proxied(postgres_server: PostgresServer, s3_server: S3Server) -> Iterator[Ml
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     """A server that lets in only who logs in."""
     directory = tmp_path_factory.mktemp("guarded")
@@ -48,13 +48,13 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """Of a CA that this host does not know."""
     return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def with_own_ca(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     """A server that speaks TLS, and whose certificate is from that CA."""
     directory = tmp_path_factory.mktemp("with_own_ca")

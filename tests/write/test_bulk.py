@@ -69,14 +69,14 @@ class Target(NamedTuple):
     tables: Tables
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def sqlite_target(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Target:
     folder = tmp_path_factory.mktemp("bulk")
     shutil.copyfile(empty_database, folder / "mlflow.db")
     return target(folder, f"sqlite:///{folder}/mlflow.db")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def postgres_target(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Target:
     return target(tmp_path_factory.mktemp("bulk"), postgres_server.create_database("bulk"))
 

@@ -26,7 +26,7 @@ RUNS = 40
 API = "/api/2.0/mlflow/"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tree of runs with four files each, for a file is a request."""
     tree = small_tree(tmp_path_factory.mktemp("faults") / "tree", RUNS)

@@ -26,7 +26,7 @@ MOMENTS = range(19)
 LONG = Training(epochs=80, plots=False)  # its points take two requests; it has three artifacts
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def steps(forks: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> int:
     """How many steps an import of the fixture into a database has, in an experiment of its own."""
     here = tmp_path_factory.mktemp("undisturbed")
