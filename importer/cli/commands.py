@@ -79,7 +79,7 @@ def show(path: str | None, **given: Any) -> None:
     sections=options.IMPORT,
     arguments=[options.PATHS],
     short_help="Import run directories into MLflow.",
-    example="ymlf import runs --tracking-uri http://mlflow.example.org:5000 --best-metrics",
+    example="ymlf import runs --tracking-uri http://mlflow:5000 --best-metrics",
 )
 def import_command(paths: tuple[str, ...], **given: Any) -> None:
     """Import the run directories at or below each PATH. Safe to stop at any moment and to start again."""
@@ -228,7 +228,7 @@ def undo(import_id: str, tracking_uri: str | None, restore: bool, yes: bool, **g
     print_undone(terminal, planned, runs, restore=restore, uri=tracking_uri)
 
 
-@cli.command()
+@cli.command(example='eval "$(ymlf completion bash)"')
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the tab completion of a shell."""
