@@ -15,7 +15,7 @@ import pandas as pd
 from mlflow.pyfunc import PythonModel
 
 
-class YoloModel(PythonModel):  # type: ignore[misc]
+class YoloModel(PythonModel):
     """Predict by `YOLO(best.pt)`, one image after the other, so that no image changes what another gets."""
 
     def load_context(self, context: Any) -> None:

@@ -6,16 +6,13 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from importer.errors import UsageError
 from importer.redaction import redact
-from importer.store.failures import store_errors
+from importer.store.undocumented import artifact_repository
 
 log = logging.getLogger(__name__)
-
-PRESIGNED = (3, 18)  # the first MLflow that uploads every file to a presigned URL, where its server wants that
 
 
 def why_not_writable(location: str, *, is_server: bool) -> tuple[str, str] | None:
@@ -50,10 +47,9 @@ def _may_write(folder: Path) -> bool:
 def check_scheme(location: str) -> None:
     """Check that MLflow has a kind of artifact store for a location. Errors: UsageError."""
     from mlflow.exceptions import MlflowException
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     try:
-        get_artifact_repository(location)
+        artifact_repository(location)
     except MlflowException as error:
         problem = redact(str(error).partition(". ")[0])
         raise UsageError(
@@ -61,21 +57,3 @@ def check_scheme(location: str) -> None:
         ) from error
     except Exception as error:  # noqa: BLE001  a package or a login is missing: it is named when a file is written
         log.debug("--artifact-location: %s", redact(str(error)))
-
-
-def wants_presigned_urls(repository: Any) -> bool:
-    """Return whether a server lets no file pass through it, and this MLflow has no other way. One request at most.
-
-    Such a server answers even the question for a file with 409. Errors: StoreError.
-    Source: mlflow/mlflow, pull request 25513, of MLflow 3.18.
-    """
-    import mlflow
-    from mlflow.utils.credentials import get_default_host_creds
-    from mlflow.utils.rest_utils import http_request
-
-    if tuple(map(int, mlflow.__version__.split(".")[:2])) >= PRESIGNED:
-        return False
-    with store_errors("asking the artifact server"):
-        creds = get_default_host_creds(repository.artifact_uri)
-        answer = http_request(creds, "/ymlf.probe", "GET", max_retries=0, raise_on_status=False)
-    return int(answer.status_code) == 409

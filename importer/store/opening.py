@@ -17,6 +17,7 @@ from importer.store.creation import alone_at_opening
 from importer.store.failures import retry, store_errors
 from importer.store.schema import has_tables
 from importer.store.store import EmptyStore, Store
+from importer.store.undocumented import import_database_store
 from importer.store.uri import check_uri, database_file, how_to_migrate, is_database, local_file_store
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def _resolve(tracking_uri: str | None) -> str:
 def _check_sqlalchemy(version: str) -> None:
     """Errors: UsageError where this MLflow does not import with the SQLAlchemy that is installed, as 3.7 to 3.14."""
     try:
-        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+        import_database_store()
     except ImportError as error:
         raise UsageError(
             f"MLflow {version} cannot be imported with the SQLAlchemy that is installed: {error}",

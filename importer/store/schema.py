@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from importer.errors import UsageError
 from importer.redaction import redact
+from importer.store.undocumented import revisions
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -41,8 +40,8 @@ def _has_tables(connection: Connection, shown_uri: str) -> bool:
     if not tables:
         return False
     found = MigrationContext.configure(connection).get_current_heads()
-    wanted, known = _revisions()
-    if sorted(found) == sorted(wanted):
+    newest, known = revisions()
+    if not newest or set(found) == newest:
         return True
     this = f"MLflow {mlflow.__version__}"
     shown = ", ".join(found)
@@ -54,20 +53,10 @@ def _has_tables(connection: Connection, shown_uri: str) -> bool:
     if known.issuperset(found):
         raise UsageError(
             f"{shown_uri}: has the schema of an older MLflow ({shown}), which {this} would upgrade to its own"
-            f" ({', '.join(wanted)}) or refuse",
+            f" ({', '.join(newest)}) or refuse",
             hint=f"back it up and run `mlflow db upgrade {shown_uri}`, or use the MLflow that made it",
         )
     raise UsageError(
         f"{shown_uri}: has a schema ({shown}) that {this} does not know; a newer MLflow made it",
         hint="pip install --upgrade mlflow, in the environment of ymlf; or import through a server of that MLflow",
     )
-
-
-@cache
-def _revisions() -> tuple[list[str], frozenset[str]]:
-    """Return the newest revisions of this MLflow's schema, and all of its revisions."""
-    import mlflow
-    from alembic.script import ScriptDirectory
-
-    script = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
-    return script.get_heads(), frozenset(revision.revision for revision in script.walk_revisions())

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from importer.errors import StoreError, UsageError
 from importer.redaction import redact
-from importer.store.artifact_location import wants_presigned_urls, why_not_writable
+from importer.store import undocumented
+from importer.store.artifact_location import why_not_writable
 from importer.store.failures import accepted, store_errors
 from importer.store.uri import is_database
 
@@ -75,7 +76,10 @@ class Store:
         location = experiment[1] if experiment is not None else artifact_location or "mlflow-artifacts:/"
         if not self.is_server or not location.startswith("mlflow-artifacts:"):
             return
-        if self.ask_once("presigned", location, lambda: wants_presigned_urls(self.artifact_repository(location))):
+        with store_errors("asking the artifact server"):
+            repository = self.artifact_repository(location)
+            refused = self.ask_once("presigned", location, lambda: undocumented.wants_presigned_urls(repository))
+        if refused:
             raise UsageError(
                 f"{self.shown_uri}: takes files by presigned URLs only, which this MLflow does not know",
                 hint="pip install 'mlflow>=3.18', or leave the files out with --artifacts none",
@@ -150,9 +154,7 @@ class Store:
 
     def artifact_repository(self, artifact_uri: str) -> Any:
         """Return MLflow's repository for a run's artifacts."""
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-        return get_artifact_repository(artifact_uri, tracking_uri=self.uri)
+        return undocumented.artifact_repository(artifact_uri, self.uri)
 
 
 class EmptyStore(Store):

@@ -17,6 +17,8 @@ from importer.write.lookup import COMPLETE, RUNNING, STATE, WRITING, stored_poin
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+MOST_ENTITIES, MOST_PARAMS_OR_TAGS = 1000, 100  # of one log_batch; source: MLflow's REST API, request limits
+
 
 @dataclass(frozen=True)
 class Content:
@@ -66,20 +68,16 @@ def log_by_api(store: Store, plan: ImportPlan, run: Run, content: Content, settl
 
 
 def _batches(content: Content) -> list[dict[str, Any]]:
-    """Return the arguments of log_batch calls of one request each; the last has room for the tags.
-
-    Source: mlflow/utils/validation.py for the limits.
-    """
+    """Return the arguments of log_batch calls of one request each; the last has room for the tags."""
     from mlflow.entities import Metric, Param
-    from mlflow.utils.validation import MAX_ENTITIES_PER_BATCH, MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
 
     metrics = list(starmap(Metric, content.points))
     params = [Param(key, value) for key, value in content.params.items()]
-    size = MAX_ENTITIES_PER_BATCH - len(content.tags) - 1
+    tags = len(content.tags) + 1
     batches: list[dict[str, Any]] = []
     while metrics or params or not batches:
-        some_params = params[: MAX_PARAMS_TAGS_PER_BATCH - len(content.tags) - 1]
-        room = min(MAX_METRICS_PER_BATCH, size - len(some_params))
+        some_params = params[: MOST_PARAMS_OR_TAGS - tags]
+        room = MOST_ENTITIES - tags - len(some_params)
         batches.append({"metrics": metrics[:room], "params": some_params})
         params, metrics = params[len(some_params) :], metrics[room:]
     return batches

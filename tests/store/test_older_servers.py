@@ -156,11 +156,18 @@ def test_the_oldest_mlflow_leaves_the_database_of_this_one_alone(tmp_path: Path)
     assert database.read_bytes() == before
 
 
-def test_bulk_writing_equals_the_api_at_the_oldest_mlflow() -> None:
-    words = ["-m", "pytest", "-n0", "-m", "not stress", "-k", "same_rows and not 100", "tests/write/test_bulk.py"]
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        pytest.param(["tests/write/test_bulk.py", "-k", "same_rows and not 100"], 2, id="bulk writing equals the API"),
+        pytest.param(["tests/store/test_undocumented.py"], 5, id="undocumented names"),
+    ],
+)
+def test_it_holds_at_the_oldest_mlflow(words: list[str], count: int) -> None:
+    words = ["-m", "pytest", "-n0", "-m", "not stress", *words]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [str(older_python(OLDEST)), *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout
-    assert "2 passed" in done.stdout
+    assert f"{count} passed" in done.stdout
