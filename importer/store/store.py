@@ -76,10 +76,13 @@ class Store:
         location = experiment[1] if experiment is not None else artifact_location or "mlflow-artifacts:/"
         if not self.is_server or not location.startswith("mlflow-artifacts:"):
             return
+
+        def ask() -> bool:
+            return undocumented.wants_presigned_urls(self.artifact_repository(location))
+
         with store_errors("asking the artifact server"):
-            repository = self.artifact_repository(location)
-            refused = self.ask_once("presigned", location, lambda: undocumented.wants_presigned_urls(repository))
-        if refused:
+            is_refused = self.ask_once("presigned", location, ask)
+        if is_refused:
             raise UsageError(
                 f"{self.shown_uri}: takes files by presigned URLs only, which this MLflow does not know",
                 hint="pip install 'mlflow>=3.18', or leave the files out with --artifacts none",
