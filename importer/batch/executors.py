@@ -11,7 +11,8 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 
-from importer.store.opening import check_variables, quiet_mlflow
+from importer.store.opening import check_variables
+from importer.store.own_process import begin_own_process
 
 SERVER_THREADS = 4  # a server is the limit: eight threads gain a fifth, and leave others less of it
 FEW_RUNS = 8  # below this, starting processes costs more than they save
@@ -86,7 +87,7 @@ def _new_processes(jobs: int, with_mlflow: bool) -> Executor:
     context = multiprocessing.get_context(method)
     if method == "forkserver":
         of_mlflow = ["mlflow.store.tracking.sqlalchemy_store"] if with_mlflow else []
-        context.set_forkserver_preload(["importer.store.quiet", "importer.batch.worker", *of_mlflow])
+        context.set_forkserver_preload(["importer.batch.forkserver", "importer.batch.worker", *of_mlflow])
     return ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker)
 
 
@@ -112,7 +113,7 @@ def _signals_held() -> Iterator[None]:
 
 def _begin_worker() -> None:
     """Leave signals to the parent process, and do not outlive it."""
-    quiet_mlflow()
+    begin_own_process()
     ignore_signals()
     threading.Thread(target=_end_with_parent, name="ymlf-parent", daemon=True).start()
 

@@ -49,9 +49,9 @@ def _run() -> int:
     from click.shell_completion import shell_complete
 
     from importer.cli.commands import cli
-    from importer.store.opening import quiet_mlflow
+    from importer.store.own_process import begin_own_process
 
-    quiet_mlflow()
+    begin_own_process()
 
     if instruction := os.environ.get("_YMLF_COMPLETE"):
         return shell_complete(cli, {}, "ymlf", "_YMLF_COMPLETE", instruction)
