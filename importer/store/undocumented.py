@@ -5,6 +5,7 @@ The tables of its databases are in write/bulk.py.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,24 @@ def wants_presigned_urls(repository: Any) -> bool:
     creds = get_default_host_creds(repository.artifact_uri)
     answer = http_request(creds, "/ymlf.probe", "GET", max_retries=0, raise_on_status=False)
     return int(answer.status_code) == 409
+
+
+def send_batch(tracking_uri: str, batch: Mapping[str, Any]) -> bool:
+    """Send one log_batch to a server, as its documented JSON; return False where this MLflow lacks the names for it.
+
+    MLflow's client makes protobuf, JSON, objects and JSON again of each batch: half the CPU of an import.
+
+    Errors: MlflowException, with the retries of MLflow's client before.
+    Source: mlflow/store/tracking/rest_store.py, RestStore.log_batch; MLflow's REST API, Log Batch.
+    """
+    try:
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request, verify_rest_response
+    except ImportError:
+        return False
+    endpoint = "/api/2.0/mlflow/runs/log-batch"
+    verify_rest_response(http_request(get_default_host_creds(tracking_uri), endpoint, "POST", json=batch), endpoint)
+    return True
 
 
 def import_database_store() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import starmap
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from importer.model import ImportPlan, MetricPoint
 from importer.store.failures import collided, store_errors
 from importer.store.store import Store
+from importer.store.undocumented import send_batch
 from importer.write.decision import point_id
 from importer.write.live_runs import differences
 from importer.write.lookup import COMPLETE, RUNNING, STATE, WRITING, stored_points, stored_run, values_by_step
@@ -47,13 +49,11 @@ def log_by_api(store: Store, plan: ImportPlan, run: Run, content: Content, settl
 
     MLflow writes the tags of a log_batch after its metrics. Errors: LostRaceError, StoreError.
     """
-    from mlflow.entities import RunTag
-
     client, ours = store.client, stored_run(run)
-    *batches, last = _batches(content)
+    *batches, (last_points, last_params) = _batches(content)
     with store_errors("logging params and metrics"):
-        for batch in batches:
-            client.log_batch(ours.run_id, **batch)
+        for points, params in batches:
+            _log_batch(store, ours.run_id, Content(points, params))
     _log_dataset(store, plan, run)
     if ours.state == WRITING:
         settle()
@@ -63,24 +63,50 @@ def log_by_api(store: Store, plan: ImportPlan, run: Run, content: Content, settl
             client.set_terminated(ours.run_id, plan.status, plan.timeline.ended_ms)
         elif plan.status == RUNNING != run.info.status and may_end:  # a training that was resumed
             client.update_run(ours.run_id, RUNNING)
-        tags = [RunTag(key, value) for key, value in {**content.tags, STATE: COMPLETE}.items()]
-        client.log_batch(ours.run_id, **last, tags=tags)
+        _log_batch(store, ours.run_id, Content(last_points, last_params, {**content.tags, STATE: COMPLETE}))
 
 
-def _batches(content: Content) -> list[dict[str, Any]]:
-    """Return the arguments of log_batch calls of one request each; the last has room for the tags."""
-    from mlflow.entities import Metric, Param
-
-    metrics = list(starmap(Metric, content.points))
-    params = [Param(key, value) for key, value in content.params.items()]
+def _batches(content: Content) -> list[tuple[list[MetricPoint], dict[str, str]]]:
+    """Return the points and params of log_batch calls of one request each; the last has room for the tags."""
+    points, params = list(content.points), list(content.params.items())
     tags = len(content.tags) + 1
-    batches: list[dict[str, Any]] = []
-    while metrics or params or not batches:
+    batches: list[tuple[list[MetricPoint], dict[str, str]]] = []
+    while points or params or not batches:
         some_params = params[: MOST_PARAMS_OR_TAGS - tags]
         room = MOST_ENTITIES - tags - len(some_params)
-        batches.append({"metrics": metrics[:room], "params": some_params})
-        params, metrics = params[len(some_params) :], metrics[room:]
+        batches.append((points[:room], dict(some_params)))
+        params, points = params[len(some_params) :], points[room:]
     return batches
+
+
+def _log_batch(store: Store, run_id: str, content: Content) -> None:
+    """Log content by one request."""
+    if store.is_server and send_batch(store.uri, _as_json(run_id, content)):
+        return
+    from mlflow.entities import Metric, Param, RunTag
+
+    params = list(starmap(Param, content.params.items()))
+    tags = list(starmap(RunTag, content.tags.items()))
+    store.client.log_batch(run_id, list(starmap(Metric, content.points)), params, tags)
+
+
+def _as_json(run_id: str, content: Content) -> dict[str, Any]:
+    """Return content as MLflow's REST API takes it: protobuf's JSON, in which nan and the infinities are texts."""
+    names = {math.inf: "Infinity", -math.inf: "-Infinity"}
+
+    def pairs(texts: Mapping[str, str]) -> list[dict[str, str]]:
+        return [{"key": key, "value": value} for key, value in texts.items()]
+
+    metrics = [
+        {
+            "key": key,
+            "value": "NaN" if math.isnan(value) else names.get(value, value),
+            "timestamp": timestamp,
+            "step": step,
+        }
+        for key, value, timestamp, step in content.points
+    ]
+    return {"run_id": run_id, "metrics": metrics, "params": pairs(content.params), "tags": pairs(content.tags)}
 
 
 def _log_dataset(store: Store, plan: ImportPlan, run: Run) -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from mlflow import MlflowClient
 from support.command import ymlf
 from support.directories import Training
+from support.services.mlflow_server import MlflowServer
 from support.services.postgres import PostgresServer
 from support.tables import Tables
 
@@ -28,6 +29,7 @@ from importer.model import DatasetInput, ImportContext, ImportOptions, ImportPla
 from importer.store.opening import open_store
 from importer.store.store import Store
 from importer.write import bulk
+from importer.write import content as content_module
 from importer.write.bulk import Find, bulk_access
 from importer.write.content import Content, log_by_api
 from importer.write.import_run import Job, first_tags
@@ -146,6 +148,25 @@ def test_both_writers_leave_the_same_rows(sqlite_target: Target, content: dict[s
 @given(content=contents)
 def test_both_writers_leave_the_same_rows_in_postgresql(postgres_target: Target, content: dict[str, object]) -> None:
     assert_equal(postgres_target, replace(postgres_target.plan, **content))
+
+
+@settings(varied, max_examples=12)
+@given(content=contents)
+def test_a_server_gets_what_the_client_would_send(
+    content: dict[str, object], http_server: MlflowServer, sqlite_target: Target
+) -> None:
+    store = open_store(http_server.url)
+    experiment_id = store.experiment_id("as the client") or ""
+    plan = replace(sqlite_target.plan, **content)
+    found = []
+    for sends in (content_module.send_batch, lambda uri, batch: False):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(content_module, "send_batch", sends)
+            run = store.client.create_run(experiment_id, plan.timeline.started_ms, run_name="a run")
+            log_by_api(store, plan, run, Content(plan.points, plan.params, {"a": "b"}), lambda: None)
+        tags = store.client.get_run(run.info.run_id).data.tags
+        found.append([*reading(store.client, run.info.run_id), tags["a"], tags[STATE]])
+    assert found[0] == found[1]
 
 
 def many_points(plan: ImportPlan) -> ImportPlan:
