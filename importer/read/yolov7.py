@@ -14,7 +14,7 @@ from collections.abc import Set
 from dataclasses import replace
 
 from importer.errors import RunDirError
-from importer.formats.csv_table import CUT, Line, Table, no_final_newline, rows_left_out
+from importer.formats.csv_table import CUT, Line, Table, no_final_newline, rows_left_out, to_number
 from importer.formats.text_file import option_names, read_head, read_text
 from importer.model import Note, RunPath, TrainingRun
 from importer.read.common import Sources, add_epochs, new_run, read_options
@@ -80,17 +80,18 @@ def read_results_txt(path: RunPath) -> tuple[Table, int | None]:
         if not cells:
             continue
         if len(cells) != len(COLUMNS) + 2:
-            left_out.append((number, line))
+            left_out.append(Line(number, cells))
             continue
         epoch = _EPOCH.fullmatch(cells[0])
         if epoch is None:
-            raise _no_number(path, number, "epoch", cells[0], "an epoch such as 0/299")
+            text = f"{path}: line {number}, column epoch: {cells[0][:40]!r} is not an epoch such as 0/299"
+            raise RunDirError(text, hint="restore the file as the trainer wrote it")
         last_epoch = int(epoch[2])
-        values = (_number(cell, path, number, name) for cell, name in zip(cells[2:], COLUMNS, strict=True))
+        values = (to_number(cell, path, number, name) for cell, name in zip(cells[2:], COLUMNS, strict=True))
         rows.append((float(epoch[1]), *values))
     if left_out and not rows:
-        number, line = left_out[0]
-        problem = f"line {number} has {len(line.split())} values, expected {len(COLUMNS) + 2}"
+        number, cells = left_out[0]
+        problem = f"line {number} has {len(cells)} values, expected {len(COLUMNS) + 2}"
         raise RunDirError(f"{path}: {problem}", hint=CUT)
     notes += [rows_left_out(path.name, left_out)] if left_out else []
     if unended.strip():
@@ -98,17 +99,3 @@ def read_results_txt(path: RunPath) -> tuple[Table, int | None]:
     elif not rows:
         notes.append(Note("empty-results", f"{path.name} is empty"))
     return Table(("epoch", *COLUMNS), tuple(rows), notes=tuple(notes)), last_epoch
-
-
-def _number(cell: str, path: RunPath, line: int, column: str) -> float:
-    try:
-        if "_" in cell:  # float() takes 1_000 for a thousand
-            raise ValueError(cell)
-        return float(cell)
-    except ValueError as error:
-        raise _no_number(path, line, column, cell, "a number") from error
-
-
-def _no_number(path: RunPath, line: int, column: str, cell: str, expected: str) -> RunDirError:
-    text = f"{path}: line {line}, column {column}: {cell[:40]!r} is not {expected}"
-    return RunDirError(text, hint="restore the file as the trainer wrote it")
