@@ -16,7 +16,7 @@ _LARGEST_PARSED = 64 * 1024  # bytes; a scalar record takes some 60, a graph or 
 _MOST_SCALARS = 1_000_000  # of about 250 MB; a training of 1000 epochs writes some 25,000
 _YEAR_2200_SECONDS = 7_258_118_400
 _HEADER = struct.Struct("<QI")  # length of the data, masked CRC32C of those eight bytes
-_CHECKSUM = struct.Struct("<I")  # masked CRC32C of the data, behind it
+_CHECKSUM_BYTES = 4  # masked CRC32C of the data, behind it
 _SIZES = {0: 0, 1: 8, 2: 0, 5: 4}  # bytes of a field by its wire type; 0 where a varint is the content or its size
 _NO_TIME = struct.pack("<Bd", 1 << 3 | 1, float("nan"))
 _FLOAT, _DOUBLE = struct.Struct("<f"), struct.Struct("<d")
@@ -41,7 +41,6 @@ class EventFile:
     first_graph_ms: int | None  # the first graph, image or other event that is no scalar
     scalars: tuple[Scalar, ...]  # in file order
     truncated: bool  # the tail was cut or is damaged; what came before is kept
-    last_ms: int | None  # the last whole record
 
 
 def read_event_file(path: RunPath) -> EventFile:
@@ -56,48 +55,37 @@ def read_event_file(path: RunPath) -> EventFile:
     Source: torch/utils/tensorboard/writer.py, SummaryWriter.add_scalar (simple_value);
             tensorflow/core/lib/io/record_writer.h (framing).
     """
+    created_ms = first_graph_ms = None
+    scalars: list[Scalar] = []
+    records = 0
     try:
         with path.open("rb") as file:
-            event_file = _read(file)
+            size = file.seek(0, os.SEEK_END)
+            truncated = size == 0
+            for wall_ms, step, opens_file, numbers in map(_event, _records(file, size)):
+                records += 1
+                if opens_file:
+                    created_ms = wall_ms if created_ms is None else created_ms
+                elif not numbers:
+                    first_graph_ms = wall_ms if first_graph_ms is None else first_graph_ms
+                elif wall_ms is not None:
+                    scalars += [Scalar(tag, number, step, wall_ms) for tag, number in numbers]
+                if len(scalars) >= _MOST_SCALARS:
+                    raise _CutError
     except OSError as error:
         hint = "make the file readable, or import a copy of the run directory without it"
         raise RunDirError(f"{path}: cannot be read: {error.strerror or error}", hint=hint) from error
-    if event_file is None:
-        problem = "not a TensorBoard event file: its first record is cut short or fails its checksum"
-        raise RunDirError(
-            f"{path}: {problem}", hint="move it out of the run directory; the run can be imported without it"
-        )
-    return event_file
+    except _CutError as error:
+        truncated = True
+        if not records:
+            problem = "not a TensorBoard event file: its first record is cut short or fails its checksum"
+            hint = "move it out of the run directory; the run can be imported without it"
+            raise RunDirError(f"{path}: {problem}", hint=hint) from error
+    return EventFile(created_ms, first_graph_ms, tuple(scalars), truncated)
 
 
 class _CutError(Exception):
     """From here on the bytes are no whole record."""
-
-
-def _read(file: IO[bytes]) -> EventFile | None:
-    """Return the event file, or None when its first record is broken."""
-    size = file.seek(0, os.SEEK_END)
-    created_ms = first_graph_ms = last_ms = None
-    scalars: list[Scalar] = []
-    records, truncated = 0, size == 0
-    try:
-        for wall_ms, step, opens_file, numbers in map(_event, _records(file, size)):
-            if opens_file:
-                created_ms = wall_ms if created_ms is None else created_ms
-            elif not numbers:
-                first_graph_ms = wall_ms if first_graph_ms is None else first_graph_ms
-            if wall_ms is not None:
-                last_ms = wall_ms
-                for tag, number in numbers:
-                    scalars.append(Scalar(tag, number, step, wall_ms))
-            records += 1
-            if len(scalars) >= _MOST_SCALARS:
-                raise _CutError
-    except _CutError:
-        if not records:
-            return None
-        truncated = True
-    return EventFile(created_ms, first_graph_ms, tuple(scalars), truncated, last_ms)
 
 
 def _records(file: IO[bytes], size: int) -> Iterator[bytes]:
@@ -108,7 +96,7 @@ def _records(file: IO[bytes], size: int) -> Iterator[bytes]:
         if len(header) < _HEADER.size:
             raise _CutError
         length, checksum = _HEADER.unpack(header)
-        begin += _HEADER.size + length + _CHECKSUM.size
+        begin += _HEADER.size + length + _CHECKSUM_BYTES
         if checksum != _length_crc32c(header[:8]) or begin > size:
             raise _CutError
         record = file.read(length if length <= _LARGEST_PARSED else len(_NO_TIME))
@@ -116,7 +104,7 @@ def _records(file: IO[bytes], size: int) -> Iterator[bytes]:
             file.seek(begin)
             yield record if record[:1] == _NO_TIME[:1] else _NO_TIME
         # The file may have become shorter since its size was asked for; then the checksum fails as well.
-        elif file.read(_CHECKSUM.size) == _CHECKSUM.pack(_masked_crc32c(record)):
+        elif file.read(_CHECKSUM_BYTES) == _masked_crc32c(record).to_bytes(_CHECKSUM_BYTES, "little"):
             yield record
         else:
             raise _CutError

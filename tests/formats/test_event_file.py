@@ -86,7 +86,6 @@ def test_every_scalar_is_read_in_file_order_with_the_times_of_the_file(tmp_path)
         first_graph_ms=1_795_456_776_500,
         scalars=SMALL_SCALARS,
         truncated=False,
-        last_ms=1_795_456_779_500,
     )
 
 
@@ -148,13 +147,12 @@ def test_a_scalar_at_no_believable_time_is_left_out(tmp_path, seconds):
     records = [opening(seconds), event(seconds, b""), scalar("lost", 1, 1, seconds), scalar("kept", 1)]
     found = read_event_file(write(tmp_path, records))
     assert [scalar.tag for scalar in found.scalars] == ["kept"]
-    assert (found.created_ms, found.first_graph_ms, found.last_ms) == (None, None, 1_795_456_775_500)
-    assert not found.truncated
+    assert (found.created_ms, found.first_graph_ms, found.truncated) == (None, None, False)
 
 
 def test_the_last_second_of_2199_is_a_time(tmp_path):
     found = read_event_file(write(tmp_path, [opening(), scalar("late", 1, 1, 7_258_118_399.0)]))
-    assert found.last_ms == found.scalars[0].wall_ms == 7_258_118_399_000
+    assert found.scalars[0].wall_ms == 7_258_118_399_000
 
 
 def test_a_file_cut_at_any_byte_gives_the_scalars_before_the_cut():
@@ -183,7 +181,7 @@ def test_a_record_that_is_no_event_ends_the_file(tmp_path):
 
 
 def test_a_file_that_was_never_flushed_is_truncated(tmp_path):
-    assert read_event_file(write(tmp_path, [])) == EventFile(None, None, (), True, None)
+    assert read_event_file(write(tmp_path, [])) == EventFile(None, None, (), True)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +221,8 @@ def test_a_big_record_is_skipped_for_its_time(tmp_path):
         file.write(framed(scalar("after", 1, 1, STARTED + 2)))
     found = read_event_file(path)
     assert [scalar.tag for scalar in found.scalars] == ["after"]
-    assert (found.truncated, found.first_graph_ms, found.last_ms) == (False, 1_795_456_776_500, 1_795_456_777_500)
+    assert (found.truncated, found.first_graph_ms) == (False, 1_795_456_776_500)
+    assert found.scalars[0].wall_ms == 1_795_456_777_500
 
 
 def test_a_file_of_too_many_scalars_is_read_up_to_the_bound(tmp_path, monkeypatch):
