@@ -4,44 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import NamedTuple
 
 from importer.formats.csv_table import Table, read_results
 from importer.formats.yaml_file import read_yaml
 from importer.model import Note, TrainingRun
 from importer.naming import last_part
+from importer.read import evidence
 from importer.read.directory import RunDirectory
 from importer.read.epochs import (
-    build_epochs,
-    epoch_base,
-    epoch_numbers,
-    has_base,
-    rows_at_once,
-    split_trainings,
-    unseen_resume,
-)
-from importer.read.evidence import (
-    Checkpoints,
-    believed,
-    has_row,
-    read_checkpoints,
-    read_events,
-    row_of_metrics,
-    saved_at,
-)
+    build_epochs, epoch_base, epoch_numbers, has_base, rows_at_once, split_trainings, unseen_resume,
+)  # fmt: skip
 
 RESULTS = "results.csv"
 MAX_EPOCHS = 2**31
 
-
-class Sources(NamedTuple):
-    """What args and results files say, and where it came from."""
-
-    args: Mapping[str, object]
-    params_from: tuple[str, ...]
-    table: Table | None
-    results_file: str | None
-    notes: tuple[Note, ...]
+Options = tuple[Mapping[str, object], tuple[str, ...], list[Note]]  # the args, and the files that they are from
+Results = tuple[Table | None, str | None, list[Note]]  # the table, and the file that it is from
 
 
 def results_name(names: Iterable[str]) -> str | None:
@@ -54,14 +32,14 @@ def _results_names(names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if name.startswith("results") and name.endswith(".csv"))
 
 
-def read_table(directory: RunDirectory, *, short_rows: bool = False) -> tuple[Table | None, str | None, list[Note]]:
-    """Read results.csv, and return its name. Errors: RunDirError when it cannot be read as a table of epochs."""
+def read_table(directory: RunDirectory, *, short_rows: bool = False) -> Results:
+    """Read results.csv. Errors: RunDirError when it cannot be read as a table of epochs."""
     name = results_name(directory.by_path)
-    place = directory.get(name) if name else None
-    if name is None or place is None:
+    if name is None:
         several = " or ".join(_results_names(directory.by_path))
         text = f"no results.csv, and {several} may be it; none of them is read"
         return None, None, [Note("results-ignored", text)] if several else []
+    place = directory.by_path[name]
     notes = [Note("renamed-results", f"no results.csv; read {name}")] if name != RESULTS else []
     if not place.size:
         return None, name, [*notes, Note("empty-results", f"{name} is empty")]
@@ -72,21 +50,18 @@ def read_table(directory: RunDirectory, *, short_rows: bool = False) -> tuple[Ta
     return table, name, notes
 
 
-def read_options(directory: RunDirectory) -> tuple[Mapping[str, object], tuple[str, ...], list[Note]]:
-    """Read opt.yaml and hyp.yaml, else the `hyp` in opt.yaml, as one, and return which of them hold something.
-
-    Errors: RunDirError.
-    """
-    found: dict[str, Mapping[str, object]] = {}
+def read_options(directory: RunDirectory, *names: str) -> Options:
+    """Read args.yaml; or opt.yaml and hyp.yaml, else the `hyp` in opt.yaml, as one. Errors: RunDirError."""
+    options: dict[str, Mapping[str, object]] = {}
     notes: list[Note] = []
-    for name in ("opt.yaml", "hyp.yaml"):
+    for name in names:
         if (place := directory.get(name)) is not None:
-            found[name], more = read_yaml(place.location)
+            options[name], more = read_yaml(place.location)
             notes += more
-    if "opt.yaml" not in found:
-        notes.append(Note("no-args", "no opt.yaml; the task is known by the columns"))
-    args = _flat(found.get("opt.yaml", {}), found.get("hyp.yaml", {}))
-    return args, tuple(name for name, options in found.items() if options), notes
+    if names[0] not in options:
+        notes.append(Note("no-args", f"no {names[0]}; the task is known by the columns"))
+    args = _flat(options.get(names[0], {}), options.get("hyp.yaml", {}))
+    return args, tuple(name for name, values in options.items() if values), notes
 
 
 def _flat(options: Mapping[str, object], hyperparameters: Mapping[str, object]) -> Mapping[str, object]:
@@ -98,9 +73,27 @@ def _flat(options: Mapping[str, object], hyperparameters: Mapping[str, object]) 
     return {**(hyperparameters or {str(key): value for key, value in inner.items()}), **plain}
 
 
-def new_run(directory: RunDirectory, family: str, sources: Sources) -> tuple[TrainingRun, Table | None]:
-    """Return the run with its checkpoints, still without a name for the generator and epochs; and its table."""
-    (args, params_from, table, results_file, notes), checkpoints = _with_checkpoints(directory, sources)
+def new_run(
+    directory: RunDirectory, family: str, options: Options, results: Results
+) -> tuple[TrainingRun, Table | None]:
+    """Return the run, still without a name for the generator and epochs, and its table.
+
+    Args or epochs that only the checkpoints have are theirs.
+    """
+    (args, params_from, notes), (table, results_file, more) = options, results
+    needed = not args or table is None or not has_base(table) or table.unended is not None
+    checkpoints, unread = evidence.read_checkpoints(directory, needed=needed)
+    notes = [*directory.notes, *notes, *more, *unread]
+    columns = checkpoints.any.train_results if checkpoints.any is not None else {}
+    if table is None and "epoch" in columns:
+        table, results_file = Table(tuple(columns), tuple(zip(*columns.values(), strict=False))), None
+        notes.append(Note("results-from-checkpoint", "no results.csv; the epochs are the checkpoint's train_results"))
+    checkpoints, foreign = evidence.believed(checkpoints, table, args)
+    notes += foreign
+    if table is not None and table.unended is not None and evidence.has_row(checkpoints, table, table.unended):
+        table = replace(table, rows=(*table.rows, table.unended), unended=None)
+        notes = [note for note in notes if note.code != "no-final-newline"]
+    args, params_from, more = _with_checkpoint((args, params_from, notes), checkpoints)
     epochs = args.get("epochs")
     run = TrainingRun(
         save_dir=str(directory.save_dir),
@@ -115,34 +108,23 @@ def new_run(directory: RunDirectory, family: str, sources: Sources) -> tuple[Tra
         results_file=results_file,
         params_from=params_from,
         files=directory.files,
-        notes=(*directory.notes, *notes, *_renamed(args, directory.name)),
+        notes=(*more, *_renamed(args, directory.name)),
         segment=directory.segment,
     )
     return run, table
 
 
-def _with_checkpoints(directory: RunDirectory, sources: Sources) -> tuple[Sources, Checkpoints]:
-    """Return the sources with args or epochs that only checkpoints have, and the checkpoints that belong to them."""
-    args, params_from, table, results_file, _ = sources
-    needed = not args or table is None or not has_base(table) or table.unended is not None
-    checkpoints, notes = read_checkpoints(directory, needed=needed)
-    columns = checkpoints.any.train_results if checkpoints.any is not None else {}
-    if table is None and "epoch" in columns:
-        table, results_file = Table(tuple(columns), tuple(zip(*columns.values(), strict=False))), None
-        notes.append(Note("results-from-checkpoint", "no results.csv; the epochs are the checkpoint's train_results"))
-    checkpoints, foreign = believed(checkpoints, table, args)
-    notes += foreign
-    if table is not None and table.unended is not None and has_row(checkpoints, table, table.unended):
-        table = replace(table, rows=(*table.rows, table.unended), unended=None)
-        sources = sources._replace(notes=tuple(note for note in sources.notes if note.code != "no-final-newline"))
-    facts = checkpoints.any
-    if facts is not None and (facts.train_args or (facts.opt and not args)):
-        params_from = (*params_from, "last.pt" if checkpoints.last else "best.pt")
-        if not args:
-            args = facts.train_args or _flat(facts.opt, {})
-            file = "args.yaml" if facts.train_args else "opt.yaml"
-            notes.append(Note("args-from-checkpoint", f"no {file}; params are the checkpoint's"))
-    return Sources(args, params_from, table, results_file, (*sources.notes, *notes)), checkpoints
+def _with_checkpoint(options: Options, checkpoints: evidence.Checkpoints) -> Options:
+    """Return the options with the checkpoint among the files that they are from, and its own where there are none."""
+    (args, params_from, notes), facts = options, checkpoints.any
+    if facts is None or not (facts.train_args or (facts.opt and not args)):
+        return options
+    params_from = (*params_from, "last.pt" if checkpoints.last else "best.pt")
+    if args:
+        return args, params_from, notes
+    file = "args.yaml" if facts.train_args else "opt.yaml"
+    note = Note("args-from-checkpoint", f"no {file}; params are the checkpoint's")
+    return facts.train_args or _flat(facts.opt, {}), params_from, [*notes, note]
 
 
 def _renamed(args: Mapping[str, object], name: str) -> list[Note]:
@@ -158,7 +140,6 @@ def add_epochs(run: TrainingRun, directory: RunDirectory, table: Table | None, b
 
     The base of the epochs is worked out where it is not given.
     """
-    run = replace(run, notes=tuple(dict.fromkeys(run.notes)))
     if table is None or not table.rows:
         return _add_evidence(run, directory, (), base or 0)
     numbers = epoch_numbers(table, directory.save_dir / (run.results_file or RESULTS))
@@ -172,9 +153,10 @@ def add_epochs(run: TrainingRun, directory: RunDirectory, table: Table | None, b
     epochs, notes = build_epochs(table, numbers, base, spans[at], known)
     if at < len(spans) - 1:
         between = [build_epochs(table, numbers, base, span, known)[0].seconds for span in spans[at + 1 : -1]]
-        later = None if directory.is_summary else add_epochs(replace(run, segment=None), directory, table, base)
-        run = replace(run, epochs=epochs, trainings=len(spans), notes=tuple(dict.fromkeys((*run.notes, *notes))))
-        return _earlier(run, directory, later, sum(seconds[-1] for seconds in between if seconds))
+        last = None if directory.is_summary else add_epochs(replace(run, segment=None), directory, table, base)
+        later = (last, sum(seconds[-1] for seconds in between if seconds)) if last is not None else None
+        run = replace(run, epochs=epochs, trainings=len(spans), notes=(*run.notes, *notes), later=later)
+        return _add_own_events(run, directory)
     if run.args.get("resume") and epochs.seconds and len(epochs.session_starts) == 1:
         seam = unseen_resume(table.times(), spans[at])
         known |= {seam: True} if seam is not None else {}
@@ -182,33 +164,27 @@ def add_epochs(run: TrainingRun, directory: RunDirectory, table: Table | None, b
     if len(spans) > 1 and run.segment is None:
         text = f"{run.results_file} holds {len(spans)} trainings; this is the last"
         notes = [Note("several-trainings", text), *notes]
-    notes = list(dict.fromkeys((*run.notes, *notes)))
-    run = replace(run, epochs=epochs, segment=None, trainings=len(spans), notes=tuple(notes))
+    run = replace(run, epochs=epochs, segment=None, trainings=len(spans), notes=(*run.notes, *notes))
     return _add_evidence(run, directory, numbers, base)
 
 
-def _earlier(
-    run: TrainingRun, directory: RunDirectory, last: TrainingRun | None, seconds_between: float
-) -> TrainingRun:
+def _add_own_events(run: TrainingRun, directory: RunDirectory) -> TrainingRun:
     """Return an earlier training of a file; checkpoints and plots are the last one's, event files may be its own."""
-    times, final, notes = read_events(directory, run.epochs, is_earlier=True)
-    later = (last, seconds_between) if last is not None else None
-    final = run.final_validation or final
-    run = replace(run, last=None, best=None, event_times=times, final_validation=final, later=later)
-    return replace(run, notes=tuple(dict.fromkeys((*run.notes, *notes))))
+    times, final, notes = evidence.read_events(directory, run.epochs, is_earlier=True)
+    final, notes = run.final_validation or final, [*run.notes, *notes]
+    return replace(run, last=None, best=None, event_times=times, final_validation=final, notes=tuple(notes))
 
 
 def _add_evidence(run: TrainingRun, directory: RunDirectory, numbers: tuple[int, ...], base: int) -> TrainingRun:
     """Return the run with the epochs of its checkpoints, and the times and final validation of its event files."""
-    last_row = saved_at(run.last, run.epochs, numbers, base)
+    last_row = evidence.saved_at(run.last, run.epochs, numbers, base)
     if last_row is None and run.last is not None and run.last.epoch == -1 and len(run.epochs):
         last_row = len(run.epochs) - 1
-    best_row = saved_at(run.best, run.epochs, numbers, base)
+    best_row = evidence.saved_at(run.best, run.epochs, numbers, base)
     if best_row is None and run.best is not None:
-        best_row = row_of_metrics(run.best.train_metrics, run.epochs)
-    times, final, notes = read_events(directory, run.epochs)
+        best_row = evidence.row_of_metrics(run.best.train_metrics, run.epochs)
+    times, final, notes = evidence.read_events(directory, run.epochs)
     if run.final_validation is not None:
         final = replace(run.final_validation, wall_ms=final.wall_ms if final is not None else None)
-    notes = [note for note in notes if note not in run.notes]
     run = replace(run, last_row=last_row, best_row=best_row, event_times=times)
     return replace(run, final_validation=final, notes=(*run.notes, *notes))

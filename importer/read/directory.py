@@ -1,17 +1,18 @@
-"""What lies in a run directory: one listing, made once, that everything else is decided from."""
+"""What lies in a run directory: one listing, made once, that all else is decided from; and the sweep it lies in."""
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Callable, Set
 from dataclasses import dataclass
 from functools import cached_property
 
 from importer.errors import RunDirError
-from importer.model import Note, RunFile, RunPath, TrainingRun
-from importer.naming import storable
+from importer.model import Note, RunFile, RunPath, Sweep, TrainingRun
+from importer.naming import last_part, storable
 from importer.sources.archive import UnpackedPath
-from importer.sources.opening import is_within
+from importer.sources.opening import absolute, is_within
 
 # `._*` beside each file is what macOS leaves on a disk of another system.
 NEVER = {".ipynb_checkpoints", "__pycache__", ".git", ".DS_Store", "Thumbs.db", "desktop.ini"}
@@ -20,6 +21,13 @@ FAULTS: dict[type[OSError], tuple[object, str]] = {
     FileNotFoundError: ("no such file or directory", "check the spelling, or where you are"),
     NotADirectoryError: ("is a file", "give the run directory that holds it"),
 }
+MAX_LEVELS = 4  # <trial>/runs/detect/train is three below the trial's folder
+# A trainable's name and an id: 5 hexadecimal digits and a number, or a searcher's 8 digits.
+# Source: BasicVariantGenerator and Trial.generate_id of ray.tune, 2.0 to 2.49.
+TRIAL = re.compile(r"(?:.*?_[0-9a-f]{5}_\d{5}|.*?_[0-9a-f]{8})(?=_|$)")
+TRIAL_FILES = ("params.json", "result.json")  # of each trial, written by Ray as it starts
+FOLD = re.compile(r"(?:.*[-_ ])?k?fold[-_ ]?\d+", re.IGNORECASE)
+
 
 ReadChild = Callable[[RunPath], TrainingRun]
 
@@ -105,3 +113,18 @@ def _list(folder: RunPath, names: Set[str], prefix: str, within: RunPath | None)
             files += more[0]
             notes += more[1]
     return files, notes
+
+
+def find_sweep(save_dir: RunPath) -> Sweep | None:
+    """Return the sweep of a trial of Ray Tune or of a fold, by the nearest folder that is one; None without any."""
+    folder = absolute(save_dir)
+    for levels in range(1, MAX_LEVELS + 1):
+        above = folder.parent
+        name = storable(above.name if above.parent != above else last_part(str(above)))  # an archive's is its own
+        trial = TRIAL.match(folder.name)
+        if trial is not None and all((folder / file).is_file() for file in TRIAL_FILES):
+            return Sweep(name, levels, storable(trial[0]))
+        if FOLD.fullmatch(folder.name):
+            return Sweep(name, levels)
+        folder = above
+    return None

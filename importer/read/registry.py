@@ -1,8 +1,8 @@
 """save_dir -> TrainingRun: one module per generator.
 
 A reader is a module of this package with two functions: `recognise(save_dir, names)` tells by content whether a
-directory is one of its own, `read(directory)` reads it. PRIORITY orders readers that might both say yes, LOOKS_FOR
-says for people what `recognise` wants to see in which files.
+directory is one of its own, `read(directory)` reads it. LOOKS_FOR says for people what `recognise` wants to see in
+which files.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ from typing import Protocol
 from importer.errors import RunDirError
 from importer.model import RunPath, TrainingRun
 from importer.read import tune, ultralytics, yolov5, yolov7
-from importer.read.directory import RunDirectory, list_files, list_names
-from importer.read.sweep import find_sweep
+from importer.read.directory import RunDirectory, find_sweep, list_files, list_names
 from importer.sources.opening import PathLike, open_source
 
 
 class Reader(Protocol):
     """What a module of this package offers."""
 
-    PRIORITY: int
     LOOKS_FOR: dict[str, str]
 
     def recognise(self, save_dir: RunPath, names: Set[str]) -> bool:
@@ -35,13 +33,12 @@ class Reader(Protocol):
         ...
 
 
-READERS: tuple[Reader, ...] = (tune, ultralytics, yolov5, yolov7)
+READERS: tuple[Reader, ...] = (tune, yolov7, yolov5, ultralytics)  # the first that recognises a directory reads it
 
 
 def recognise(save_dir: RunPath, names: Set[str]) -> Reader | None:
     """Return the reader whose layout the directory has, or None."""
-    ordered = sorted(READERS, key=lambda reader: reader.PRIORITY)
-    return next((reader for reader in ordered if reader.recognise(save_dir, names)), None)
+    return next((reader for reader in READERS if reader.recognise(save_dir, names)), None)
 
 
 def look_alikes(names: Set[str]) -> list[str]:
@@ -67,8 +64,8 @@ def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | N
     Errors: RunDirError when there is no run directory at `place`, or it cannot be read as one; as open_source.
     """
     save_dir = open_source(place)
-    reader, directory = _open(save_dir, list_names(save_dir), follow_symlinks)
-    return replace(reader.read(replace(directory, segment=segment)), sweep=find_sweep(save_dir))
+    run = _read(save_dir, list_names(save_dir), follow_symlinks, segment, is_summary=False)
+    return replace(run, sweep=find_sweep(save_dir))
 
 
 def read_summary(
@@ -79,14 +76,17 @@ def read_summary(
     That is enough to know which training it is and whether it has changed. `names` are the directory's, if known.
     """
     save_dir = open_source(place)
-    reader, directory = _open(save_dir, names or list_names(save_dir), follow_symlinks)
-    return reader.read(replace(directory, segment=segment, is_summary=True, read_child=directory.summarize))
+    return _read(save_dir, names or list_names(save_dir), follow_symlinks, segment, is_summary=True)
 
 
-def _open(save_dir: RunPath, names: Set[str], follow_symlinks: bool) -> tuple[Reader, RunDirectory]:
+def _read(
+    save_dir: RunPath, names: Set[str], follow_symlinks: bool, segment: int | None, *, is_summary: bool
+) -> TrainingRun:
     reader = recognise(save_dir, names)
     if reader is None:
         raise RunDirError(f"{save_dir}: no run directory here", hint=why_not(save_dir))
     files, notes = list_files(save_dir, names, follow_symlinks=follow_symlinks)
-    read_child, summarize = (partial(read, follow_symlinks=follow_symlinks) for read in (read_run, read_summary))
-    return reader, RunDirectory(save_dir, files, notes, read_child, summarize, follow_symlinks)
+    summarize = partial(read_summary, follow_symlinks=follow_symlinks)
+    read_child = summarize if is_summary else partial(read_run, follow_symlinks=follow_symlinks)
+    run = reader.read(RunDirectory(save_dir, files, notes, read_child, summarize, follow_symlinks, segment, is_summary))
+    return replace(run, notes=tuple(dict.fromkeys(run.notes)))

@@ -21,7 +21,6 @@ from importer.read.epochs import build_epochs, epoch_numbers, split_trainings
 from importer.read.tune_dirs import iteration_dirs
 from importer.read.tune_table import Header, Iteration, TuneTable, read_header, read_tune_table, table_name
 
-PRIORITY = 30
 EVOLVE = "evolve.csv"
 BEST = ("best_hyperparameters.yaml", "hyp_evolve.yaml")
 LOOKS_FOR = {
@@ -92,7 +91,7 @@ def read(directory: RunDirectory) -> TrainingRun:
         params_from=(tune.best_file or tune.source,),
         files=directory.files,
         fixed_status="FINISHED",
-        notes=tuple(dict.fromkeys((*directory.notes, *notes, *more))),
+        notes=(*directory.notes, *notes, *more),
         children=tuple(run for _, run in children),
         hyperparameters=tuple(map(str, iterations[0].hyperparameters)),
         tune_seconds=tune.header.seconds,

@@ -7,12 +7,10 @@ from collections.abc import Set
 from dataclasses import replace
 
 from importer.formats.text_file import column_names, option_names, read_head
-from importer.formats.yaml_file import read_yaml
-from importer.model import Epochs, FinalValidation, Note, RunPath, TrainingRun
-from importer.read.common import RESULTS, Sources, add_epochs, new_run, read_table, results_name
+from importer.model import Epochs, FinalValidation, RunPath, TrainingRun
+from importer.read.common import RESULTS, add_epochs, new_run, read_options, read_table, results_name
 from importer.read.directory import RunDirectory
 
-PRIORITY = 50
 COLUMNS = ("train/", "metrics/", "val/")  # the columns of every task begin so
 LOOKS_FOR = {
     RESULTS: "it has no column `epoch` with others that begin with train/, metrics/ or val/",
@@ -59,12 +57,8 @@ def read(directory: RunDirectory) -> TrainingRun:
     Errors: RunDirError when args.yaml or results.csv cannot be read as what they are.
     Source: ultralytics/engine/trainer.py, 8.0.0 to 8.4.190.
     """
-    place = directory.get("args.yaml")
-    no_args: list[Note] = [Note("no-args", "no args.yaml; the task is known by the columns")]
-    args, notes = read_yaml(place.location) if place is not None else ({}, no_args)
-    table, results_file, more = read_table(directory)
-    params_from = ("args.yaml",) if args else ()
-    run, table = new_run(directory, "ultralytics", Sources(args, params_from, table, results_file, (*notes, *more)))
+    options = read_options(directory, "args.yaml")
+    run, table = new_run(directory, "ultralytics", options, read_table(directory))
     version = run.facts.version if run.facts else None
     generator = f"Ultralytics {version}" if version else "Ultralytics"
     run = add_epochs(replace(run, version=version, generator=generator), directory, table)

@@ -17,11 +17,10 @@ from importer.errors import RunDirError
 from importer.formats.csv_table import CUT, Row, ShortRow, Table
 from importer.formats.text_file import column_names, option_names
 from importer.model import FinalValidation, Note, RunPath, TrainingRun
-from importer.read.common import RESULTS, Sources, add_epochs, new_run, read_options, read_table, results_name
+from importer.read.common import RESULTS, add_epochs, new_run, read_options, read_table, results_name
 from importer.read.directory import RunDirectory
 from importer.read.epochs import split_trainings
 
-PRIORITY = 40
 COLUMNS = {"metrics/mAP_0.5", "metrics/mAP_0.5(B)", "x/lr0", "lr/0"}
 OPTIONS = {"data", "epochs", "batch_size", "imgsz"}  # in every opt.yaml of its three tasks
 UNCHANGED = ("train/", "x/lr", "lr/")  # by the validation of best.pt
@@ -48,15 +47,16 @@ def read(directory: RunDirectory) -> TrainingRun:
     Source: train.py, segment/train.py, classify/train.py and utils/loggers/__init__.py of YOLOv5 v6.0 to v7.0 and of
             YOLOv9.
     """
-    args, params_from, notes = read_options(directory)
-    table, results_file, more = read_table(directory, short_rows=True)
-    run, table = new_run(directory, "yolov5", Sources(args, params_from, table, results_file, (*notes, *more)))
+    options = read_options(directory, "opt.yaml", "hyp.yaml")
+    run, table = new_run(directory, "yolov5", options, read_table(directory, short_rows=True))
     run = replace(run, generator=_generator(run.args, table))
     if table is not None:
-        table, finals, more = _without_finals(table, run.planned_epochs, directory)
-        final = _final_of(table, finals, directory.segment)
+        table, finals, notes = _without_finals(table, run.planned_epochs, directory)
+        # Of several trainings in one file, the final validation of the one that is read.
+        spans = split_trainings([0 if cell == 0 else 1 for cell in table.column("epoch")], 0)
+        final = finals.get(spans[-1 if directory.segment is None else directory.segment][1]) if spans else None
         validation = FinalValidation(final, run.results_file or RESULTS) if final else None
-        run = replace(run, final_validation=validation, notes=(*run.notes, *more))
+        run = replace(run, final_validation=validation, notes=(*run.notes, *notes))
     run = add_epochs(run, directory, table, base=0)
     return replace(run, task=_task(run.args, run.epochs.columns))
 
@@ -113,12 +113,6 @@ def _realigned(
 
 def _metrics(cells: Mapping[str, float | None]) -> Final:
     return tuple((key, cell) for key, cell in cells.items() if key.startswith("metrics/") and cell is not None)
-
-
-def _final_of(table: Table, finals: Mapping[int, Final], segment: int | None) -> Final | None:
-    """Return the final validation of the training that is read, which others may follow in the same file."""
-    spans = split_trainings([0 if cell == 0 else 1 for cell in table.column("epoch")], 0)
-    return finals.get(spans[-1 if segment is None else segment][1]) if spans else None
 
 
 def _generator(args: Mapping[str, object], table: Table | None) -> str:

@@ -17,10 +17,9 @@ from importer.errors import RunDirError
 from importer.formats.csv_table import CUT, Line, Table, no_final_newline, rows_left_out, to_number
 from importer.formats.text_file import option_names, read_head, read_text
 from importer.model import Note, RunPath, TrainingRun
-from importer.read.common import Sources, add_epochs, new_run, read_options
+from importer.read.common import Results, add_epochs, new_run, read_options
 from importer.read.directory import RunDirectory
 
-PRIORITY = 35
 RESULTS = "results.txt"
 MAX_BYTES = 4_000_000  # 100 epochs have 15 kB
 OPTIONS = {"data", "epochs", "batch_size", "img_size"}  # in every opt.yaml; later YOLOv5 has imgsz
@@ -52,19 +51,19 @@ def read(directory: RunDirectory) -> TrainingRun:
     Errors: RunDirError when opt.yaml, hyp.yaml or results.txt cannot be read as what they are.
     Source: train.py of YOLOv7 and of YOLOv5 v1.0 to v5.0.
     """
-    args, params_from, notes = read_options(directory)
-    place = directory.get(RESULTS)
-    table, last_epoch = read_results_txt(place.location) if place is not None else (None, None)
-    notes += table.notes if table is not None else ()
-    name = RESULTS if place is not None else None
-    run, table = new_run(directory, "yolov7", Sources(args, params_from, table, name, tuple(notes)))
+    options = read_options(directory, "opt.yaml", "hyp.yaml")
+    results: Results = (None, None, [])
+    last_epoch = None
+    if (place := directory.get(RESULTS)) is not None:
+        results, last_epoch = read_results_txt(place.location)
+    run, table = new_run(directory, "yolov7", options, results)
     planned = run.planned_epochs or (last_epoch + 1 if last_epoch is not None else None)
     generator = "YOLOv5" if run.args and not run.args.keys() & YOLOV7_ARGS else "YOLOv7"
     run = replace(run, generator=generator, task="detect", planned_epochs=planned)
     return add_epochs(run, directory, table, base=0)
 
 
-def read_results_txt(path: RunPath) -> tuple[Table, int | None]:
+def read_results_txt(path: RunPath) -> tuple[Results, int | None]:
     """Read the table of a results.txt under its columns' names, and the number of the last epoch that was planned.
 
     Shape:  a last line without an end is left out, and so are lines with another number of values.
@@ -98,4 +97,4 @@ def read_results_txt(path: RunPath) -> tuple[Table, int | None]:
         notes.append(no_final_newline(path.name))
     elif not rows:
         notes.append(Note("empty-results", f"{path.name} is empty"))
-    return Table(("epoch", *COLUMNS), tuple(rows), notes=tuple(notes)), last_epoch
+    return (Table(("epoch", *COLUMNS), tuple(rows)), RESULTS, notes), last_epoch
