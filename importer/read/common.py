@@ -12,8 +12,14 @@ from importer.naming import last_part
 from importer.read import evidence
 from importer.read.directory import RunDirectory
 from importer.read.epochs import (
-    build_epochs, epoch_base, epoch_numbers, has_base, rows_at_once, split_trainings, unseen_resume,
-)  # fmt: skip
+    build_epochs,
+    epoch_base,
+    epoch_numbers,
+    has_base,
+    rows_at_once,
+    split_trainings,
+    unseen_resume,
+)
 
 RESULTS = "results.csv"
 MAX_EPOCHS = 2**31

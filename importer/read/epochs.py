@@ -117,28 +117,25 @@ def build_epochs(
 
     `known` says of some rows whether a resumed session begins there.
     """
-    known = known or {}
     start, end = span
-    at = {number: row for row, number in enumerate(numbers[start:end], start)}  # the last row of each epoch wins
-    order = sorted(at)
-    kept = [at[number] for number in order]
-    times = table.times()
-    seconds, seams = _running_seconds(times, numbers, span, known)
+    own, times = numbers[start:end], table.times()
+    clock = times[start:end] if times is not None else [None] * len(own)
+    begins = [(known or {}).get(row) for row in range(start, end)]
+    at = {number: row for row, number in enumerate(own)}  # the last row of each epoch wins
+    kept = [at[number] for number in sorted(at)]
+    seconds, seams = _running_seconds(clock, own, begins)
     cells = [index for index, name in enumerate(table.header) if name not in ("epoch", "time")]
-    rows = {row: [table.rows[row][cell] for cell in cells] for row in range(start, end)}
+    rows = [tuple([row[cell] for cell in cells]) for row in table.rows[start:end]]
+    starts = {next((at for at, row in enumerate(kept) if row >= seam), 0) for seam in (0, *seams)}
     epochs = Epochs(
         columns=tuple(table.header[cell] for cell in cells),
-        steps=tuple(number - base for number in order),
-        rows=tuple(tuple(rows[row]) for row in kept),
+        steps=tuple(number - base for number in sorted(at)),
+        rows=tuple(rows[row] for row in kept),
         seconds=tuple(accumulate((seconds[row] for row in kept), max)) if seconds is not None else None,
-        session_starts=_session_starts(kept, seams),
-        written=tuple(
-            WrittenRow(numbers[row], times[row] if times is not None else None, _less_blanks_at_the_end(rows[row]))
-            for row in range(start, end)
-        ),
+        session_starts=tuple(sorted(starts)),
+        written=tuple(map(WrittenRow, own, clock, map(_less_blanks_at_the_end, rows))),
     )
-    at_once = not all(known.get(row, True) for row in range(start, end))
-    return epochs, _oddities(order, end - start, len(seams), at_once=at_once)
+    return epochs, _oddities(sorted(at), len(own), len(seams), at_once=False in begins)
 
 
 def _oddities(order: Sequence[int], rows: int, resumes: int, *, at_once: bool) -> list[Note]:
@@ -157,38 +154,29 @@ def _oddities(order: Sequence[int], rows: int, resumes: int, *, at_once: bool) -
     return notes
 
 
-def _less_blanks_at_the_end(cells: Sequence[float | None]) -> tuple[float | None, ...]:
+def _less_blanks_at_the_end(cells: tuple[float | None, ...]) -> tuple[float | None, ...]:
     """Return the row as it is also once a later one has brought more columns."""
     end = next((at for at in range(len(cells), 0, -1) if cells[at - 1] is not None), 0)
-    return tuple(cells[:end])
+    return cells[:end]
 
 
 def _running_seconds(
-    times: Sequence[float | None] | None,
-    numbers: Sequence[int],
-    span: tuple[int, int],
-    known: Mapping[int, bool],
-) -> tuple[dict[int, float] | None, list[int]]:
+    times: Sequence[float | None], numbers: Sequence[int], begins: Sequence[bool | None]
+) -> tuple[list[float] | None, list[int]]:
     """Return the seconds since the first epoch began, by row, and the rows at which a resumed session begins."""
-    start, end = span
-    seams = [row for row in range(start + 1, end) if known.get(row, numbers[row] <= numbers[row - 1])]
-    if times is None or any(value is None or not 0 <= value < 1e10 for value in times[start:end]):
-        return None, seams
-    running: dict[int, float] = {}
+    repeats = [number <= before for before, number in pairwise((-1, *numbers))]
+    seams = [row for row, known in enumerate(begins) if row and (repeats[row] if known is None else known)]
+    running: list[float] = []
+    resumed = set(seams)
     offset = previous = 0.0
-    repeats = set(seams)
-    for row, value in enumerate(times[start:end], start):
-        value = value or 0.0  # for mypy: no time is blank here
-        goes_back = value < previous or (row in repeats and (numbers[row], value) != (numbers[row - 1], previous))
-        if known.get(row, goes_back):
+    for row, value in enumerate(times):
+        if value is None or not 0 <= value < 1e10:
+            return None, seams
+        same = row > 0 and (numbers[row], value) == (numbers[row - 1], previous)
+        goes_back = value < previous or (row in resumed and not same)
+        if goes_back if begins[row] is None else begins[row]:
             offset += previous  # a resumed process counts from 0, even if its first epoch took longest
-            repeats.add(row)
+            resumed.add(row)
         previous = value
-        running[row] = offset + value
-    return running, sorted(repeats)
-
-
-def _session_starts(kept: Sequence[int], seams: Sequence[int]) -> tuple[int, ...]:
-    """Return the indexes into the kept rows at which a session begins."""
-    starts = {next((at for at, row in enumerate(kept) if row >= seam), 0) for seam in seams}
-    return tuple(sorted({0, *starts})) if kept else ()
+        running.append(offset + value)
+    return running, sorted(resumed)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from importer.errors import RunDirError
 from importer.formats.csv_table import read_results
@@ -38,6 +37,7 @@ class _Tune:
     directory: RunDirectory
     source: str  # the file that the table came from
     table: TuneTable
+    records: tuple[WrittenRow, ...]  # the iterations as rows
     best: Mapping[str, object]
     best_file: str | None
     header: Header
@@ -45,15 +45,6 @@ class _Tune:
     @property
     def generator(self) -> str:
         return "YOLOv5 evolve" if self.source == EVOLVE else "Ultralytics tuner"
-
-    @cached_property
-    def records(self) -> tuple[WrittenRow, ...]:
-        """Return the iterations as rows."""
-        return _records(self.table.iterations)
-
-    def args(self, args: Mapping[str, object], recorded: str | None) -> Mapping[str, object]:
-        """Return the args with the directory that was recorded, if one was."""
-        return args if recorded is None else {**args, "save_dir": recorded}
 
 
 def recognise(save_dir: RunPath, names: Set[str]) -> bool:
@@ -77,7 +68,7 @@ def read(directory: RunDirectory) -> TrainingRun:
         family="tune",
         generator=tune.generator,
         task=_task(tune, children, columns),
-        args=tune.args(tune.best, tune.header.place),
+        args=_placed(tune.best, tune.header.place),
         epochs=Epochs(
             columns=columns,
             steps=tuple(iteration.number - 1 for iteration in iterations),
@@ -105,26 +96,29 @@ def _read_tune(directory: RunDirectory) -> tuple[_Tune, list[Note]]:
         text = f"{directory.save_dir}: its table is a link that leaves it"
         raise RunDirError(text, hint="--follow-symlinks reads it")
     table = read_tune_table(directory.by_path[source].location)
-    notes = []
+    best: Mapping[str, object] = table.iterations[table.best()].hyperparameters
+    header, notes, more = Header(), list[Note](), list[Note]()
     if source == EVOLVE:
         text = f"{EVOLVE} has no fitness; it is YOLOv5's 0.1 mAP_0.5 + 0.9 mAP_0.5:0.95"
         notes.append(Note("fitness-computed", text))
     best_file = next((name for name in BEST if name in directory.by_path), None)
     if best_file is None:
-        text = "no file of the best hyperparameters; they are the best iteration's"
-        best = table.iterations[table.best()].hyperparameters
-        notes += [Note("best-from-table", text), *table.notes]
-        return _Tune(directory, source, table, best, None, Header()), notes
-    place = directory.by_path[best_file].location
-    best, more = read_yaml(place)
-    return _Tune(directory, source, table, best, best_file, read_header(place)), [*notes, *table.notes, *more]
+        notes.append(Note("best-from-table", "no file of the best hyperparameters; they are the best iteration's"))
+    else:
+        place = directory.by_path[best_file].location
+        (best, more), header = read_yaml(place), read_header(place)
+    tune = _Tune(directory, source, table, _records(table.iterations), best, best_file, header)
+    return tune, [*notes, *table.notes, *more]
+
+
+def _placed(args: Mapping[str, object], recorded: str | None) -> Mapping[str, object]:
+    """Return the args with the directory that was recorded, if one was."""
+    return args if recorded is None else {**args, "save_dir": recorded}
 
 
 def _children(tune: _Tune) -> tuple[list[tuple[int, TrainingRun]], list[Note]]:
     """Return each training with the index of its iteration; an iteration without a directory is what the table says."""
-    dirs: dict[int, dict[str, RunPath]] = {}
-    for (number, dataset), path in iteration_dirs(tune.directory, tune.table, tune.header.place).items():
-        dirs.setdefault(number, {})[dataset] = path
+    dirs = iteration_dirs(tune.directory, tune.table, tune.header.place)
     evolved, notes = _evolved(tune)
     children: list[tuple[int, TrainingRun]] = []
     missing = 0
@@ -150,32 +144,26 @@ def _without_directory(tune: _Tune, index: int, read: Set[str], evolved: Epochs 
     """Return what the table says of an iteration, less the datasets whose directories were read."""
     iteration = tune.table.iterations[index]
     recorded = next(iter(iteration.save_dirs.values())) if len(iteration.save_dirs) == 1 else tune.header.place
-    metrics = {**_left(iteration, read), "fitness": iteration.fitness}
-    epochs = Epochs(tuple(metrics), (0,), (tuple(metrics.values()),), None, (0,), (tune.records[index],))
+    several = len(iteration.datasets) > 1
+    of_datasets = {
+        f"{dataset}/{key}" if several else key: value
+        for dataset, reached in iteration.datasets.items()
+        for key, value in reached.items()
+        if dataset not in read and (several or key != "fitness")
+    }
+    metrics = {**iteration.metrics, **of_datasets, "fitness": iteration.fitness}
     return TrainingRun(
         save_dir=str(tune.directory.save_dir),
         name=f"{tune.directory.name} iteration {iteration.number}",
         family="tune",
         generator=tune.generator,
         task=None,
-        args=tune.args({**iteration.hyperparameters, "iteration": iteration.number}, recorded),
-        epochs=evolved or epochs,
+        args=_placed({**iteration.hyperparameters, "iteration": iteration.number}, recorded),
+        epochs=evolved or Epochs(tuple(metrics), (0,), (tuple(metrics.values()),), None, (0,), (tune.records[index],)),
         params_from=(tune.source,),
         fixed_status="FINISHED",
         iteration=index,
     )
-
-
-def _left(iteration: Iteration, read: Set[str]) -> dict[str, float]:
-    """Return the metrics of the datasets that were not read, behind the dataset's name where a tune had several."""
-    several = len(iteration.datasets) > 1
-    of_datasets = {
-        f"{dataset}/{key}" if several else key: value
-        for dataset, metrics in iteration.datasets.items()
-        for key, value in metrics.items()
-        if dataset not in read and (several or key != "fitness")
-    }
-    return {**iteration.metrics, **of_datasets}
 
 
 def _evolved(tune: _Tune) -> tuple[dict[int, Epochs], list[Note]]:
@@ -203,14 +191,11 @@ def _evolved(tune: _Tune) -> tuple[dict[int, Epochs], list[Note]]:
     evolved = {}
     for span, iteration, record in zip(spans, iterations, tune.records, strict=True):
         epochs, _ = build_epochs(table, numbers, 0, span)
-        fitness = (*[None] * (len(epochs) - 1), iteration.fitness)
-        evolved[iteration.number] = replace(
-            epochs,
-            columns=(*epochs.columns, "fitness"),
-            rows=tuple((*cells, value) for cells, value in zip(epochs.rows, fitness, strict=True)),
-            seconds=None,
-            written=(record,),
-        )
+        *rows, last = ((*cells, None) for cells in epochs.rows)
+        rows.append((*last[:-1], iteration.fitness))
+        columns = (*epochs.columns, "fitness")
+        epochs = replace(epochs, columns=columns, rows=tuple(rows), seconds=None, written=(record,))
+        evolved[iteration.number] = epochs
     return evolved, []
 
 

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path, PureWindowsPath
-from typing import NamedTuple
 
 from importer.errors import RunDirError
 from importer.model import RunPath, TrainingRun
@@ -24,16 +23,10 @@ MAX_DEPTH = 4  # multitrain-2/coco8 is two below the tune's parent
 FITNESS_ABS = 2e-5  # from metrics that were rounded to five digits
 
 TrainingAt = Callable[[RunPath], TrainingRun | None]
+IterationDirs = dict[int, dict[str, RunPath]]  # by the number of the iteration and the dataset, "" for all of them
 
 
-class IterationDir(NamedTuple):
-    """A training that an iteration says it made."""
-
-    number: int
-    dataset: str
-
-
-def iteration_dirs(directory: RunDirectory, table: TuneTable, recorded: str | None) -> dict[IterationDir, RunPath]:
+def iteration_dirs(directory: RunDirectory, table: TuneTable, recorded: str | None) -> IterationDirs:
     """Return the directory of each training that is still there; no directory belongs to two.
 
     A tune that wrote down its directories is believed where they hold these hyperparameters; they lie where they lay
@@ -42,18 +35,10 @@ def iteration_dirs(directory: RunDirectory, table: TuneTable, recorded: str | No
     """
     save_dir = directory.save_dir
     beside = save_dir.parent if save_dir.name not in ("", "..") else Path(os.path.abspath(str(save_dir))).parent  # noqa: PTH100
-    if any(iteration.save_dirs for iteration in table.iterations):
-        return _written_down(table, recorded, beside, _training_at(directory, beside))
-    if any(iteration.metrics for iteration in table.iterations):
-        return {}  # YOLOv5 evolves in one directory
-    return _siblings(table, beside, _training_at(directory, beside))
-
-
-def _training_at(directory: RunDirectory, beside: RunPath) -> TrainingAt:
-    """Return a function that summarizes the Ultralytics training at a path, once."""
 
     @cache
     def training_at(path: RunPath) -> TrainingRun | None:
+        """Return a summary of the Ultralytics training at a path."""
         try:
             if not (path / "args.yaml").is_file() or not (directory.follow_symlinks or is_within(path, beside)):
                 return None
@@ -64,23 +49,25 @@ def _training_at(directory: RunDirectory, beside: RunPath) -> TrainingAt:
             return None
         return run if run.args and run.family == "ultralytics" else None
 
-    return training_at
+    if any(iteration.save_dirs for iteration in table.iterations):
+        return _written_down(table, recorded, beside, training_at)
+    if any(iteration.metrics for iteration in table.iterations):
+        return {}  # YOLOv5 evolves in one directory
+    return _siblings(table, beside, training_at)
 
 
-def _written_down(
-    table: TuneTable, recorded: str | None, beside: RunPath, training_at: TrainingAt
-) -> dict[IterationDir, RunPath]:
+def _written_down(table: TuneTable, recorded: str | None, beside: RunPath, training_at: TrainingAt) -> IterationDirs:
     """Give a directory to the latest iteration of its name: the tuner removes what is not the best."""
-    taken: dict[RunPath, IterationDir] = {}
+    dirs: IterationDirs = {}
+    taken: set[RunPath] = set()
     for iteration in reversed(table.iterations):
         for dataset, text in iteration.save_dirs.items():
             path = _place_now(text, recorded, beside)
-            if path is None or path in taken:
-                continue
-            run = training_at(path)
-            if run is not None and _has_hyperparameters(run, iteration):
-                taken[path] = IterationDir(iteration.number, dataset)
-    return {iteration_dir: path for path, iteration_dir in taken.items()}
+            run = training_at(path) if path is not None and path not in taken else None
+            if path is not None and run is not None and _has_hyperparameters(run, iteration):
+                taken.add(path)
+                dirs.setdefault(iteration.number, {})[dataset] = path
+    return dirs
 
 
 def _place_now(text: str, recorded: str | None, beside: RunPath) -> RunPath | None:
@@ -101,7 +88,7 @@ def _parts(path: str) -> list[str]:
     return [name for name in names if name not in ("", ".")]
 
 
-def _siblings(table: TuneTable, beside: RunPath, training_at: TrainingAt) -> dict[IterationDir, RunPath]:
+def _siblings(table: TuneTable, beside: RunPath, training_at: TrainingAt) -> IterationDirs:
     """Return iterations and directories that fit each other and nothing else; equal ones go together in order."""
     try:
         numbered = [(int(match[1] or 1), name) for name in list_names(beside) if (match := SIBLING.fullmatch(name))]
@@ -121,7 +108,7 @@ def _siblings(table: TuneTable, beside: RunPath, training_at: TrainingAt) -> dic
             fitting.setdefault(fit, []).append(iteration.number)
     groups = Counter(path for fit in fitting for path in fit)
     return {
-        IterationDir(number, ""): path
+        number: {"": path}
         for fit, numbers in fitting.items()
         if len(fit) == len(numbers) and all(groups[path] == 1 for path in fit)
         for number, path in zip(numbers, fit, strict=True)
@@ -131,13 +118,10 @@ def _siblings(table: TuneTable, beside: RunPath, training_at: TrainingAt) -> dic
 def _has_hyperparameters(run: TrainingRun, iteration: Iteration) -> bool:
     """Return whether a training was made with an iteration's hyperparameters, as far as it knows them by name."""
     pairs = [(run.args[name], value) for name, value in iteration.hyperparameters.items() if name in run.args]
-    return 0 < len(iteration.hyperparameters) <= 2 * len(pairs) and all(_same(*pair) for pair in pairs)
-
-
-def _same(ours: object, theirs: object) -> bool:
-    if isinstance(ours, (int, float)) and isinstance(theirs, (int, float)):
-        return near(ours, theirs)
-    return ours == theirs
+    return 0 < len(iteration.hyperparameters) <= 2 * len(pairs) and all(
+        near(ours, theirs) if isinstance(ours, (int, float)) and isinstance(theirs, (int, float)) else ours == theirs
+        for ours, theirs in pairs
+    )
 
 
 def _fitnesses(run: TrainingRun) -> list[float]:

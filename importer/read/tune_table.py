@@ -26,8 +26,8 @@ MAX_NUMBER = 2**31
 TABLES = ("tune_results.ndjson", "tune_results.csv", "evolve.csv")
 RESTORE = "restore the file as the tuner wrote it, or remove the line"
 
-_PLACE = re.compile(r"#\s*Results saved to (.+)")
-_PROGRESS = re.compile(r"#\s*\d+/(\d{1,9}) iterations[^(\n]{0,40}(?:\((\d{1,9}(?:\.\d{1,9})?)s\))?")
+_PLACE = re.compile(r"^# *Results saved to (.+)", re.MULTILINE)
+_PROGRESS = re.compile(r"^# *\d+/(\d{1,9}) iterations[^(\n]{0,40}(?:\((\d{1,9}(?:\.\d{1,9})?)s\))?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -192,10 +192,11 @@ class Header(NamedTuple):
 
 def read_header(path: RunPath) -> Header:
     """Read the comments of a best_hyperparameters.yaml. Errors: RunDirError when it is no text."""
-    header = Header()
-    for line in read_text(path, MAX_BYTES)[0][:HEAD_BYTES].split("\n"):
-        if match := _PLACE.match(line):
-            header = header._replace(place=match[1].strip())
-        if match := _PROGRESS.match(line):
-            header = header._replace(planned=int(match[1]), seconds=float(match[2]) if match[2] else None)
-    return header
+    text = read_text(path, MAX_BYTES)[0][:HEAD_BYTES]
+    place = _PLACE.search(text)
+    progress = _PROGRESS.search(text)
+    return Header(
+        place=place[1].strip() if place else None,
+        planned=int(progress[1]) if progress else None,
+        seconds=float(progress[2]) if progress and progress[2] else None,
+    )
