@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import cast
 
 from importer.errors import CheckpointError
 from importer.formats.stub_unpickler import PickleError, PickleHostileError, Stub
@@ -42,16 +44,21 @@ def _facts(saved: object) -> CheckpointFacts:
         return CheckpointFacts()
     plain = PlainValues()
     model_class, names = _network(plain, saved)
+    version, date, epoch = (plain(saved.get(key)) for key in ("version", "date", "epoch"))
+    metrics = {key: number(value) for key, value in plain.mapping(saved.get("train_metrics")).items()}
+    git = plain.mapping(
+        saved.get("git")
+    )  # the trainer writes str(GIT.root): `None` where the code lay in no repository
     return CheckpointFacts(
-        version=_text(plain, saved.get("version")),
-        date=_text(plain, saved.get("date")),
-        epoch=_epoch(plain(saved.get("epoch"))),
+        version=version if isinstance(version, str) and not version.startswith("<") else None,
+        date=date if isinstance(date, str) and not date.startswith("<") else None,
+        epoch=epoch if type(epoch) is int and -1 <= epoch < _MAX_EPOCH else None,
         train_args=plain.mapping(saved.get("train_args")),
         opt=plain.mapping(saved.get("opt")),
-        train_metrics=_metrics(plain, saved.get("train_metrics")),
+        train_metrics={key: value for key, value in metrics.items() if value is not None},
         train_results=_results(plain, saved.get("train_results")),
         best_fitness=number(plain(saved.get("best_fitness"))),
-        git=_git(plain.mapping(saved.get("git"))),
+        git={key: text for key, text in git.items() if isinstance(text, str) and text != "None"},
         model_class=model_class,
         names=names,
     )
@@ -67,48 +74,22 @@ def _network(plain: PlainValues, saved: Mapping[object, object]) -> tuple[str | 
     return network.path, tuple(map(str, values)) if isinstance(values, list) else ()
 
 
-def _text(plain: PlainValues, value: object) -> str | None:
-    text = plain(value)
-    return text if isinstance(text, str) and not text.startswith("<") else None
-
-
-def _git(git: Mapping[str, object]) -> dict[str, str]:
-    """Source: the trainer writes str(GIT.root), which is `None` where the code lay in no repository."""
-    return {key: text for key, text in git.items() if isinstance(text, str) and text != "None"}
-
-
-def _epoch(value: object) -> int | None:
-    if isinstance(value, int) and not isinstance(value, bool) and -1 <= value < _MAX_EPOCH:
-        return value
-    return None
-
-
-def _metrics(plain: PlainValues, value: object) -> dict[str, float]:
-    numbers = {key: number(item) for key, item in plain.mapping(value).items()}
-    return {key: item for key, item in numbers.items() if item is not None}
-
-
 def _results(plain: PlainValues, value: object) -> dict[str, tuple[float, ...]]:
     """Return the columns that hold numbers only; a blank cell is nan, as in the table that the trainer read."""
     if not isinstance(value, dict):
         return {}
-    columns: dict[str, tuple[float, ...]] = {}
     if len(value) > MAX_COLUMNS:
         raise PickleHostileError(f"train_results has more than {MAX_COLUMNS:,} columns")
-    if sum(len(cells) for cells in value.values() if isinstance(cells, list)) > MAX_CELLS:
+    lists = {name: cells for name, cells in value.items() if isinstance(cells, list)}
+    if sum(map(len, lists.values())) > MAX_CELLS:
         raise PickleHostileError(f"train_results has more than {MAX_CELLS:,} values")
-    for name, cells in value.items():
-        if isinstance(cells, list) and (numbers := _column(plain, cells)) is not None:
-            columns[str(plain(name)).strip()] = numbers
+    columns: dict[str, tuple[float, ...]] = {}
+    for name, cells in lists.items():
+        numbers = [cell if type(cell) is float else _cell(plain, cell) for cell in cells]
+        if None not in numbers:
+            columns[str(plain(name)).strip()] = tuple(cast("list[float]", numbers))
     return columns
 
 
-def _column(plain: PlainValues, cells: list[object]) -> tuple[float, ...] | None:
-    numbers = [cell if type(cell) is float else _cell(plain, cell) for cell in cells]
-    return None if None in numbers else tuple([cell for cell in numbers if cell is not None])
-
-
 def _cell(plain: PlainValues, cell: object) -> float | None:
-    if cell is None:
-        return float("nan")
-    return number(plain(cell) if isinstance(cell, Stub) else cell)
+    return math.nan if cell is None else number(plain(cell) if isinstance(cell, Stub) else cell)

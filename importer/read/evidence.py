@@ -56,7 +56,7 @@ def believed(
     """
     kept: list[CheckpointFacts | None] = []
     notes = []
-    for name, facts in (("last.pt", checkpoints.last), ("best.pt", checkpoints.best)):
+    for name, facts in zip(("last.pt", "best.pt"), checkpoints, strict=True):
         reason = _foreign(facts, table, args) if facts is not None else None
         kept.append(facts if reason is None else None)
         if reason is not None:
@@ -95,18 +95,20 @@ def near(a: float | None, b: float | None, rel: float = 0.0) -> bool:
 
 
 def has_row(checkpoints: Checkpoints, table: Table, row: Sequence[float | None]) -> bool:
-    """Return whether a checkpoint's train_results, which was read from the same file, has a row of the table."""
-    for facts in (checkpoints.last, checkpoints.best):
+    """Return whether a checkpoint's train_results, which was read from the same file, has a row of the table.
+
+    Parsers may differ in the last bit; a blank cell is nan there.
+    """
+    cells = [math.nan if cell is None else cell for cell in row]
+    for facts in checkpoints:
         columns = [facts.train_results.get(name, ()) for name in table.header] if facts is not None else []
         for kept in zip(*columns, strict=False):
-            if all(_equal(cell, value) for cell, value in zip(row, kept, strict=True)):
+            if all(
+                math.isclose(cell, value, rel_tol=1e-14) or (math.isnan(cell) and math.isnan(value))
+                for cell, value in zip(cells, kept, strict=True)
+            ):
                 return True
     return False
-
-
-def _equal(cell: float | None, kept: float) -> bool:
-    """Return whether two cells were read from one text; parsers may differ in the last bit."""
-    return math.isnan(kept) if cell is None or math.isnan(cell) else math.isclose(cell, kept, rel_tol=1e-14)
 
 
 def saved_at(facts: CheckpointFacts | None, epochs: Epochs, numbers: Sequence[int], base: int) -> int | None:
@@ -185,9 +187,7 @@ def _step_offset(scalars: Sequence[Scalar], epochs: Epochs) -> int | None:
 
 def _event_times(scalars: Sequence[Scalar], offset: int, sessions: Sequence[EventSession]) -> EventTimes:
     """Return the later time of a step logged twice, as a resume does; a final validation has no val/ losses."""
-    fit: dict[int, int] = {}
-    plain: dict[int, int] = {}
-    train: dict[int, int] = {}
+    fit, plain, train = dict[int, int](), dict[int, int](), dict[int, int]()
     for scalar in scalars:
         step = scalar.step - offset
         if scalar.tag.startswith("val/"):
