@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import PurePosixPath, PureWindowsPath
 
@@ -72,8 +73,7 @@ class PlainValues:
         if isinstance(stub.args, tuple):
             if stub.path in _COLLECTIONS:
                 return self(stub.args[0]) if stub.args else []
-            rebuilt = _rebuilt(stub)
-            if rebuilt is not None:
+            if (rebuilt := _rebuilt(stub)) is not None:
                 return self(rebuilt)
         self._spend(len(stub.path))
         return f"<{stub.path}>"
@@ -97,12 +97,9 @@ def number(value: object) -> float | None:
     """Return the plain number, or that of an array of one; None for anything else."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        return float(value)
-    except OverflowError:
-        return None
+    with suppress(OverflowError):
+        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    return None
 
 
 def _text(value: str) -> str:
@@ -115,13 +112,12 @@ def _text(value: str) -> str:
 
 def _raw(value: object) -> bytes | None:
     """Return bytes, which protocol 2 writes as `_codecs.encode(text, "latin1")`."""
-    if isinstance(value, Stub) and value.path == "_codecs.encode" and isinstance(value.args, tuple) and value.args:
-        value = value.args[0]
+    match value:
+        case Stub(path="_codecs.encode", args=(text, *_)):
+            value = text
     if isinstance(value, str) and len(value) <= _MAX_ARRAY:
-        try:
+        with suppress(UnicodeEncodeError):
             return value.encode("latin-1")
-        except UnicodeEncodeError:
-            return None
     return value if isinstance(value, bytes) else None
 
 
@@ -162,14 +158,11 @@ def _datetime(raw: bytes | None, zone: list[object]) -> str | None:
         return None
     year, (month, day, hour, minute, second) = int.from_bytes(raw[:2], "big"), raw[2:7]
     micros = int.from_bytes(raw[7:], "big")
+    tzinfo = None
     try:
-        return datetime(year, month & 0x7F, day, hour, minute, second, micros, _zone(zone)).isoformat()
+        match zone:
+            case [Stub(path="datetime.timezone", args=(Stub(args=(int(days), int(seconds), *_)), *_))]:
+                tzinfo = timezone(timedelta(days, seconds))
+        return datetime(year, month & 0x7F, day, hour, minute, second, micros, tzinfo).isoformat()
     except (ValueError, OverflowError):
         return None
-
-
-def _zone(zone: list[object]) -> timezone | None:
-    match zone:
-        case [Stub(path="datetime.timezone", args=(Stub(args=(int(days), int(seconds), *_)), *_))]:
-            return timezone(timedelta(days, seconds))
-    return None

@@ -54,10 +54,8 @@ def read_yaml(path: RunPath) -> tuple[dict[str, object], list[Note]]:
     if loaded is None:
         return {}, [*notes, Note("empty-args", f"{path.name} is empty")]
     if not isinstance(loaded, dict):
-        raise RunDirError(
-            f"{path}: holds a {type(loaded).__name__}, not a mapping of names to values",
-            hint="restore the file as the trainer wrote it, or move it away to import without it",
-        )
+        hint = "restore the file as the trainer wrote it, or move it away to import without it"
+        raise RunDirError(f"{path}: holds a {type(loaded).__name__}, not a mapping of names to values", hint=hint)
     repeated = ", ".join(name for name, count in Counter(_NAME.findall(text)).items() if count > 1)
     if repeated:
         notes.append(Note("repeated-keys", f"{repeated[:80]}: more than once in {path.name}; the last one holds"))

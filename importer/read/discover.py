@@ -58,7 +58,6 @@ def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
 
 def _checked(root: RunPath) -> RunPath:
     """Return a path that can be searched. Errors: RunDirError."""
-    is_file = False
     try:
         if isinstance(root, RemotePath):
             root.find()
@@ -67,7 +66,7 @@ def _checked(root: RunPath) -> RunPath:
             return root
         is_file = root.exists()
     except FileNotFoundError:
-        pass
+        is_file = False
     except OSError as error:
         raise RunDirError(f"{root}: {error.strerror or error}", hint="check the path and its permissions") from error
     if is_file:

@@ -129,7 +129,8 @@ def rank(bests: Iterable[BestEpoch], wanted: Wanted) -> Ranking:
     chosen = _select(bests, wanted)
     by = shared_name(wanted.by) if wanted.by is not None else None
     names = {name for best in chosen for name, _ in best.metrics}
-    if by is not None and names and not names & _meant(by):
+    meant = {by + part for part in PARTS} if by in DETECTION else {by}  # that of boxes, masks or keypoints
+    if by is not None and names and not names & meant:
         raise UsageError(f"no run has a metric {wanted.by!r}", hint=_hint("metric", by, names))
     tables, left_out = [], []
     for task, dataset in sorted({(best.task, best.dataset) for best in chosen}):
@@ -138,7 +139,9 @@ def rank(bests: Iterable[BestEpoch], wanted: Wanted) -> Ranking:
         name = by or leading
         name += _part(leading) if name in DETECTION else ""
         ranked = [best for best in group if best.value(name) is not None]
-        left_out += [(best.source, _why_left_out(best, name)) for best in group if best.value(name) is None]
+        for best in (best for best in group if best.value(name) is None):
+            why = f"no metric {name}" if best.metrics else "no metric that tells its best epoch"
+            left_out.append((best.source, why if best.epochs else "no epochs"))
         ranked.sort(key=lambda best: _order(best, name))
         if ranked:
             rows = tuple(Ranked(place, best) for place, best in enumerate(ranked[: wanted.top], start=1))
@@ -172,11 +175,6 @@ def leading_metric(task: str, group: Sequence[BestEpoch]) -> str:
     return next((name for name in (LEADING.get(task, ""), *USUAL, *sorted(names)) if name in names), USUAL[0])
 
 
-def _meant(name: str) -> set[str]:
-    """Return the metrics that a name may mean: without a last letter, that of boxes, masks or keypoints."""
-    return {name + part for part in PARTS} if name in DETECTION else {name}
-
-
 def _companions(by: str, leading: str, group: Sequence[BestEpoch]) -> tuple[str, ...]:
     """Return the other metrics of the boxes, masks or keypoints that a metric is of; of a loss, of the leading one."""
     part = _part(leading if by.startswith("val/") else by)
@@ -194,9 +192,3 @@ def _order(best: BestEpoch, name: str) -> tuple[bool, float, str]:
     if value is None or math.isnan(value):
         return True, 0.0, best.source
     return False, value if LESS_IS_BETTER.fullmatch(name) else -value, best.source
-
-
-def _why_left_out(best: BestEpoch, name: str) -> str:
-    if not best.epochs:
-        return "no epochs"
-    return f"no metric {name}" if best.metrics else "no metric that tells its best epoch"

@@ -137,25 +137,24 @@ class _Folder:
         self.left_out: list[tuple[str, str]] = []
         self.members = self.announced = 0
 
+    def refusal(self, problem: str, hint: str | None = None) -> RunDirError:
+        return RunDirError(f"{self.shown}: {problem}", hint=hint)
+
     def admit(self, size: int) -> None:
         """Count a member. Errors: RunDirError when that is one too many, or too large."""
         self.members += 1
         self.announced += size
         if self.members > MAX_MEMBERS:
-            raise RunDirError(f"{self.shown}: has more than {MAX_MEMBERS:,} members", hint="unpack it yourself")
+            raise self.refusal(f"has more than {MAX_MEMBERS:,} members", "unpack it yourself")
         if self.announced > self.limit:
-            raise RunDirError(
-                f"{self.shown}: unpacks to {self.announced:,} bytes or more, over {MAX_RATIO} times its size",
-                hint="unpack it yourself if you trust it",
-            )
+            problem = f"unpacks to {self.announced:,} bytes or more, over {MAX_RATIO} times its size"
+            raise self.refusal(problem, "unpack it yourself if you trust it")
 
     def require_room(self, size: int) -> None:
         """Raise RunDirError when the disk has no room for so many bytes."""
         if size > shutil.disk_usage(self.top).free:
-            raise RunDirError(
-                f"{self.shown}: unpacks to {size:,} bytes, for which {self.top.parent.parent} has no room",
-                hint="set TMPDIR to a larger disk, or unpack it yourself",
-            )
+            problem = f"unpacks to {size:,} bytes, for which {self.top.parent.parent} has no room"
+            raise self.refusal(problem, "set TMPDIR to a larger disk, or unpack it yourself")
 
     def leave_out(self, name: str, why: str) -> None:
         """Remember a member that stays in the archive."""
@@ -182,10 +181,10 @@ class _Folder:
             while block := source.read(min(BLOCK, left + 1)):
                 left -= len(block)
                 if left < 0:
-                    raise RunDirError(f"{self.shown}: {name} holds more than the {size:,} bytes that it announces")
+                    raise self.refusal(f"{name} holds more than the {size:,} bytes that it announces")
                 handle.write(block)
         if left:
-            raise RunDirError(f"{self.shown}: {name} is cut short", hint="copy the archive again")
+            raise self.refusal(f"{name} is cut short", "copy the archive again")
         with suppress(OverflowError, OSError, ValueError):  # a time that this file system cannot hold
             os.utime(target, (modified, modified))
 
@@ -202,16 +201,17 @@ def _unpack_zip(path: Path, folder: _Folder) -> bool:
             if name.endswith("/"):
                 continue
             if info.flag_bits & 1:
-                raise RunDirError(
-                    f"{folder.shown}: {name} is encrypted", hint="unpack it yourself and import the folder"
-                )
+                raise folder.refusal(f"{name} is encrypted", "unpack it yourself and import the folder")
             if kind not in (0, stat.S_IFREG):
                 folder.leave_out(name, LINK if kind == stat.S_IFLNK else NO_FILE)
                 continue
             modified = _unix_time(info.extra)
-            zoneless |= modified is None
+            if modified is None:
+                zoneless, modified = True, 0.0
+                with suppress(OverflowError, ValueError):
+                    modified = time.mktime((*info.date_time, 0, 0, -1))
             with archive.open(info) as source:
-                folder.write(name, info.file_size, source, _local_time(info) if modified is None else modified)
+                folder.write(name, info.file_size, source, modified)
     return zoneless
 
 
@@ -226,13 +226,6 @@ def _unix_time(extra: bytes) -> float | None:
             return float(struct.unpack_from("<i", extra, 5)[0])
         extra = extra[4 + size :]
     return None
-
-
-def _local_time(info: zipfile.ZipInfo) -> float:
-    try:
-        return time.mktime((*info.date_time, 0, 0, -1))
-    except (OverflowError, ValueError):
-        return 0.0
 
 
 def _unpack_tar(path: Path, folder: _Folder) -> bool:

@@ -87,10 +87,10 @@ class RemotePath(ShownPath):
 
     @property
     def parent(self) -> RemotePath:
-        above, slash, _ = self.path.rpartition("/")
-        if self.above is not None or not (slash and above):  # a bucket is its own
-            return self.above or self
-        return RemotePath(self.fs, above, self.shown.rpartition("/")[0])
+        if self.above is not None:
+            return self.above
+        above = self.path.rpartition("/")[0]
+        return RemotePath(self.fs, above, self.shown.rpartition("/")[0]) if above else self  # a bucket is its own
 
     def resolve(self) -> RemotePath:
         return self
@@ -223,9 +223,8 @@ def open_remote(url: str) -> RemotePath:
 
         fs, path = url_to_fs(url)
     except ImportError as error:
-        raise UsageError(
-            f"{shown}: {scheme}:// needs a package", hint="pip install fsspec s3fs gcsfs, or what the scheme asks for"
-        ) from error
+        hint = "pip install fsspec s3fs gcsfs, or what the scheme asks for"
+        raise UsageError(f"{shown}: {scheme}:// needs a package", hint=hint) from error
     except ValueError as error:
         hint = "write a path, or a URL such as s3://bucket/runs"
         raise UsageError(f"{shown}: {redact(str(error))}", hint=hint) from error
