@@ -164,21 +164,15 @@ class StubUnpickler(pickle._Unpickler):
             raise PickleError("it has a memo entry that has no number")
         self.memo[key] = self.stack[-1]
 
-    def add_all(self) -> None:
-        items = self.pop_mark()
-        if type(target := self.stack[-1]) is list:
-            target.extend(items)
-
-    def add(self) -> None:
-        item = self.stack.pop()
-        if type(target := self.stack[-1]) is list:
-            target.append(item)
-
-    def set_items(self) -> None:
+    def fill(self) -> None:
         items = self.pop_mark()
         _fill(self.stack[-1], items)
 
-    def set_item(self) -> None:
+    def fill_one(self) -> None:
+        item = self.stack.pop()
+        _fill(self.stack[-1], [item])
+
+    def fill_pair(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
         _fill(self.stack[-1], [key, value])
 
@@ -205,8 +199,8 @@ class StubUnpickler(pickle._Unpickler):
         **{opcode: _THEIRS[opcode] for opcode in _INHERITED},
         **{ord(pickle.FRAME): frame, ord(pickle.BINFLOAT): floats, ord(pickle.MARK): mark},
         **{ord(pickle.MEMOIZE): memoize, ord(pickle.PUT): put, ord(pickle.BUILD): build},
-        **{ord(pickle.APPEND): add, ord(pickle.APPENDS): add_all, ord(pickle.ADDITEMS): add_all},
-        **{ord(pickle.DICT): new_dict, ord(pickle.SETITEM): set_item, ord(pickle.SETITEMS): set_items},
+        **{ord(pickle.APPEND): fill_one, ord(pickle.APPENDS): fill, ord(pickle.ADDITEMS): fill},
+        **{ord(pickle.DICT): new_dict, ord(pickle.SETITEM): fill_pair, ord(pickle.SETITEMS): fill},
         **{ord(pickle.REDUCE): reduce, ord(pickle.NEWOBJ): reduce, ord(pickle.NEWOBJ_EX): newobj_ex},
         **{ord(pickle.NEXT_BUFFER): refuse, ord(pickle.READONLY_BUFFER): refuse},
         **{ord(pickle.EMPTY_SET): _THEIRS[ord(pickle.EMPTY_LIST)], ord(pickle.FROZENSET): _THEIRS[ord(pickle.LIST)]},
@@ -231,11 +225,13 @@ def load(content: PickleBytes) -> tuple[object, dict[str, int]]:
 
 
 def _fill(target: object, items: list[object]) -> None:
-    """Add keys and values in turn to a dict, and to nothing else; of the keys, those that facts need.
+    """Add items to a list, and keys and values in turn to a dict; of the keys, those that facts need.
 
     A tuple nested without end as a key would overflow the stack of `hash`, and integers chosen to collide stall a dict.
     """
-    if type(target) is dict:
+    if type(target) is list:
+        target.extend(items)
+    elif type(target) is dict:
         for key, value in zip(islice(items, 0, None, 2), islice(items, 1, None, 2), strict=False):
             if type(key) is str or (type(key) is int and -MAX_KEY <= key < MAX_KEY):
                 target[key] = value

@@ -22,7 +22,6 @@ _ZIP = b"PK\3\4"
 _END, _LOCAL = struct.Struct("<4s4H2LH"), struct.Struct("<4s5H3L2H")
 _END64, _END64_LOCATOR = struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
 
-
 _HINTS = {
     "checkpoint-hostile": "do not load it with torch unless you trust where it is from",
     "checkpoint-truncated": "copy it again from where it was trained",
@@ -100,23 +99,17 @@ def _directory(source: _Source) -> bytes:
     return tail[offset - start : offset - start + size] if offset >= start else source.read(offset, size)
 
 
-def _member(source: _Source) -> zipfile.ZipInfo:
-    """Return the entry of data.pkl in the zip's directory, which is parsed as a zip without content."""
+def _data_pkl(source: _Source) -> bytes:
+    """Return the bytes of data.pkl, of which no announced size is believed."""
     directory = _directory(source)
     end = _END.pack(b"PK\5\6", 0, 0, 0, 0, len(directory), 0, 0)
-    try:
+    try:  # the directory is parsed as a zip without content
         members = zipfile.ZipFile(io.BytesIO(directory + end)).infolist()
     except (zipfile.BadZipFile, ValueError, RuntimeError, struct.error) as error:
         raise source.unreadable("is damaged: its zip directory breaks off") from error
-    for member in members:
-        if member.filename.partition("/")[2] == "data.pkl":
-            return member
-    raise source.unreadable("is a zip without data.pkl, so no checkpoint")
-
-
-def _data_pkl(source: _Source) -> bytes:
-    """Return the bytes of data.pkl, of which no announced size is believed."""
-    member = _member(source)
+    member = next((member for member in members if member.filename.partition("/")[2] == "data.pkl"), None)
+    if member is None:
+        raise source.unreadable("is a zip without data.pkl, so no checkpoint")
     announced = max(member.compress_size, member.file_size)
     if announced > MAX_BYTES:
         raise refusal(source.path, f"announces {announced:,} bytes for data.pkl, more than {MAX_BYTES:,}")

@@ -43,7 +43,7 @@ class RunDirectory:
     summarize: ReadChild
     follow_symlinks: bool = False
     segment: int | None = None
-    is_summary: bool = False  # no reader asks: it decides which files the methods below return
+    is_summary: bool = False  # event files are not read, and checkpoints only where it cannot do without
 
     @property
     def name(self) -> str:
@@ -58,17 +58,6 @@ class RunDirectory:
     def get(self, path: str) -> RunFile | None:
         """Return the file at `path` below the directory, or None."""
         return self.by_path.get(path)
-
-    def checkpoint_files(self, *, needed: bool) -> dict[str, RunFile]:
-        """Return last.pt and best.pt, in weights/ or beside it; for a summary only if it cannot do without."""
-        if self.is_summary and not needed:
-            return {}
-        places = {name: self.get(f"weights/{name}") or self.get(name) for name in ("last.pt", "best.pt")}
-        return {name: place for name, place in places.items() if place is not None}
-
-    def event_files(self) -> list[RunFile]:
-        """Return the event files; a summary does without."""
-        return [file for file in self.files if file.path.startswith("events.out.tfevents.") and not self.is_summary]
 
 
 def list_names(folder: RunPath) -> set[str]:

@@ -32,10 +32,16 @@ class Checkpoints(NamedTuple):
 
 
 def read_checkpoints(directory: RunDirectory, *, needed: bool) -> tuple[Checkpoints, list[Note]]:
-    """Read the two checkpoints, in weights/ or beside it; one that cannot be read becomes a note."""
+    """Read the two checkpoints, in weights/ or beside it; one that cannot be read becomes a note.
+
+    A summary reads them only if it cannot do without.
+    """
     facts: dict[str, CheckpointFacts] = {}
     notes = []
-    for name, place in directory.checkpoint_files(needed=needed).items():
+    for name in ("last.pt", "best.pt") if needed or not directory.is_summary else ():
+        place = directory.get(f"weights/{name}") or directory.get(name)
+        if place is None:
+            continue
         if place.path == name:
             notes.append(Note("weights-beside", f"{name} lies beside weights/, not in it"))
         try:
@@ -141,8 +147,8 @@ def read_events(
     scalars: list[Scalar] = []
     sessions: list[EventSession] = []
     notes = []
-    places = directory.event_files()
-    for place in places:
+    places = [file for file in directory.files if file.path.startswith("events.out.tfevents.")]
+    for place in places if not directory.is_summary else ():
         try:
             events = read_event_file(place.location)
         except RunDirError as error:

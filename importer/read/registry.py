@@ -1,8 +1,8 @@
 """save_dir -> TrainingRun: one module per generator.
 
 A reader is a module of this package with two functions: `recognise(save_dir, names)` tells by content whether a
-directory is one of its own, `read(directory)` reads it. LOOKS_FOR says for people what `recognise` wants to see in
-which files.
+directory with these entries is one of its own, `read(directory)` reads it or raises RunDirError. LOOKS_FOR says for
+people what `recognise` wants to see in which files.
 """
 
 from __future__ import annotations
@@ -24,13 +24,8 @@ class Reader(Protocol):
 
     LOOKS_FOR: dict[str, str]
 
-    def recognise(self, save_dir: RunPath, names: Set[str]) -> bool:
-        """Return whether the directory, whose entries are `names`, is one of this reader's."""
-        ...
-
-    def read(self, directory: RunDirectory) -> TrainingRun:
-        """Return the training that the directory holds. Errors: RunDirError."""
-        ...
+    def recognise(self, save_dir: RunPath, names: Set[str]) -> bool: ...
+    def read(self, directory: RunDirectory) -> TrainingRun: ...
 
 
 READERS: tuple[Reader, ...] = (tune, yolov7, yolov5, ultralytics)  # the first that recognises a directory reads it

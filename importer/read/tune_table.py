@@ -101,8 +101,7 @@ def _read_csv(path: RunPath) -> TuneTable:
 
 
 def _read_ndjson(path: RunPath) -> TuneTable:
-    text, read_notes = read_text(path, MAX_BYTES)
-    notes = [*read_notes]
+    text, notes = read_text(path, MAX_BYTES)
     trials: dict[tuple[object, ...], Iteration] = {}
     names: dict[str, str] = {}  # each name once in memory, however often it is written
     repeated = datasets = 0
@@ -111,7 +110,7 @@ def _read_ndjson(path: RunPath) -> TuneTable:
         if not line.strip():
             continue
         try:
-            iteration = _iteration(_parsed(line), names)
+            iteration = _iteration(line, names)
         except ValueError as error:
             if number == len(lines) and isinstance(error.__cause__, json.JSONDecodeError):  # cut, without a line end
                 notes.append(no_final_newline(path.name))
@@ -134,18 +133,14 @@ def _read_ndjson(path: RunPath) -> TuneTable:
     return TuneTable(tuple(iterations), tuple(notes))
 
 
-def _parsed(line: str) -> Mapping[str, object]:
+def _iteration(line: str, names: dict[str, str]) -> Iteration:
+    """Return a line as an iteration. Errors: ValueError."""
     try:
         record = json.loads(line) if len(line) <= MAX_LINE else None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"no JSON: {str(error)[:120]}") from error
     if not isinstance(record, dict):
         raise ValueError(f"a {type(record).__name__}, not a record of at most {MAX_LINE:,} characters")
-    return record
-
-
-def _iteration(record: Mapping[str, object], names: dict[str, str]) -> Iteration:
-    """Return a record as an iteration. Errors: ValueError."""
     number = record.get("iteration")
     if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number < MAX_NUMBER:
         raise ValueError(f"iteration is {str(number)[:40]!r}, not a whole number from 1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from collections.abc import Iterable
 from pathlib import Path
@@ -67,8 +68,7 @@ def local_file(place: RunPath) -> Path | None:
 def fetch(place: RunPath, local: Path) -> None:
     """Copy a file to a local one, a block at a time. Errors: OSError, StoreError."""
     with place.open("rb") as source, local.open("wb") as target:
-        while block := source.read(COPY_BLOCK):
-            target.write(block)
+        shutil.copyfileobj(source, target, COPY_BLOCK)
 
 
 def identity_of(place: RunPath) -> str:
