@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from importer.formats.csv_table import Table, read_results
 from importer.formats.yaml_file import read_yaml
-from importer.model import Note, TrainingRun
+from importer.model import CheckpointFacts, Note, TrainingRun
 from importer.naming import last_part
 from importer.read import evidence
 from importer.read.directory import RunDirectory
@@ -90,7 +90,7 @@ def new_run(
     needed = not args or table is None or not has_base(table) or table.unended is not None
     checkpoints, unread = evidence.read_checkpoints(directory, needed=needed)
     notes = [*directory.notes, *notes, *more, *unread]
-    columns = checkpoints.any.train_results if checkpoints.any is not None else {}
+    columns = next((facts.train_results for facts in checkpoints.values()), {})
     if table is None and "epoch" in columns:
         table, results_file = Table(tuple(columns), tuple(zip(*columns.values(), strict=False))), None
         notes.append(Note("results-from-checkpoint", "no results.csv; the epochs are the checkpoint's train_results"))
@@ -109,8 +109,8 @@ def new_run(
         task=None,
         args=args,
         planned_epochs=int(epochs) if isinstance(epochs, (int, float)) and abs(epochs) < MAX_EPOCHS else None,
-        last=checkpoints.last,
-        best=checkpoints.best,
+        last=checkpoints.get("last.pt"),
+        best=checkpoints.get("best.pt"),
         results_file=results_file,
         params_from=params_from,
         files=directory.files,
@@ -122,10 +122,11 @@ def new_run(
 
 def _with_checkpoint(options: Options, checkpoints: evidence.Checkpoints) -> Options:
     """Return the options with the checkpoint among the files that they are from, and its own where there are none."""
-    (args, params_from, notes), facts = options, checkpoints.any
-    if facts is None or not (facts.train_args or (facts.opt and not args)):
+    args, params_from, notes = options
+    name, facts = next(iter(checkpoints.items()), ("", CheckpointFacts()))
+    if not facts.train_args and (args or not facts.opt):
         return options
-    params_from = (*params_from, "last.pt" if checkpoints.last else "best.pt")
+    params_from = (*params_from, name)
     if args:
         return args, params_from, notes
     file = "args.yaml" if facts.train_args else "opt.yaml"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from importer.errors import CheckpointError, RunDirError
 from importer.formats.csv_table import Table
@@ -19,16 +18,7 @@ EVENT_REL = 6e-4  # of a results.txt, which keeps four digits; 90% of the values
 ROUNDED = 6e-6  # trainer and tuner round to five digits after the point
 
 
-class Checkpoints(NamedTuple):
-    """The facts of last.pt and best.pt, each None where it is absent, unreadable or another training's."""
-
-    last: CheckpointFacts | None = None
-    best: CheckpointFacts | None = None
-
-    @property
-    def any(self) -> CheckpointFacts | None:
-        """Return the facts of last.pt, else of best.pt."""
-        return self.last or self.best
+Checkpoints = Mapping[str, CheckpointFacts]  # the facts of last.pt and best.pt, in this order, as far as there are any
 
 
 def read_checkpoints(directory: RunDirectory, *, needed: bool) -> tuple[Checkpoints, list[Note]]:
@@ -36,7 +26,7 @@ def read_checkpoints(directory: RunDirectory, *, needed: bool) -> tuple[Checkpoi
 
     A summary reads them only if it cannot do without.
     """
-    facts: dict[str, CheckpointFacts] = {}
+    checkpoints: dict[str, CheckpointFacts] = {}
     notes = []
     for name in ("last.pt", "best.pt") if needed or not directory.is_summary else ():
         place = directory.get(f"weights/{name}") or directory.get(name)
@@ -45,10 +35,10 @@ def read_checkpoints(directory: RunDirectory, *, needed: bool) -> tuple[Checkpoi
         if place.path == name:
             notes.append(Note("weights-beside", f"{name} lies beside weights/, not in it"))
         try:
-            facts[name] = read_checkpoint(place.location)
+            checkpoints[name] = read_checkpoint(place.location)
         except CheckpointError as error:
             notes.append(Note(error.code, f"{error.message}; imported without its facts"))
-    return Checkpoints(facts.get("last.pt"), facts.get("best.pt")), notes
+    return checkpoints, notes
 
 
 def believed(
@@ -60,14 +50,10 @@ def believed(
 
     Source: ultralytics/engine/trainer.py, BaseTrainer.save_model and read_results_csv.
     """
-    kept: list[CheckpointFacts | None] = []
-    notes = []
-    for name, facts in zip(("last.pt", "best.pt"), checkpoints, strict=True):
-        reason = _foreign(facts, table, args) if facts is not None else None
-        kept.append(facts if reason is None else None)
-        if reason is not None:
-            notes.append(Note("checkpoint-foreign", f"{name} belongs to another training ({reason}); not believed"))
-    return Checkpoints(*kept), notes
+    reasons = {name: reason for name, facts in checkpoints.items() if (reason := _foreign(facts, table, args))}
+    text = "{} belongs to another training ({}); not believed"
+    notes = [Note("checkpoint-foreign", text.format(name, reason)) for name, reason in reasons.items()]
+    return {name: facts for name, facts in checkpoints.items() if name not in reasons}, notes
 
 
 def _foreign(facts: CheckpointFacts, table: Table | None, args: Mapping[str, object]) -> str | None:
@@ -106,8 +92,8 @@ def has_row(checkpoints: Checkpoints, table: Table, row: Sequence[float | None])
     Parsers may differ in the last bit; a blank cell is nan there.
     """
     cells = [math.nan if cell is None else cell for cell in row]
-    for facts in checkpoints:
-        columns = [facts.train_results.get(name, ()) for name in table.header] if facts is not None else []
+    for facts in checkpoints.values():
+        columns = [facts.train_results.get(name, ()) for name in table.header]
         for kept in zip(*columns, strict=False):
             if all(
                 math.isclose(cell, value, rel_tol=1e-14) or (math.isnan(cell) and math.isnan(value))

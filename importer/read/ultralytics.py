@@ -30,14 +30,11 @@ TASKS = {  # by a column that it has and those above have not; obb before 8.4 ha
 def recognise(save_dir: RunPath, names: Set[str]) -> bool:
     """Recognise a results table of epochs and metrics, or an args.yaml that a trainer wrote."""
     results = results_name(names)
-    if results is not None and _is_results(column_names(save_dir / results)):
+    columns = column_names(save_dir / results) if results is not None else []
+    # Keras and Lightning count epochs in a results.csv, too, the latter beside a `step`.
+    if "epoch" in columns and "step" not in columns and any(name.startswith(COLUMNS) for name in columns):
         return True
     return "args.yaml" in names and _is_args(save_dir / "args.yaml", beside_results=results is not None)
-
-
-def _is_results(columns: list[str]) -> bool:
-    """Keras and Lightning count epochs in a results.csv, too, the latter beside a `step`."""
-    return "epoch" in columns and "step" not in columns and any(name.startswith(COLUMNS) for name in columns)
 
 
 def _is_args(path: RunPath, *, beside_results: bool) -> bool:
