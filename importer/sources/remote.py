@@ -8,6 +8,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -21,26 +22,14 @@ BLOCK = 4 * 1024 * 1024  # bytes; all else is read from the first byte to the la
 MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")  # as filesystems call it
 
 
+@dataclass(order=True, unsafe_hash=True)
 class ShownPath:
     """A place that is named by the text that it is shown as."""
 
-    def __init__(self, shown: str) -> None:
-        self.shown = shown  # as typed, without credentials: s3://bucket/runs/train, runs.zip!train
+    shown: str  # as typed, without credentials: s3://bucket/runs/train, runs.zip!train
 
     def __str__(self) -> str:
         return self.shown
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.shown!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ShownPath) and self.shown == other.shown
-
-    def __lt__(self, other: Any) -> bool:
-        return self.shown < str(other)
-
-    def __hash__(self) -> int:
-        return hash(self.shown)
 
     def as_posix(self) -> str:
         return self.shown
