@@ -162,7 +162,7 @@ def _with_sizes(header: tuple[str, ...], lines: list[Line]) -> tuple[str, ...]:
         if len(cells) == width + more:
             cells[at:] = [*cells[at + more :], *cells[at : at + more]]
         elif len(cells) == width:
-            cells += [""] * more
+            cells.extend([""] * more)
     return *header, *SIZES
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from importer.errors import CheckpointError, RunDirError
 from importer.formats.csv_table import Table
@@ -92,15 +93,11 @@ def has_row(checkpoints: Checkpoints, table: Table, row: Sequence[float | None])
     Parsers may differ in the last bit; a blank cell is nan there.
     """
     cells = [math.nan if cell is None else cell for cell in row]
-    for facts in checkpoints.values():
-        columns = [facts.train_results.get(name, ()) for name in table.header]
-        for kept in zip(*columns, strict=False):
-            if all(
-                math.isclose(cell, value, rel_tol=1e-14) or (math.isnan(cell) and math.isnan(value))
-                for cell, value in zip(cells, kept, strict=True)
-            ):
-                return True
-    return False
+    columns = [[facts.train_results.get(name, ()) for name in table.header] for facts in checkpoints.values()]
+    return any(
+        all(math.isclose(*pair, rel_tol=1e-14) or all(map(math.isnan, pair)) for pair in zip(cells, kept, strict=True))
+        for kept in chain.from_iterable(zip(*results, strict=False) for results in columns)
+    )
 
 
 def saved_at(facts: CheckpointFacts | None, epochs: Epochs, numbers: Sequence[int], base: int) -> int | None:
@@ -117,10 +114,8 @@ def saved_at(facts: CheckpointFacts | None, epochs: Epochs, numbers: Sequence[in
 def row_of_metrics(metrics: Mapping[str, float], epochs: Epochs) -> int | None:
     """Return the index of the last epoch whose metrics are those of a checkpoint's train_metrics, or None."""
     shared = [(at, metrics[name]) for at, name in enumerate(epochs.columns) if name in metrics]
-    for row in range(len(epochs) - 1, -1, -1) if shared else ():
-        if all(near(epochs.rows[row][at], value, CSV_REL) for at, value in shared):
-            return row
-    return None
+    rows = reversed(list(enumerate(epochs.rows))) if shared else ()
+    return next((row for row, cells in rows if all(near(cells[at], value, CSV_REL) for at, value in shared)), None)
 
 
 def read_events(

@@ -37,6 +37,8 @@ SMALL = 64_000_000  # bytes, up to which the ratio does not matter
 MAX_LEFT_OUT = 1_000  # members that were left out and are remembered
 BLOCK = 1 << 20
 LINK, NO_FILE = "it is a link", "it is no plain file"
+UNWRITABLE = dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR), "another member has its name")
+UNWRITABLE[errno.ENAMETOOLONG] = "its name is too long"
 DAMAGE = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError,
     OverflowError, NotImplementedError, RuntimeError,
@@ -170,12 +172,10 @@ class _Folder:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             handle = target.open("wb")
-        except (NotADirectoryError, FileExistsError, IsADirectoryError):
-            return self.leave_out(name, "another member has its name")
         except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:
+            if error.errno not in UNWRITABLE:
                 raise
-            return self.leave_out(name, "its name is too long")
+            return self.leave_out(name, UNWRITABLE[error.errno])
         with handle:
             left = size
             while block := source.read(min(BLOCK, left + 1)):
