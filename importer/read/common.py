@@ -61,7 +61,7 @@ def read_options(directory: RunDirectory, *names: str) -> Options:
     options: dict[str, Mapping[str, object]] = {}
     notes: list[Note] = []
     for name in names:
-        if (place := directory.get(name)) is not None:
+        if (place := directory.by_path.get(name)) is not None:
             options[name], more = read_yaml(place.location)
             notes += more
     if names[0] not in options:

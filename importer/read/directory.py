@@ -55,10 +55,6 @@ class RunDirectory:
         """Return the files by their paths below the directory."""
         return {file.path: file for file in self.files}
 
-    def get(self, path: str) -> RunFile | None:
-        """Return the file at `path` below the directory, or None."""
-        return self.by_path.get(path)
-
 
 def list_names(folder: RunPath) -> set[str]:
     """Return the names in a folder. Errors: RunDirError when it cannot be listed."""
@@ -76,32 +72,27 @@ def list_files(
 
     Errors: RunDirError when weights/ cannot be listed.
     """
-    files, notes = _list(save_dir, names, "", None if follow_symlinks else save_dir)
-    unpacked: list[Note] = save_dir.notes() if isinstance(save_dir, UnpackedPath) else []
-    return tuple(sorted(files)), (*unpacked, *notes)
-
-
-def _list(folder: RunPath, names: Set[str], prefix: str, within: RunPath | None) -> tuple[list[RunFile], list[Note]]:
-    """Return the files of a folder; of folders in it, those of weights/. Links have to stay `within`."""
     files: list[RunFile] = []
-    notes: list[Note] = []
-    for name in sorted(name for name in names - NEVER if not name.startswith("._")):
-        entry, path = folder / name, prefix + name
-        if within is not None and entry.is_symlink() and not is_within(entry, within):
-            notes.append(Note("link-outside", f"{path} is a link that leaves the directory; not followed"))
-            continue
-        try:
-            found = entry.stat()
-        except OSError:
-            notes.append(Note("broken-link", f"{path} leads nowhere; left out"))
-            continue
-        if stat.S_ISREG(found.st_mode):
-            files.append(RunFile(path, found.st_size, int(found.st_mtime * 1000), entry))
-        elif stat.S_ISDIR(found.st_mode) and (prefix or name == "weights") and prefix.count("/") <= MAX_WEIGHTS_DEPTH:
-            more = _list(entry, list_names(entry), f"{path}/", within)
-            files += more[0]
-            notes += more[1]
-    return files, notes
+    notes: list[Note] = save_dir.notes() if isinstance(save_dir, UnpackedPath) else []
+    waiting = [(save_dir, names, "")]
+    while waiting:
+        folder, names, prefix = waiting.pop()
+        for name in sorted(name for name in names - NEVER if not name.startswith("._")):
+            entry, path = folder / name, prefix + name
+            if not follow_symlinks and entry.is_symlink() and not is_within(entry, save_dir):
+                notes.append(Note("link-outside", f"{path} is a link that leaves the directory; not followed"))
+                continue
+            try:
+                facts = entry.stat()
+            except OSError:
+                notes.append(Note("broken-link", f"{path} leads nowhere; left out"))
+                continue
+            depth = prefix.count("/")
+            if stat.S_ISREG(facts.st_mode):
+                files.append(RunFile(path, facts.st_size, int(facts.st_mtime * 1000), entry))
+            elif stat.S_ISDIR(facts.st_mode) and (depth or name == "weights") and depth <= MAX_WEIGHTS_DEPTH:
+                waiting.append((entry, list_names(entry), f"{path}/"))
+    return tuple(sorted(files)), tuple(notes)
 
 
 def find_sweep(save_dir: RunPath) -> Sweep | None:

@@ -30,7 +30,7 @@ def read_checkpoints(directory: RunDirectory, *, needed: bool) -> tuple[Checkpoi
     checkpoints: dict[str, CheckpointFacts] = {}
     notes = []
     for name in ("last.pt", "best.pt") if needed or not directory.is_summary else ():
-        place = directory.get(f"weights/{name}") or directory.get(name)
+        place = directory.by_path.get(f"weights/{name}") or directory.by_path.get(name)
         if place is None:
             continue
         if place.path == name:

@@ -171,7 +171,7 @@ def _evolved(tune: _Tune) -> tuple[dict[int, Epochs], list[Note]]:
 
     They are believed where each ends with the metrics that evolve.csv has for it.
     """
-    place = tune.directory.get("results.csv")
+    place = tune.directory.by_path.get("results.csv")
     if place is None or tune.source != EVOLVE:
         return {}, []
     iterations = tune.table.iterations

@@ -54,7 +54,7 @@ def read(directory: RunDirectory) -> TrainingRun:
     options = read_options(directory, "opt.yaml", "hyp.yaml")
     results: Results = (None, None, [])
     last_epoch = None
-    if (place := directory.get(RESULTS)) is not None:
+    if (place := directory.by_path.get(RESULTS)) is not None:
         results, last_epoch = read_results_txt(place.location)
     run, table = new_run(directory, "yolov7", options, results)
     planned = run.planned_epochs or (last_epoch + 1 if last_epoch is not None else None)
