@@ -8,7 +8,7 @@ directory is still there; of another, what the table says of it, which `--iterat
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 
 from importer.errors import RunDirError
@@ -18,7 +18,7 @@ from importer.model import Epochs, Note, RunPath, TrainingRun, WrittenRow
 from importer.read.directory import RunDirectory
 from importer.read.epochs import build_epochs, epoch_numbers, split_trainings
 from importer.read.tune_dirs import iteration_dirs
-from importer.read.tune_table import Header, Iteration, TuneTable, read_header, read_tune_table, table_name
+from importer.read.tune_table import Header, Iterations, fittest, read_header, read_tune_table, table_name
 
 EVOLVE = "evolve.csv"
 BEST = ("best_hyperparameters.yaml", "hyp_evolve.yaml")
@@ -36,7 +36,7 @@ class _Tune:
 
     directory: RunDirectory
     source: str  # the file that the table came from
-    table: TuneTable
+    iterations: Iterations
     records: tuple[WrittenRow, ...]  # the iterations as rows
     best: Mapping[str, object]
     best_file: str | None
@@ -59,7 +59,7 @@ def read(directory: RunDirectory) -> TrainingRun:
     Source: ultralytics/engine/tuner.py, 8.0.170 to 8.4.190; train.py --evolve of YOLOv5 v6.0 to v7.0.
     """
     tune, notes = _read_tune(directory)
-    iterations = tune.table.iterations
+    iterations = tune.iterations
     children, more = _children(tune)
     columns = (*iterations[0].metrics, "fitness")
     return TrainingRun(
@@ -77,7 +77,7 @@ def read(directory: RunDirectory) -> TrainingRun:
             written=tune.records,
         ),
         planned_epochs=tune.header.planned,
-        best_row=tune.table.best(),
+        best_row=fittest(tune.iterations),
         results_file=tune.source,
         params_from=(tune.best_file or tune.source,),
         files=directory.files,
@@ -95,8 +95,8 @@ def _read_tune(directory: RunDirectory) -> tuple[_Tune, list[Note]]:
     if source is None:
         text = f"{directory.save_dir}: its table is a link that leaves it"
         raise RunDirError(text, hint="--follow-symlinks reads it")
-    table = read_tune_table(directory.by_path[source].location)
-    best: Mapping[str, object] = table.iterations[table.best()].hyperparameters
+    iterations, table_notes = read_tune_table(directory.by_path[source].location)
+    best: Mapping[str, object] = iterations[fittest(iterations)].hyperparameters
     header, notes, more = Header(), list[Note](), list[Note]()
     if source == EVOLVE:
         text = f"{EVOLVE} has no fitness; it is YOLOv5's 0.1 mAP_0.5 + 0.9 mAP_0.5:0.95"
@@ -107,8 +107,8 @@ def _read_tune(directory: RunDirectory) -> tuple[_Tune, list[Note]]:
     else:
         place = directory.by_path[best_file].location
         (best, more), header = read_yaml(place), read_header(place)
-    tune = _Tune(directory, source, table, _records(table.iterations), best, best_file, header)
-    return tune, [*notes, *table.notes, *more]
+    tune = _Tune(directory, source, iterations, _records(iterations), best, best_file, header)
+    return tune, [*notes, *table_notes, *more]
 
 
 def _placed(args: Mapping[str, object], recorded: str | None) -> Mapping[str, object]:
@@ -118,11 +118,11 @@ def _placed(args: Mapping[str, object], recorded: str | None) -> Mapping[str, ob
 
 def _children(tune: _Tune) -> tuple[list[tuple[int, TrainingRun]], list[Note]]:
     """Return each training with the index of its iteration; an iteration without a directory is what the table says."""
-    dirs = iteration_dirs(tune.directory, tune.table, tune.header.place)
+    dirs = iteration_dirs(tune.directory, tune.iterations, tune.header.place)
     evolved, notes = _evolved(tune)
     children: list[tuple[int, TrainingRun]] = []
     missing = 0
-    for index, iteration in enumerate(tune.table.iterations):
+    for index, iteration in enumerate(tune.iterations):
         runs: dict[str, TrainingRun] = {}
         for dataset, path in dirs.get(iteration.number, {}).items():
             try:
@@ -135,14 +135,14 @@ def _children(tune: _Tune) -> tuple[list[tuple[int, TrainingRun]], list[Note]]:
             missing += 1
             children.append((index, _without_directory(tune, index, runs.keys(), evolved.get(iteration.number))))
     if missing:
-        text = f"{missing} of {len(tune.table.iterations)} iterations have no directory here"
+        text = f"{missing} of {len(tune.iterations)} iterations have no directory here"
         notes.append(Note("iterations-without-directory", f"{text}; the table has them (--iterations all)"))
     return children, notes
 
 
 def _without_directory(tune: _Tune, index: int, read: Set[str], evolved: Epochs | None) -> TrainingRun:
     """Return what the table says of an iteration, less the datasets whose directories were read."""
-    iteration = tune.table.iterations[index]
+    iteration = tune.iterations[index]
     recorded = next(iter(iteration.save_dirs.values())) if len(iteration.save_dirs) == 1 else tune.header.place
     several = len(iteration.datasets) > 1
     of_datasets = {
@@ -174,7 +174,7 @@ def _evolved(tune: _Tune) -> tuple[dict[int, Epochs], list[Note]]:
     place = tune.directory.by_path.get("results.csv")
     if place is None or tune.source != EVOLVE:
         return {}, []
-    iterations = tune.table.iterations
+    iterations = tune.iterations
     try:
         table = read_results(place.location)
         numbers = epoch_numbers(table, place.location)
@@ -199,7 +199,7 @@ def _evolved(tune: _Tune) -> tuple[dict[int, Epochs], list[Note]]:
     return evolved, []
 
 
-def _records(iterations: Sequence[Iteration]) -> tuple[WrittenRow, ...]:
+def _records(iterations: Iterations) -> tuple[WrittenRow, ...]:
     """Return iterations as rows, with their hyperparameters; without their numbers, for a table may be sorted again.
 
     An iteration that is equal to an earlier one is counted, for it is another.

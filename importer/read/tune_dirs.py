@@ -14,7 +14,7 @@ from importer.model import RunPath, TrainingRun
 from importer.read.directory import RunDirectory, list_names
 from importer.read.evidence import near
 from importer.read.fitness import EARLY, MIXED, TODAY, fitness
-from importer.read.tune_table import Iteration, TuneTable, table_name
+from importer.read.tune_table import Iteration, Iterations, table_name
 from importer.sources.opening import is_within
 
 SIBLING = re.compile(r"train-?(\d{0,9})")  # train, train2 up to 8.4.38, train-2 from 8.4.39
@@ -26,7 +26,7 @@ TrainingAt = Callable[[RunPath], TrainingRun | None]
 IterationDirs = dict[int, dict[str, RunPath]]  # by the number of the iteration and the dataset, "" for all of them
 
 
-def iteration_dirs(directory: RunDirectory, table: TuneTable, recorded: str | None) -> IterationDirs:
+def iteration_dirs(directory: RunDirectory, iterations: Iterations, recorded: str | None) -> IterationDirs:
     """Return the directory of each training that is still there; no directory belongs to two.
 
     A tune that wrote down its directories is believed where they hold these hyperparameters; they lie where they lay
@@ -49,18 +49,20 @@ def iteration_dirs(directory: RunDirectory, table: TuneTable, recorded: str | No
             return None
         return run if run.args and run.family == "ultralytics" else None
 
-    if any(iteration.save_dirs for iteration in table.iterations):
-        return _written_down(table, recorded, beside, training_at)
-    if any(iteration.metrics for iteration in table.iterations):
+    if any(iteration.save_dirs for iteration in iterations):
+        return _written_down(iterations, recorded, beside, training_at)
+    if any(iteration.metrics for iteration in iterations):
         return {}  # YOLOv5 evolves in one directory
-    return _siblings(table, beside, training_at)
+    return _siblings(iterations, beside, training_at)
 
 
-def _written_down(table: TuneTable, recorded: str | None, beside: RunPath, training_at: TrainingAt) -> IterationDirs:
+def _written_down(
+    iterations: Iterations, recorded: str | None, beside: RunPath, training_at: TrainingAt
+) -> IterationDirs:
     """Give a directory to the latest iteration of its name: the tuner removes what is not the best."""
     dirs: IterationDirs = {}
     taken: set[RunPath] = set()
-    for iteration in reversed(table.iterations):
+    for iteration in reversed(iterations):
         for dataset, text in iteration.save_dirs.items():
             path = _place_now(text, recorded, beside)
             run = training_at(path) if path is not None and path not in taken else None
@@ -88,7 +90,7 @@ def _parts(path: str) -> list[str]:
     return [name for name in names if name not in ("", ".")]
 
 
-def _siblings(table: TuneTable, beside: RunPath, training_at: TrainingAt) -> IterationDirs:
+def _siblings(iterations: Iterations, beside: RunPath, training_at: TrainingAt) -> IterationDirs:
     """Return iterations and directories that fit each other and nothing else; equal ones go together in order."""
     try:
         numbered = [(int(match[1] or 1), name) for name in list_names(beside) if (match := SIBLING.fullmatch(name))]
@@ -97,7 +99,7 @@ def _siblings(table: TuneTable, beside: RunPath, training_at: TrainingAt) -> Ite
     paths = [beside / name for _, name in sorted(numbered)]
     runs = [(path, run, _fitnesses(run)) for path in paths if (run := training_at(path)) is not None]
     fitting: dict[tuple[RunPath, ...], list[int]] = {}
-    for iteration in table.iterations:
+    for iteration in iterations:
         fit = tuple(
             path
             for path, run, reached in runs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -42,17 +42,13 @@ class Iteration:
     save_dirs: Mapping[str, str] = field(default_factory=dict)  # as recorded, by dataset
 
 
-@dataclass(frozen=True)
-class TuneTable:
-    """The iterations of a tune in their order, each once; workers of a distributed tune may share a number."""
+Iterations = Sequence[Iteration]  # in their order, each once; workers of a distributed tune may share a number
 
-    iterations: tuple[Iteration, ...]
-    notes: tuple[Note, ...] = ()
 
-    def best(self) -> int:
-        """Return the index of the fittest, the first of equals, as both tuners choose."""
-        values = [-math.inf if math.isnan(iteration.fitness) else iteration.fitness for iteration in self.iterations]
-        return values.index(max(values))
+def fittest(iterations: Iterations) -> int:
+    """Return the index of the fittest iteration, the first of equals, as both tuners choose."""
+    values = [-math.inf if math.isnan(iteration.fitness) else iteration.fitness for iteration in iterations]
+    return values.index(max(values))
 
 
 def table_name(save_dir: RunPath, names: Collection[str]) -> str | None:
@@ -70,19 +66,19 @@ def _begins_as_table(path: RunPath) -> bool:
     return columns[0] == "fitness"
 
 
-def read_tune_table(path: RunPath) -> TuneTable:
+def read_tune_table(path: RunPath) -> tuple[Iterations, list[Note]]:
     """Read the iterations that a file of one of the three forms holds.
 
     Errors: RunDirError when a line cannot be read as an iteration, or there are more of them than anyone trains.
     Source: ultralytics/engine/tuner.py, 8.0.170 to 8.4.190; print_mutation in yolov5/utils/general.py, v6.0 to v7.0.
     """
-    table = _read_ndjson(path) if path.suffix == ".ndjson" else _read_csv(path)
-    if not table.iterations:
+    iterations, notes = _read_ndjson(path) if path.suffix == ".ndjson" else _read_csv(path)
+    if not iterations:
         raise RunDirError(f"{path}: holds no iteration", hint="the tune died in its first; import what lies beside it")
-    return table
+    return iterations, notes
 
 
-def _read_csv(path: RunPath) -> TuneTable:
+def _read_csv(path: RunPath) -> tuple[Iterations, list[Note]]:
     is_evolve = path.name == "evolve.csv"
     table = read_results(path, "lr0" if is_evolve else "fitness")
     left_out = [Note("ragged-row", f"the last line of {path.name} is short; left out")] if table.short_rows else []
@@ -97,10 +93,10 @@ def _read_csv(path: RunPath) -> TuneTable:
             raise RunDirError(f"{path}: iteration {number} has no fitness", hint=RESTORE)
         varied = {name: cell for name, cell in cells.items() if name != "fitness" and name not in metrics}
         iterations.append(Iteration(number, reached, varied, metrics))
-    return TuneTable(tuple(iterations), (*table.notes, *left_out))
+    return iterations, [*table.notes, *left_out]
 
 
-def _read_ndjson(path: RunPath) -> TuneTable:
+def _read_ndjson(path: RunPath) -> tuple[Iterations, list[Note]]:
     text, notes = read_text(path, MAX_BYTES)
     trials: dict[tuple[object, ...], Iteration] = {}
     names: dict[str, str] = {}  # each name once in memory, however often it is written
@@ -130,7 +126,7 @@ def _read_ndjson(path: RunPath) -> TuneTable:
         text = f"{shared} trials share the number of another; they are numbered in the order of the file"
         notes.append(Note("shared-iterations", text))
         iterations = [replace(iteration, number=number) for number, iteration in enumerate(trials.values(), start=1)]
-    return TuneTable(tuple(iterations), tuple(notes))
+    return iterations, notes
 
 
 def _iteration(line: str, names: dict[str, str]) -> Iteration:
