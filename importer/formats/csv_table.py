@@ -136,7 +136,10 @@ def _bare(cell: str) -> str:
 
 def _split(line: str) -> list[str]:
     """Return the cells of a line; a comma between quotes parts none."""
-    return next(csv.reader([line], skipinitialspace=True), []) if '"' in line else line.split(",")
+    with suppress(csv.Error):  # a cell has more than 131,072 characters
+        if '"' in line:
+            return next(csv.reader([line], skipinitialspace=True), [])
+    return line.split(",")
 
 
 def _cells(line: str, width: int) -> list[str]:

@@ -113,6 +113,12 @@ def test_a_negative_epoch_is_refused_as_one(tmp_path: Path) -> None:
         read_run(written(tmp_path / "train", [*LINES[:2], f"-{LINES[2]}"]))
 
 
+def test_a_quoted_cell_of_any_length_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    long = f'"{"x" * 200_000}"'
+    with pytest.raises(RunDirError, match=r"line 3, column train/box_loss: 'x{40}' is not a number"):
+        read_run(written(tmp_path / "train", [*LINES[:2], LINES[2].replace("0.25", long)]))
+
+
 def test_of_a_name_that_stands_twice_in_args_yaml_the_last_holds_and_a_note_says_so(tmp_path: Path) -> None:
     save_dir = written(tmp_path / "train", LINES)
     (save_dir / "args.yaml").write_text(f"{ARGS}epochs: 7\n")
