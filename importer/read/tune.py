@@ -15,17 +15,16 @@ from importer.errors import RunDirError
 from importer.formats.csv_table import read_results
 from importer.formats.yaml_file import read_yaml
 from importer.model import Epochs, Note, RunPath, TrainingRun, WrittenRow
+from importer.read import tune_table
 from importer.read.directory import RunDirectory
 from importer.read.epochs import build_epochs, epoch_numbers, split_trainings
 from importer.read.tune_dirs import iteration_dirs
-from importer.read.tune_table import Header, Iterations, fittest, read_header, read_tune_table, table_name
 
-EVOLVE = "evolve.csv"
 BEST = ("best_hyperparameters.yaml", "hyp_evolve.yaml")
 LOOKS_FOR = {
     "tune_results.csv": "its first column is not `fitness`",
-    "tune_results.ndjson": "its first line has no `fitness`",
-    EVOLVE: "its first column is no metric, or `lr0` is missing",
+    tune_table.NDJSON: "its first line has no `fitness`",
+    tune_table.EVOLVE: "its first column is no metric, or `lr0` is missing",
 }
 TASKS = ("detect", "segment", "classify", "pose", "obb", "semantic", "depth")
 
@@ -36,20 +35,20 @@ class _Tune:
 
     directory: RunDirectory
     source: str  # the file that the table came from
-    iterations: Iterations
+    iterations: tune_table.Iterations
     records: tuple[WrittenRow, ...]  # the iterations as rows
     best: Mapping[str, object]
     best_file: str | None
-    header: Header
+    header: tune_table.Header
 
     @property
     def generator(self) -> str:
-        return "YOLOv5 evolve" if self.source == EVOLVE else "Ultralytics tuner"
+        return "YOLOv5 evolve" if self.source == tune_table.EVOLVE else "Ultralytics tuner"
 
 
 def recognise(save_dir: RunPath, names: Set[str]) -> bool:
     """Recognise a table of iterations that begins as a tuner writes it."""
-    return table_name(save_dir, names) is not None
+    return tune_table.table_name(save_dir, names) is not None
 
 
 def read(directory: RunDirectory) -> TrainingRun:
@@ -77,7 +76,7 @@ def read(directory: RunDirectory) -> TrainingRun:
             written=tune.records,
         ),
         planned_epochs=tune.header.planned,
-        best_row=fittest(tune.iterations),
+        best_row=tune_table.fittest(tune.iterations),
         results_file=tune.source,
         params_from=(tune.best_file or tune.source,),
         files=directory.files,
@@ -91,22 +90,22 @@ def read(directory: RunDirectory) -> TrainingRun:
 
 
 def _read_tune(directory: RunDirectory) -> tuple[_Tune, list[Note]]:
-    source = table_name(directory.save_dir, directory.by_path.keys())
+    source = tune_table.table_name(directory.save_dir, directory.by_path.keys())
     if source is None:
         text = f"{directory.save_dir}: its table is a link that leaves it"
         raise RunDirError(text, hint="--follow-symlinks reads it")
-    iterations, table_notes = read_tune_table(directory.by_path[source].location)
-    best: Mapping[str, object] = iterations[fittest(iterations)].hyperparameters
-    header, notes, more = Header(), list[Note](), list[Note]()
-    if source == EVOLVE:
-        text = f"{EVOLVE} has no fitness; it is YOLOv5's 0.1 mAP_0.5 + 0.9 mAP_0.5:0.95"
+    iterations, table_notes = tune_table.read_tune_table(directory.by_path[source].location)
+    best: Mapping[str, object] = iterations[tune_table.fittest(iterations)].hyperparameters
+    header, notes, more = tune_table.Header(), list[Note](), list[Note]()
+    if source == tune_table.EVOLVE:
+        text = f"{tune_table.EVOLVE} has no fitness; it is YOLOv5's 0.1 mAP_0.5 + 0.9 mAP_0.5:0.95"
         notes.append(Note("fitness-computed", text))
     best_file = next((name for name in BEST if name in directory.by_path), None)
     if best_file is None:
         notes.append(Note("best-from-table", "no file of the best hyperparameters; they are the best iteration's"))
     else:
         place = directory.by_path[best_file].location
-        (best, more), header = read_yaml(place), read_header(place)
+        (best, more), header = read_yaml(place), tune_table.read_header(place)
     tune = _Tune(directory, source, iterations, _records(iterations), best, best_file, header)
     return tune, [*notes, *table_notes, *more]
 
@@ -172,7 +171,7 @@ def _evolved(tune: _Tune) -> tuple[dict[int, Epochs], list[Note]]:
     They are believed where each ends with the metrics that evolve.csv has for it.
     """
     place = tune.directory.by_path.get("results.csv")
-    if place is None or tune.source != EVOLVE:
+    if place is None or tune.source != tune_table.EVOLVE:
         return {}, []
     iterations = tune.iterations
     try:
@@ -187,7 +186,9 @@ def _evolved(tune: _Tune) -> tuple[dict[int, Epochs], list[Note]]:
         for row, iteration in zip(last_rows, iterations, strict=True)
         for key, value in iteration.metrics.items()
     ):
-        return {}, [Note("results-unmatched", f"results.csv does not hold the trainings of {EVOLVE}; not read")]
+        return {}, [
+            Note("results-unmatched", f"results.csv does not hold the trainings of {tune_table.EVOLVE}; not read")
+        ]
     evolved = {}
     for span, iteration, record in zip(spans, iterations, tune.records, strict=True):
         epochs, _ = build_epochs(table, numbers, 0, span)
@@ -199,7 +200,7 @@ def _evolved(tune: _Tune) -> tuple[dict[int, Epochs], list[Note]]:
     return evolved, []
 
 
-def _records(iterations: Iterations) -> tuple[WrittenRow, ...]:
+def _records(iterations: tune_table.Iterations) -> tuple[WrittenRow, ...]:
     """Return iterations as rows, with their hyperparameters; without their numbers, for a table may be sorted again.
 
     An iteration that is equal to an earlier one is counted, for it is another.

@@ -23,7 +23,8 @@ MAX_ITERATIONS = 10_000
 MAX_DATASETS = 20_000  # in all iterations together
 MAX_NUMBER = 2**31
 
-TABLES = ("tune_results.ndjson", "tune_results.csv", "evolve.csv")
+NDJSON, EVOLVE = "tune_results.ndjson", "evolve.csv"
+TABLES = (NDJSON, "tune_results.csv", EVOLVE)
 RESTORE = "restore the file as the tuner wrote it, or remove the line"
 
 _PLACE = re.compile(r"^# *Results saved to (.+)", re.MULTILINE)
@@ -57,11 +58,11 @@ def table_name(save_dir: RunPath, names: Collection[str]) -> str | None:
 
 
 def _begins_as_table(path: RunPath) -> bool:
-    if path.suffix == ".ndjson":
+    if path.name == NDJSON:
         head = read_head(path)
         return head.startswith("{") and '"fitness"' in head
     columns = column_names(path)
-    if path.name == "evolve.csv":
+    if path.name == EVOLVE:
         return columns[0].startswith("metrics/") and "lr0" in columns
     return columns[0] == "fitness"
 
@@ -72,14 +73,14 @@ def read_tune_table(path: RunPath) -> tuple[Iterations, list[Note]]:
     Errors: RunDirError when a line cannot be read as an iteration, or there are more of them than anyone trains.
     Source: ultralytics/engine/tuner.py, 8.0.170 to 8.4.190; print_mutation in yolov5/utils/general.py, v6.0 to v7.0.
     """
-    iterations, notes = _read_ndjson(path) if path.suffix == ".ndjson" else _read_csv(path)
+    iterations, notes = _read_ndjson(path) if path.name == NDJSON else _read_csv(path)
     if not iterations:
         raise RunDirError(f"{path}: holds no iteration", hint="the tune died in its first; import what lies beside it")
     return iterations, notes
 
 
 def _read_csv(path: RunPath) -> tuple[Iterations, list[Note]]:
-    is_evolve = path.name == "evolve.csv"
+    is_evolve = path.name == EVOLVE
     table = read_results(path, "lr0" if is_evolve else "fitness")
     left_out = [Note("ragged-row", f"the last line of {path.name} is short; left out")] if table.short_rows else []
     if len(table.rows) > MAX_ITERATIONS:

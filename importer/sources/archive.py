@@ -59,7 +59,7 @@ class UnpackedPath(ShownPath):
 
     def __init__(self, archive: Archive, local: Path) -> None:
         self.archive, self.local = archive, local
-        self.name, self.suffix = local.name, local.suffix
+        self.name = local.name
         self.exists, self.is_dir, self.is_file = local.exists, local.is_dir, local.is_file
         self.stat, self.open, self.read_bytes = local.stat, local.open, local.read_bytes
         self.below = local.relative_to(archive.top).as_posix()

@@ -63,8 +63,6 @@ class RemotePath(ShownPath):
         self.above = above  # the folder that this was reached from, whose listing has its size and time
         self.is_fresh: bool = above is not None and above.is_fresh  # and does not ask the cache of listings
         self.name = path.rpartition("/")[2]
-        stem, dot, last = self.name.rpartition(".")
-        self.suffix = dot + last if stem else ""
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "listing"}  # it may be of a large tree
@@ -156,7 +154,7 @@ class RemotePath(ShownPath):
                 return self.fs.cat_file(self.path, start=start, end=end)
 
         kind: Any = type("RemoteFile", (AbstractBufferedFile,), {"_fetch_range": fetch_range})
-        block = CHECKPOINT_BLOCK if self.suffix == ".pt" else BLOCK
+        block = CHECKPOINT_BLOCK if self.name.endswith(".pt") else BLOCK
         return cast(BinaryIO, kind(self.fs, self.path, block_size=block, size=details.st_size))
 
     def read_bytes(self) -> bytes:
