@@ -121,7 +121,7 @@ def new_run(
 
 
 def _with_checkpoint(options: Options, checkpoints: evidence.Checkpoints) -> Options:
-    """Return the options with the checkpoint among the files that they are from, and its own where there are none."""
+    """Return the options, or those of the checkpoint where no file has any, with the checkpoint among their files."""
     args, params_from, notes = options
     name, facts = next(iter(checkpoints.items()), ("", CheckpointFacts()))
     if not facts.train_args and (args or not facts.opt):
