@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import chain
 
 from importer.errors import CheckpointError, RunDirError
 from importer.formats.csv_table import Table
@@ -93,11 +92,13 @@ def has_row(checkpoints: Checkpoints, table: Table, row: Sequence[float | None])
     Parsers may differ in the last bit; a blank cell is nan there.
     """
     cells = [math.nan if cell is None else cell for cell in row]
-    columns = [[facts.train_results.get(name, ()) for name in table.header] for facts in checkpoints.values()]
-    return any(
-        all(math.isclose(*pair, rel_tol=1e-14) or all(map(math.isnan, pair)) for pair in zip(cells, kept, strict=True))
-        for kept in chain.from_iterable(zip(*results, strict=False) for results in columns)
-    )
+    for facts in checkpoints.values():
+        columns = [facts.train_results.get(name, ()) for name in table.header]
+        for kept in zip(*columns, strict=False):
+            pairs = zip(cells, kept, strict=True)
+            if all(math.isclose(*pair, rel_tol=1e-14) or all(map(math.isnan, pair)) for pair in pairs):
+                return True
+    return False
 
 
 def saved_at(facts: CheckpointFacts | None, epochs: Epochs, numbers: Sequence[int], base: int) -> int | None:
@@ -174,7 +175,9 @@ def _step_offset(scalars: Sequence[Scalar], epochs: Epochs) -> int | None:
 
 def _event_times(scalars: Sequence[Scalar], offset: int, sessions: Sequence[EventSession]) -> EventTimes:
     """Return the later time of a step logged twice, as a resume does; a final validation has no val/ losses."""
-    fit, plain, train = dict[int, int](), dict[int, int](), dict[int, int]()
+    fit: dict[int, int] = {}
+    plain: dict[int, int] = {}
+    train: dict[int, int] = {}
     for scalar in scalars:
         step = scalar.step - offset
         if scalar.tag.startswith("val/"):

@@ -96,7 +96,9 @@ def _read_tune(directory: RunDirectory) -> tuple[_Tune, list[Note]]:
         raise RunDirError(text, hint="--follow-symlinks reads it")
     iterations, table_notes = tune_table.read_tune_table(directory.by_path[source].location)
     best: Mapping[str, object] = iterations[tune_table.fittest(iterations)].hyperparameters
-    header, notes, more = tune_table.Header(), list[Note](), list[Note]()
+    header = tune_table.Header()
+    notes: list[Note] = []
+    more: list[Note] = []
     if source == tune_table.EVOLVE:
         text = f"{tune_table.EVOLVE} has no fitness; it is YOLOv5's 0.1 mAP_0.5 + 0.9 mAP_0.5:0.95"
         notes.append(Note("fitness-computed", text))
