@@ -65,8 +65,10 @@ def _written_down(
     for iteration in reversed(iterations):
         for dataset, text in iteration.save_dirs.items():
             path = _place_now(text, recorded, beside)
-            run = training_at(path) if path is not None and path not in taken else None
-            if path is not None and run is not None and _has_hyperparameters(run, iteration):
+            if path is None or path in taken:
+                continue
+            run = training_at(path)
+            if run is not None and _has_hyperparameters(run, iteration):
                 taken.add(path)
                 dirs.setdefault(iteration.number, {})[dataset] = path
     return dirs
