@@ -143,11 +143,9 @@ def _split(line: str) -> list[str]:
 
 
 def _cells(line: str, width: int) -> list[str]:
-    """Return the cells of a line without blank ones at its end, where they make it wider than the header."""
+    """Return the cells of a line, without those beyond the header if they are blank."""
     cells = _split(line)
-    while len(cells) > width and not cells[-1].strip():
-        cells.pop()
-    return cells
+    return cells if any(cell.strip() for cell in cells[width:]) else cells[:width]
 
 
 def _with_sizes(header: tuple[str, ...], lines: list[Line]) -> tuple[str, ...]:
