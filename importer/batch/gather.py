@@ -150,10 +150,7 @@ def _real(path: str) -> str:
 
 
 def _copies(
-    summaries: Sequence[RunSummary],
-    options: ImportOptions,
-    executor: Executor,
-    preferred: Collection[RunSummary] = (),
+    summaries: Sequence[RunSummary], options: ImportOptions, executor: Executor, preferred: Collection[RunSummary] = ()
 ) -> dict[RunSummary, RunSummary]:
     """Return each summary that is a copy, with the one that it is a copy of.
 

@@ -1,4 +1,4 @@
-"""List the runs of a tree, what an import would do, the imports of a store, and what an undo would delete."""
+"""Print what the commands return: runs of a tree, what an import would do, imports, an undo, a registered model."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from importer.batch.gather import Batch
 from importer.batch.run import Scanned, preview_work, scan_work
 from importer.batch.summary import RunSummary
+from importer.cli.closing import uri_option
 from importer.cli.console import print_rows
-from importer.cli.report_file import Report
-from importer.cli.reporter import FEW, Terminal, uri_option
+from importer.cli.reporter import FEW, Report, Terminal
 from importer.cli.show import print_plan
 from importer.cli.totals import Totals, directories_in_words, how_many
+from importer.models.register import Registered
 from importer.report import WROTE, Kind, exit_status, facts_of, kind_words, local_time, outcome_text, plan_as_json, size
 from importer.store.store import EmptyStore, Store
 from importer.undo import Undo
@@ -174,3 +175,21 @@ def print_undone(terminal: Terminal, undo: Undo, done: Sequence[StoredRun], *, r
         them = "it" if len(done) == 1 else "them"
         command = f"`ymlf undo {undo.import_id} --restore{uri_option(uri)}`"
         terminal.say(f"{how_many(len(done), 'run')} soft-deleted; {command} brings {them} back")
+
+
+def print_registered(terminal: Terminal, registered: Registered) -> None:
+    """Write which version of a model points at which run, and how to load it."""
+    if terminal.as_json:
+        terminal.write_json({**vars(registered), "notes": [note._asdict() for note in registered.notes]})
+        return
+    tags = registered.tags
+    what = "registered" if registered.is_new else "already there"
+    of = f"run {registered.run_id} ({registered.run_name}, {tags['task']})"
+    best = f", the best of {registered.candidates} runs" if registered.candidates > 1 else ""
+    terminal.say(f"{what}: version {registered.version} of model {registered.name}, {of}{best}")
+    if "metric" in tags:
+        terminal.say(f"  {tags['metric']} {float(tags['value']):.3f} at step {tags['best_step']}")
+    where = f"@{registered.alias}" if registered.alias else f"/{registered.version}"
+    terminal.say(f'  load it with: mlflow.pyfunc.load_model("models:/{registered.name}{where}")')
+    for note in registered.notes:
+        terminal.warn(f"note: {note.code}: {note.text}")
