@@ -14,7 +14,7 @@ from typing import TypeVar
 from importer.batch.best import best_of, rank_batch
 from importer.batch.executors import Workers
 from importer.batch.gather import Batch, check_start_time, gather
-from importer.batch.run import Preview, import_work, name_run, preview_work
+from importer.batch.run import Preview, import_work, preview_work, recorded
 from importer.batch.selection import Selection
 from importer.batch.summary import RunSummary, read_summarized
 from importer.errors import PlanError, RunDirError, StoreError, UsageError, WorkerError, YmlfError
@@ -27,9 +27,9 @@ from importer.read.ranking import BestEpoch, Ranked, Ranking, Table, Wanted, ran
 from importer.replay import plan as replay
 from importer.replay.callbacks import keep_run_active
 from importer.replay.names import check_templates
-from importer.report import WROTE, Kind, Mismatch, Outcome
+from importer.report import Kind, Mismatch, Outcome
 from importer.sources.archive import UnpackedPath
-from importer.sources.opening import PathLike, open_source
+from importer.sources.opening import PathLike, as_paths, open_source
 from importer.sources.remote import RemotePath
 from importer.store.opening import open_existing_store, open_store
 from importer.undo import Undo, carry_out_undo, plan_undo
@@ -96,12 +96,7 @@ def import_run(source: Source, *, tracking_uri: str | None = None, options: Impo
     outcomes = import_with_iterations(Job(run, store, options, context))
     if options.model:
         outcomes = [with_model(store, outcome, None) for outcome in outcomes]
-    if ledger is not None:
-        for outcome in outcomes:
-            if outcome.kind in WROTE and outcome.experiment_id:
-                ledger.count(outcome.experiment_id, outcome.kind.value)
-        ledger.end()
-    return name_run(outcomes[0], store, import_id)
+    return [*recorded(outcomes, store, import_id, ledger)][0]
 
 
 def import_many(
@@ -138,17 +133,12 @@ def scan(
     Errors: UsageError.
     """
     batch = gather(_paths(sources, options), options, selection)
-    refused = [
-        RunSummary(
-            outcome.source,
-            outcome.source,
-            key=outcome.key or "",
-            refused=f"a copy of {outcome.reason}" if outcome.kind is Kind.DUPLICATE else outcome.reason,
-            hint=outcome.hint,
-        )
-        for outcome in batch.settled
-    ]
-    return [*batch.summaries, *refused]
+    summaries = [*batch.summaries]
+    for outcome in batch.settled:
+        refused = f"a copy of {outcome.reason}" if outcome.kind is Kind.DUPLICATE else outcome.reason
+        source, key = outcome.source, outcome.key or ""
+        summaries.append(RunSummary(source, source, key=key, refused=refused, hint=outcome.hint))
+    return summaries
 
 
 def best(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,10 +19,9 @@ from importer.model import ImportContext, ImportOptions, ImportPlan
 from importer.replay.callbacks import keep_run_active
 from importer.replay.names import is_template
 from importer.report import SOURCE_FAULTS, WROTE, Kind, Outcome, of_plan
-from importer.store.artifact_location import check_scheme
 from importer.store.failures import retry, store_errors
-from importer.store.links import run_page
 from importer.store.store import EmptyStore, Store
+from importer.store.uri import check_scheme, run_page
 from importer.write.decision import Decision, match_run
 from importer.write.import_run import Job, decide_in_store, iteration_jobs
 from importer.write.ledger import Ledger, all_experiments, check_import_id, new_import_id
@@ -32,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def import_work(
-    batch: Batch, store: Store, *, workers: Workers | None = None, stop: Stop | None = None, fail_fast: bool = False
+    batch: Batch, store: Store, *, workers: Workers | None = None, stop: Stop | None = None
 ) -> Iterator[Outcome]:
     """Import a batch and yield each outcome as it comes; refusals and copies first. Errors: as check_import."""
     check_import(batch, workers)
@@ -42,9 +41,9 @@ def import_work(
     is_alone = len(summaries) == 1 and summaries[0].family != "tune"
     options = replace(options, keep_active=options.keep_active or (is_alone and keep_run_active()))
     stop = stop or Stop()
-    stop.fail_fast = fail_fast
     yield from batch.settled
-    if fail_fast and (bad := next((outcome for outcome in batch.settled if outcome.kind in SOURCE_FAULTS), None)):
+    bad = next((outcome for outcome in batch.settled if outcome.kind in SOURCE_FAULTS), None)
+    if stop.fail_fast and bad is not None:
         yield from not_tried(summaries, f"--fail-fast, and {bad.source} was {bad.kind.value}")
         return
     batch, refused = _without_refused_experiments(batch, store)
@@ -52,10 +51,15 @@ def import_work(
     ledger = None if single else Ledger(store, import_id)
     context = ImportContext(import_id, ledger.tag if ledger is not None else None)
     task = Task(import_one, store.uri, options, context)
-    for outcome in _outcomes(task, batch, store, workers or Workers(), stop):
+    yield from recorded(_outcomes(task, batch, store, workers or Workers(), stop), store, import_id, ledger)
+
+
+def recorded(outcomes: Iterable[Outcome], store: Store, import_id: str, ledger: Ledger | None) -> Iterator[Outcome]:
+    """Yield the outcomes of an import with the pages of their runs; count in the ledger, if any, what was written."""
+    for outcome in outcomes:
         if ledger is not None and outcome.experiment_id and outcome.kind in WROTE:
             ledger.count(outcome.experiment_id, outcome.kind.value)
-        yield name_run(outcome, store, import_id)
+        yield _with_page(outcome, store, import_id)
     if ledger is not None:
         try:
             ledger.end()
@@ -63,7 +67,7 @@ def import_work(
             log.warning("%s: `ymlf history` counts the runs themselves", error.message)
 
 
-def name_run(outcome: Outcome, store: Store, import_id: str | None = None) -> Outcome:
+def _with_page(outcome: Outcome, store: Store, import_id: str | None = None) -> Outcome:
     """Return the outcome with the page of its run, and with the id of the import if it has created the run."""
     url = None
     if store.is_server and outcome.run_id is not None and outcome.experiment_id is not None:
@@ -110,7 +114,7 @@ def verify_work(
     yield from batch.settled
     task = Task(verify_one, store.uri, batch.options, ImportContext(new_import_id(), deep=deep))
     outcomes = _outcomes(task, batch, store, workers or Workers(), stop or Stop())
-    yield from (name_run(outcome, store) for outcome in outcomes)
+    yield from (_with_page(outcome, store) for outcome in outcomes)
 
 
 def _outcomes(task: Task, batch: Batch, store: Store, workers: Workers, stop: Stop) -> Iterator[Outcome]:
@@ -143,10 +147,10 @@ def preview_work(batch: Batch, store: Store, *, with_plans: bool) -> Iterator[Pr
     batch, refused = _without_refused_experiments(batch, store)
     yield from (Preview(outcome) for outcome in (*batch.settled, *refused))
     for summary in batch.summaries:
-        yield from preview_summary(summary, store, batch.options, with_plans=with_plans)
+        yield from _preview(summary, store, batch.options, with_plans=with_plans)
 
 
-def preview_summary(
+def _preview(
     summary: RunSummary, store: Store, options: ImportOptions, *, with_plans: bool = False
 ) -> Iterator[Preview]:
     """Yield what an import would do with one directory, and with the iterations of a tune. Errors: StoreError."""
@@ -191,7 +195,7 @@ def scan_work(batch: Batch, store: Store | None) -> Iterator[tuple[RunSummary, S
         if store is None:
             yield summary, None
             continue
-        preview, *below = preview_summary(summary, store, batch.options)
+        preview, *below = _preview(summary, store, batch.options)
         missing = sum(iteration.outcome.kind in WROTE for iteration in below)
         is_new = preview.outcome.kind is Kind.IMPORTED
         elsewhere = _elsewhere(summary, store, experiments) if is_new and experiments else None

@@ -133,12 +133,6 @@ def find_unchanged(summary: RunSummary, store: Store, options: ImportOptions) ->
     return outcome, (summary.key, runs)
 
 
-def iterations_of(tune: RunSummary, parent_run_id: str, experiment: str) -> list[RunSummary]:
-    """Return a summary for each iteration of a tune that was imported: each is a run of its own."""
-    below = replace(tune, parent_run_id=parent_run_id, experiment=experiment, runs=1, children=())
-    return [replace(below, child=index) for index in range(tune.runs - 1)]
-
-
 def with_absolute_paths(summary: RunSummary) -> RunSummary:
     """Return the summary for workers that have a working directory of their own."""
     location = absolute(summary.location or Path(summary.save_dir))

@@ -15,9 +15,8 @@ from importer.read.ranking import UNKNOWN, USUAL, leading_metric
 from importer.redaction import redact
 from importer.replay.names import NamedRun, is_path, shared_names, template_that_tells_apart
 from importer.report import WROTE
-from importer.store.links import LOCAL_UI, runs_page
 from importer.store.store import Store
-from importer.store.uri import database_file, how_to_migrate, local_file_store
+from importer.store.uri import LOCAL_UI, database_file, how_to_migrate, local_file_store, runs_page
 
 MANY_EXPERIMENTS = 20  # that get a line of their own
 FILE_STORES = ("runs/mlflow", "mlruns")  # where Ultralytics' callback and MLflow kept their files by default

@@ -98,8 +98,8 @@ def import_command(paths: tuple[str, ...], **given: Any) -> None:
             terminal.conclude(batch.settled, batch, None, report)
         else:
             store = open_store(uri, probe=True)
-            stop = terminal.catch_signals()
-            outcomes = import_work(batch, store, workers=workers, stop=stop, fail_fast=given["fail_fast"])
+            stop = terminal.catch_signals(fail_fast=given["fail_fast"])
+            outcomes = import_work(batch, store, workers=workers, stop=stop)
             terminal.conclude(outcomes, batch, store, report)
             close_import(terminal, batch, report.totals, store, uri)
     sys.exit(report.status)

@@ -77,9 +77,9 @@ class Terminal:
             return nullcontext()
         return show_progress(self.err, words, totals=totals, as_lines=self.as_json and self.err is self.out)
 
-    def catch_signals(self) -> Stop:
+    def catch_signals(self, *, fail_fast: bool = False) -> Stop:
         """Let the first Ctrl-C or SIGTERM wait for the run in hand; the second ends the process."""
-        stop = self.stop = Stop()
+        stop = self.stop = Stop(fail_fast=fail_fast)
 
         def handle(number: int, frame: FrameType | None) -> None:
             if stop.asked:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from importer.errors import StoreError, UsageError
 from importer.redaction import redact
 from importer.store import undocumented
-from importer.store.artifact_location import why_not_writable
 from importer.store.failures import accepted, store_errors
-from importer.store.uri import is_database
+from importer.store.uri import is_database, why_not_writable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -56,9 +55,7 @@ class Store:
 
         Errors: UsageError; StoreError when the experiment was deleted.
         """
-        with self._lock, store_errors(f"experiment {name!r}"):
-            experiment = self._experiment(name)
-        location = experiment[1] if experiment is not None else ""
+        location = self._location(name) or ""
         if (reason := why_not_writable(location, is_server=self.is_server)) is not None:
             problem, hint = reason
             raise UsageError(
@@ -71,9 +68,8 @@ class Store:
 
         Errors: UsageError where it hands out presigned URLs only; StoreError.
         """
-        with self._lock, store_errors(f"experiment {name!r}"):
-            experiment = self._experiment(name)
-        location = experiment[1] if experiment is not None else artifact_location or "mlflow-artifacts:/"
+        location = self._location(name)
+        location = artifact_location or "mlflow-artifacts:/" if location is None else location
         if not self.is_server or not location.startswith("mlflow-artifacts:"):
             return
 
@@ -87,6 +83,12 @@ class Store:
                 f"{self.shown_uri}: takes files by presigned URLs only, which this MLflow does not know",
                 hint="pip install 'mlflow>=3.18', or leave the files out with --artifacts none",
             )
+
+    def _location(self, name: str) -> str | None:
+        """Return where the artifacts of an experiment lie; None if there is none of that name. Errors: StoreError."""
+        with self._lock, store_errors(f"experiment {name!r}"):
+            experiment = self._experiment(name)
+        return experiment[1] if experiment is not None else None
 
     def _experiment(self, name: str) -> tuple[str, str] | None:
         """Return the id and artifact location of an experiment, asked until it is there. Errors: StoreError."""
