@@ -67,23 +67,17 @@ def _plot(
     marked = {(x, y) for _, x, y in dots}
     for (step, x, y), (next_step, next_x, next_y) in pairwise(dots):
         if next_step == step + 1:
-            marked |= _line(x, y, next_x, next_y)
-    cell = _star if ascii_only else _braille
-    return ["".join(cell(marked, x, y) for x in range(columns)) for y in range(PLOT_LINES)]
+            across, down = next_x - x, next_y - y
+            length = max(abs(across), abs(down), 1)
+            marked |= {(x + round(across * at / length), y + round(down * at / length)) for at in range(length)}
+    if ascii_only:
+        return ["".join("*" if (x, y) in marked else " " for x in range(columns)) for y in range(PLOT_LINES)]
+    return ["".join(_braille(marked, x, y) for x in range(columns)) for y in range(PLOT_LINES)]
 
 
 def _share(value: float, low: float, high: float) -> float:
     """Return where between low and high a value is, from 0 to 1; in halves, whose differences do not overflow."""
     return (value / 2 - low / 2) / (high / 2 - low / 2) if high / 2 > low / 2 else 0.5
-
-
-def _line(x: int, y: int, to_x: int, to_y: int) -> set[tuple[int, int]]:
-    length = max(abs(to_x - x), abs(to_y - y), 1)
-    return {(x + round((to_x - x) * at / length), y + round((to_y - y) * at / length)) for at in range(length + 1)}
-
-
-def _star(marked: set[tuple[int, int]], x: int, y: int) -> str:
-    return "*" if (x, y) in marked else " "
 
 
 def _braille(marked: set[tuple[int, int]], x: int, y: int) -> str:
