@@ -10,10 +10,9 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from importer.batch.best import best_of, rank_batch
 from importer.batch.executors import Workers
 from importer.batch.gather import check_start_time, gather
-from importer.batch.run import Preview, import_work, preview_work, recorded
+from importer.batch.run import Preview, import_work, preview_work, rank_batch, recorded
 from importer.batch.selection import Selection
 from importer.batch.summary import RunSummary, read_summarized
 from importer.errors import PlanError, RunDirError, StoreError, UsageError, WorkerError, YmlfError
@@ -223,7 +222,7 @@ def register_model(
         run = read_summarized(batch.summaries[0], batch.options)
         ids = [run_of(Job(run, store, batch.options, ImportContext(wait_for_others=False)))]
     elif batch.summaries:
-        best = best_of(rank_batch(batch, Wanted(top=1), Workers()))
+        best = _best_of(rank_batch(batch, Wanted(top=1), Workers()))
         run = registry.read_run(best.location or best.source, follow_symlinks=batch.options.follow_symlinks)
         ids = [run_of(Job(run, store, batch.options, ImportContext(wait_for_others=False)))]
     if not ids:
@@ -231,8 +230,19 @@ def register_model(
         raise RunDirError(message or "no run is named", hint=hint or "give a run directory, or a run id")
     runs = {str(run.info.run_id): run for run in get_runs(store, ids)}
     if len(runs) > 1:
-        ids = [best_of(rank((stored_best(store, run) for run in runs.values()), Wanted())).source]
+        ids = [_best_of(rank((stored_best(store, run) for run in runs.values()), Wanted())).source]
     return replace(register_run(store, runs[ids[0]], target), candidates=len(batch.summaries) or len(runs))
+
+
+def _best_of(ranking: Ranking) -> BestEpoch:
+    """Return the best of a ranking. Errors: UsageError for several tasks or datasets, and where nothing is ranked."""
+    if len(ranking.tables) > 1:
+        groups = ", ".join(f"{table.task} on {table.dataset}" for table in ranking.tables)
+        raise UsageError(f"these runs are not compared: {groups}", hint="give those of one task and dataset")
+    if not ranking.tables:
+        reasons = "; ".join(f"{source}: {reason}" for source, reason in ranking.left_out)
+        raise UsageError(f"no run has a metric that ranks it: {reasons}", hint="give one run")
+    return ranking.tables[0].rows[0].best
 
 
 def undo_import(import_id: str, *, tracking_uri: str | None = None, selection: Selection | None = None) -> Undo:

@@ -1,4 +1,4 @@
-"""A batch from its summaries to outcomes: import it by workers, with a ledger; verify it; preview it."""
+"""A batch from its summaries to outcomes: import it by workers, with a ledger; verify it; preview it; rank it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from importer.batch.summary import RunSummary, find_unchanged, read_summarized, 
 from importer.batch.worker import import_one, share_store, verify_one
 from importer.errors import StoreError, UsageError, YmlfError
 from importer.model import ImportContext, ImportOptions, ImportPlan
+from importer.read.ranking import BestEpoch, Ranking, Wanted, best_epochs, rank
+from importer.read.registry import read_run
 from importer.replay.callbacks import keep_run_active
 from importer.replay.names import is_template
-from importer.report import SOURCE_FAULTS, WROTE, Kind, Outcome, of_plan
+from importer.report import SOURCE_FAULTS, WROTE, Kind, Outcome, of_plan, outcome_text
 from importer.store.failures import retry, store_errors
 from importer.store.store import EmptyStore, Store
 from importer.store.uri import check_scheme, run_page
@@ -222,3 +224,33 @@ def _outcome(plan: ImportPlan, decision: Decision) -> Outcome:
         experiment_id=run.experiment_id if run is not None else None,
         live_run_ids=tuple(live.run_id for live in decision.live.runs) if decision.live is not None else (),
     )
+
+
+def rank_batch(batch: Batch, wanted: Wanted, workers: Workers) -> Ranking:
+    """Return the tables of a batch.
+
+    Results files alone tell which runs the tables show. The checkpoints of these then tell the best epoch, or the
+    release and so the fitness, as in an import.
+
+    Errors: UsageError for a task, a dataset or a metric that no run has.
+    """
+    first = rank((best for summary in batch.summaries for best in summary.best), wanted)
+    shown = [row.best for table in first.tables for row in table.rows]
+    with workers.executor(workers.jobs_for(len(shown), is_server=False), threads=False) as executor:
+        read = list(executor.map(_read_again, shown))
+    exact = rank(read, wanted)
+    runs = {(table.task, table.dataset): table.runs for table in first.tables}
+    tables = tuple(replace(table, runs=runs.get((table.task, table.dataset), table.runs)) for table in exact.tables)
+    aside = tuple((outcome.source, outcome_text(outcome)) for outcome in batch.settled)
+    return Ranking(tables, (*first.left_out, *aside))
+
+
+def _read_again(best: BestEpoch) -> BestEpoch:
+    """Return the best epoch as the whole directory tells it, or as before where it cannot be read any more."""
+    if best.location is None:
+        return best
+    try:
+        [found] = best_epochs(read_run(best.location))
+    except YmlfError:
+        return best
+    return replace(found, source=best.source, location=best.location)

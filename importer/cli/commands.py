@@ -152,7 +152,7 @@ def scan(paths: tuple[str, ...], **given: Any) -> None:
 )
 def best(paths: tuple[str, ...], task: str | None, dataset: str | None, by: str | None, top: int, **given: Any) -> None:
     """Rank the runs at or below each PATH by the metrics of their best epochs. Needs no store."""
-    from importer.batch.best import rank_batch
+    from importer.batch.run import rank_batch
     from importer.cli.ranking import print_ranking
     from importer.read.ranking import Wanted
 

@@ -131,7 +131,17 @@ class Terminal:
                 self._say_passed_over([outcome for outcome in totals.notable if outcome.kind is kind])
         if totals.counts.total() > 1:
             self.say(directories_in_words(batch))
-            self._say_counts(totals, would=would)
+            table = Table.grid(padding=(0, 2))
+            for kind, count in sorted(totals.counts.items()):
+                table.add_row(f"{count:>6}", kind_words(kind, would=would))
+            print_table(self.out, table)
+            if totals.points or totals.bytes:
+                written = "would be written" if would else "written"
+                self.say(f"{totals.points:,} points and {size(totals.bytes)} of artifacts {written}")
+            if totals.undated:
+                dated, command = ("would be", "-v") if would else ("are", "`ymlf verify -v`")
+                words = f"{totals.undated} of these runs {dated} dated at the import; {command} tells which"
+                self.warn(f"note: time-unknown: {words}")
 
     def _say_passed_over(self, outcomes: Sequence[Outcome]) -> None:
         """Write a few outcomes of one kind, how many more there are, and each hint once."""
@@ -145,19 +155,6 @@ class Terminal:
                 self.say(f"... and {len(outcomes) - MANY_OF_A_KIND} more (-v names them)")
         for hint in dict.fromkeys(outcome.hint for outcome in outcomes if outcome.hint):
             self.say(f"  hint: {hint}")
-
-    def _say_counts(self, totals: Totals, *, would: bool) -> None:
-        table = Table.grid(padding=(0, 2))
-        for kind, count in sorted(totals.counts.items()):
-            table.add_row(f"{count:>6}", kind_words(kind, would=would))
-        print_table(self.out, table)
-        if totals.points or totals.bytes:
-            written = "would be written" if would else "written"
-            self.say(f"{totals.points:,} points and {size(totals.bytes)} of artifacts {written}")
-        if totals.undated:
-            dated, command = ("would be", "-v") if would else ("are", "`ymlf verify -v`")
-            words = f"{totals.undated} of these runs {dated} dated at the import; {command} tells which"
-            self.warn(f"note: time-unknown: {words}")
 
     def say_left_out(self, batch: Batch) -> None:
         """Write which folders only look like a run directory, and why a selection leaves nothing."""

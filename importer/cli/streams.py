@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TextIO, cast
+from typing import TextIO
 
 
 class GuardedStream(io.TextIOWrapper):
@@ -51,21 +51,16 @@ def silence(stream: TextIO) -> None:
 
 
 def guard_streams() -> None:
-    """Guard stdout and stderr. A stream that the caller has closed fails at the first write, and is no file of ours."""
-    sys.stdin, sys.stdout, sys.stderr = (
-        sys.stdin or _closed_stream("r"),
-        _guarded(sys.stdout or _closed_stream("w")),
-        _guarded(sys.stderr or _closed_stream("w")),
-    )
+    """Guard stdout and stderr, and put a stream that fails at the first use in the place of one that is closed.
 
-
-def _closed_stream(mode: str) -> TextIO:
-    """Return a stream that cannot be written. It takes the number of the closed one, which a database could get."""
-    return cast(TextIO, open(os.open(os.devnull, os.O_RDONLY), mode))  # noqa: PTH123  a number is no path
-
-
-def _guarded(stream: TextIO) -> TextIO:
-    return GuardedStream(stream) if isinstance(stream, io.TextIOWrapper) else stream
+    It takes the number of the closed one, which a database could get.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDONLY)
+            setattr(sys, name, open(null, mode))  # noqa: PTH123, SIM115  a number is no path; it is open to the end
+        if name != "stdin" and isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            setattr(sys, name, GuardedStream(stream))
 
 
 def lost_output() -> str | None:

@@ -42,23 +42,20 @@ def read_model(store: Store, run: Run, local: RunFile | None = None) -> RunModel
     Nothing of the checkpoint is executed, and nothing is written.
     Errors: PlanError for a run that cannot be a model; StoreError.
     """
-    try:
-        return _read_model(store, run, local)
-    except (PlanError, RunDirError) as error:
-        raise PlanError(f"run {run.info.run_id}: {error.message}", hint=error.hint) from error
-
-
-def _read_model(store: Store, run: Run, local: RunFile | None) -> RunModel:
     run_id = str(run.info.run_id)
-    if run.data.tags.get(STATE) == WRITING:
-        raise PlanError("its import has not come to its end", hint="import it again, which finishes it")
-    repository = _repository(store, run)
-    stored = list_artifacts(repository, FOLDER)
-    if BEST not in stored:
-        raise PlanError(f"it has no {BEST}", hint="import it with its weights, not with --artifacts none")
-    with fetched(repository, BEST) if local is None else spooled(Artifact(BEST, local.size, local.location)) as best:
-        facts, weights = read_checkpoint(best), sha256_of(best)
-    contents, notes = model_files(facts, run_id, int(run.info.start_time))
+    try:
+        if run.data.tags.get(STATE) == WRITING:
+            raise PlanError("its import has not come to its end", hint="import it again, which finishes it")
+        repository = _repository(store, run)
+        stored = list_artifacts(repository, FOLDER)
+        if BEST not in stored:
+            raise PlanError(f"it has no {BEST}", hint="import it with its weights, not with --artifacts none")
+        logged = None if local is None else Artifact(BEST, local.size, local.location)
+        with fetched(repository, BEST) if logged is None else spooled(logged) as best:
+            facts, weights = read_checkpoint(best), sha256_of(best)
+        contents, notes = model_files(facts, run_id, int(run.info.start_time))
+    except (PlanError, RunDirError) as error:
+        raise PlanError(f"run {run_id}: {error.message}", hint=error.hint) from error
     digests = {f"{FOLDER}/{name}": hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     record, recorded = ModelRecord(weights, digests), ModelRecord.from_tag(run.data.tags.get(MODEL_FILES))
     is_there = recorded is not None and recorded.weights == weights and set(recorded.files) <= set(stored)
