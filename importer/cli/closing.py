@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from importer.batch.gather import Batch
+from importer.cli.progress import Totals, how_many
 from importer.cli.reporter import Terminal
-from importer.cli.totals import Totals, how_many
 from importer.read.fitness import BEST
 from importer.read.ranking import UNKNOWN, USUAL, leading_metric
 from importer.redaction import redact

@@ -207,7 +207,7 @@ def register(name: str, paths: tuple[str, ...], **given: Any) -> None:
 def undo(import_id: str, tracking_uri: str | None, restore: bool, yes: bool, **given: Any) -> None:
     """Soft-delete the runs that import ID created, or those that the globs name. What it only updated is kept."""
     from importer.cli.listing import print_undo, print_undone
-    from importer.cli.totals import how_many
+    from importer.cli.progress import how_many
     from importer.store.opening import open_existing_store
     from importer.undo import carry_out_undo, plan_undo, restore_undone
 

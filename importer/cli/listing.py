@@ -11,9 +11,9 @@ from importer.batch.run import Scanned, preview_work, scan_work
 from importer.batch.summary import RunSummary
 from importer.cli.closing import uri_option
 from importer.cli.console import print_rows
+from importer.cli.progress import Totals, directories_in_words, how_many
 from importer.cli.reporter import FEW, Report, Terminal
 from importer.cli.show import print_plan
-from importer.cli.totals import Totals, directories_in_words, how_many
 from importer.models.register import Registered
 from importer.report import WROTE, Kind, exit_status, facts_of, kind_words, local_time, outcome_text, plan_as_json, size
 from importer.store.store import EmptyStore, Store

@@ -7,8 +7,8 @@ import math
 from importer.batch.gather import Batch
 from importer.cli.chart import number
 from importer.cli.console import print_rows
+from importer.cli.progress import how_many
 from importer.cli.reporter import Terminal
-from importer.cli.totals import how_many
 from importer.read.ranking import Ranking, Table
 from importer.redaction import redact
 from importer.report import SOURCE_FAULTS, exit_status, outcome_line

@@ -20,9 +20,8 @@ from importer.batch.gather import Batch
 from importer.batch.scheduler import Stop
 from importer.cli.console import LineConsole, is_one_terminal, print_table
 from importer.cli.main import describe, end_at_once, on_signals, status_of
-from importer.cli.progress import show_progress
+from importer.cli.progress import Totals, directories_in_words, show_progress
 from importer.cli.show import print_notes
-from importer.cli.totals import Totals, directories_in_words
 from importer.errors import UsageError
 from importer.read.registry import why_not
 from importer.redaction import RedactingFormatter, one_line, redact

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from importer.cli.chart import draw_chart, number, place_side_by_side
 from importer.cli.console import new_table, print_table
-from importer.cli.totals import how_many
+from importer.cli.progress import how_many
 from importer.model import ImportPlan, MetricPoint, Note
 from importer.redaction import one_line
 from importer.replay.record import CLOCKS
