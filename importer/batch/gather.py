@@ -93,10 +93,8 @@ def gather(
 def check_start_time(count: int, options: ImportOptions) -> None:
     """Check that one start is given for one training. Errors: UsageError."""
     if options.start_time_ms is not None and count > 1:
-        raise UsageError(
-            f"--start-time is the start of one training, and here are {count}",
-            hint="import that directory by itself; for dates without a zone, give --timezone",
-        )
+        hint = "import that directory by itself; for dates without a zone, give --timezone"
+        raise UsageError(f"--start-time is the start of one training, and here are {count}", hint=hint)
 
 
 class _Place(NamedTuple):

@@ -99,10 +99,8 @@ def check_import(batch: Batch, workers: Workers | None = None) -> None:
         check_import_id(batch.options.import_id)
     fixed = batch.options.run_name or os.environ.get("MLFLOW_RUN")
     if len(batch.summaries) > 1 and fixed and not is_template(fixed):
-        raise UsageError(
-            f"one run name, {fixed!r}, for {len(batch.summaries)} runs",
-            hint="leave --run-name and MLFLOW_RUN out, or use a template such as {name}",
-        )
+        hint = "leave --run-name and MLFLOW_RUN out, or use a template such as {name}"
+        raise UsageError(f"one run name, {fixed!r}, for {len(batch.summaries)} runs", hint=hint)
     if batch.options.artifact_location is not None:
         check_scheme(batch.options.artifact_location)
     if workers is not None and workers.dask is not None:
@@ -213,17 +211,10 @@ def _elsewhere(summary: RunSummary, store: Store, experiments: Mapping[str, str]
 
 
 def _outcome(plan: ImportPlan, decision: Decision) -> Outcome:
-    run = decision.run
-    return of_plan(
-        decision.kind,
-        plan,
-        wrote=decision.kind in WROTE,
-        reason=decision.reason,
-        hint=decision.hint,
-        run_id=run.run_id if run is not None else None,
-        experiment_id=run.experiment_id if run is not None else None,
-        live_run_ids=tuple(live.run_id for live in decision.live.runs) if decision.live is not None else (),
-    )
+    run, kind, live = decision.run, decision.kind, decision.live.runs if decision.live is not None else ()
+    outcome = of_plan(kind, plan, wrote=kind in WROTE, reason=decision.reason, hint=decision.hint)
+    outcome = replace(outcome, live_run_ids=tuple(each.run_id for each in live))
+    return outcome if run is None else replace(outcome, run_id=run.run_id, experiment_id=run.experiment_id)
 
 
 def rank_batch(batch: Batch, wanted: Wanted, workers: Workers) -> Ranking:

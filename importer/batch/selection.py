@@ -151,9 +151,7 @@ def parse_tags(texts: Iterable[str]) -> tuple[tuple[str, str], ...]:
         if key.startswith(("ymlf.", "mlflow.parentRunId", "mlflow.runName", "mlflow.note.content")):
             raise UsageError(f"--tag {key}: that name is taken", hint="choose a name of your own")
         if accepted_key(key) != key:
-            raise UsageError(
-                f"--tag {key[:80]!r}: MLflow refuses that name",
-                hint="letters, digits, `_`, `-`, `.`, `/`, `:` and blanks, 250 at most",
-            )
+            hint = "letters, digits, `_`, `-`, `.`, `/`, `:` and blanks, 250 at most"
+            raise UsageError(f"--tag {key[:80]!r}: MLflow refuses that name", hint=hint)
         pairs.append((key, value))
     return tuple(pairs)

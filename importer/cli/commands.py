@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +36,14 @@ def cli() -> None:
     """Replay finished Ultralytics YOLO trainings into MLflow, as the live callback would have logged them."""
 
 
-@cli.command(
-    sections=options.SHOW,
-    short_help="Show what an import would log.",
-    example="ymlf plan runs/detect/train",
-)
+def _command(
+    sections: Sequence[options.Section], example: str, short_help: str | None = None, *, name: str | None = None
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Return what makes a function a command; without a short help it is listed by its docstring."""
+    return cli.command(name, sections=sections, example=example, short_help=short_help)
+
+
+@_command(options.SHOW, "ymlf plan runs/detect/train", "Show what an import would log.")
 def plan(path: str | None, **given: Any) -> None:
     """Show what an import of PATH would log. Needs no store and writes nothing."""
     from importer.api import plan_import
@@ -52,11 +56,7 @@ def plan(path: str | None, **given: Any) -> None:
     _end_plan(terminal, planned)
 
 
-@cli.command(
-    sections=options.SHOW,
-    short_help="Show one run on this terminal.",
-    example="ymlf show runs/detect/train",
-)
+@_command(options.SHOW, "ymlf show runs/detect/train", "Show one run on this terminal.")
 def show(path: str | None, **given: Any) -> None:
     """Show one run on this terminal: facts, last and best values, charts, notes. Needs no store."""
     from importer.api import plan_import, read_run
@@ -73,11 +73,11 @@ def show(path: str | None, **given: Any) -> None:
     _end_plan(terminal, planned)
 
 
-@cli.command(
-    "import",
-    sections=options.IMPORT,
-    short_help="Import run directories into MLflow.",
-    example="ymlf import runs --tracking-uri http://mlflow:5000 --best-metrics",
+@_command(
+    options.IMPORT,
+    "ymlf import runs --tracking-uri http://mlflow:5000 --best-metrics",
+    "Import run directories into MLflow.",
+    name="import",
 )
 def import_command(paths: tuple[str, ...], **given: Any) -> None:
     """Import the run directories at or below each PATH. Safe to stop at any moment and to start again."""
@@ -105,10 +105,8 @@ def import_command(paths: tuple[str, ...], **given: Any) -> None:
     sys.exit(report.status)
 
 
-@cli.command(
-    sections=options.VERIFY,
-    short_help="Compare run directories with the store.",
-    example="ymlf verify runs --tracking-uri sqlite:///mlflow.db",
+@_command(
+    options.VERIFY, "ymlf verify runs --tracking-uri sqlite:///mlflow.db", "Compare run directories with the store."
 )
 def verify(paths: tuple[str, ...], deep: bool | None, **given: Any) -> None:
     """Compare the run directories at or below each PATH with what the store holds, point by point."""
@@ -128,11 +126,7 @@ def verify(paths: tuple[str, ...], deep: bool | None, **given: Any) -> None:
     sys.exit(report.status)
 
 
-@cli.command(
-    sections=options.SCAN,
-    short_help="List run directories, and what is imported.",
-    example="ymlf scan runs",
-)
+@_command(options.SCAN, "ymlf scan runs", "List run directories, and what is imported.")
 def scan(paths: tuple[str, ...], **given: Any) -> None:
     """List the run directories at or below each PATH, and what is imported already where a store is named."""
     from importer.cli.listing import list_runs
@@ -145,11 +139,7 @@ def scan(paths: tuple[str, ...], **given: Any) -> None:
     sys.exit(list_runs(terminal, batch, store))
 
 
-@cli.command(
-    sections=options.BEST,
-    short_help="Rank runs by the metrics of their best epochs.",
-    example="ymlf best runs --task detect --by mAP50B",
-)
+@_command(options.BEST, "ymlf best runs --task detect --by mAP50B", "Rank runs by the metrics of their best epochs.")
 def best(paths: tuple[str, ...], task: str | None, dataset: str | None, by: str | None, top: int, **given: Any) -> None:
     """Rank the runs at or below each PATH by the metrics of their best epochs. Needs no store."""
     from importer.batch.run import rank_batch
@@ -163,7 +153,7 @@ def best(paths: tuple[str, ...], task: str | None, dataset: str | None, by: str 
     sys.exit(print_ranking(terminal, ranking, batch))
 
 
-@cli.command(sections=options.HISTORY, example="ymlf history --tracking-uri sqlite:///mlflow.db")
+@_command(options.HISTORY, "ymlf history --tracking-uri sqlite:///mlflow.db")
 def history(tracking_uri: str | None, **given: Any) -> None:
     """List the imports that a store remembers."""
     from importer.cli.listing import print_imports
@@ -173,10 +163,8 @@ def history(tracking_uri: str | None, **given: Any) -> None:
     print_imports(_terminal(given), list_imports(open_existing_store(tracking_uri, required=True)))
 
 
-@cli.command(
-    sections=options.REGISTER,
-    short_help="Make best.pt of a run a registered model.",
-    example="ymlf register plates runs/detect --alias champion",
+@_command(
+    options.REGISTER, "ymlf register plates runs/detect --alias champion", "Make best.pt of a run a registered model."
 )
 def register(name: str, paths: tuple[str, ...], **given: Any) -> None:
     """Register best.pt of a run as a version of the model NAME; of several runs, that of the best.
@@ -199,10 +187,10 @@ def register(name: str, paths: tuple[str, ...], **given: Any) -> None:
     print_registered(terminal, registered)
 
 
-@cli.command(
-    sections=options.UNDO,
-    short_help="Soft-delete the runs of an import.",
-    example="ymlf undo 20260131T120000Z-1a2b --tracking-uri sqlite:///mlflow.db",
+@_command(
+    options.UNDO,
+    "ymlf undo 20260131T120000Z-1a2b --tracking-uri sqlite:///mlflow.db",
+    "Soft-delete the runs of an import.",
 )
 def undo(import_id: str, tracking_uri: str | None, restore: bool, yes: bool, **given: Any) -> None:
     """Soft-delete the runs that import ID created, or those that the globs name. What it only updated is kept."""
@@ -227,7 +215,7 @@ def undo(import_id: str, tracking_uri: str | None, restore: bool, yes: bool, **g
     print_undone(terminal, planned, runs, restore=restore, uri=tracking_uri)
 
 
-@cli.command(sections=options.COMPLETION, example='eval "$(ymlf completion bash)"')
+@_command(options.COMPLETION, 'eval "$(ymlf completion bash)"')
 def completion(shell: str) -> None:
     """Print the tab completion of a shell."""
     from click.shell_completion import get_completion_class

@@ -57,10 +57,8 @@ def _check_file(path: Path) -> None:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise StoreError(
-            f"opening the tracking store: {path}: {error.strerror or error}",
-            hint="does the folder exist, and may you read and write there?",
-        ) from error
+        hint = "does the folder exist, and may you read and write there?"
+        raise StoreError(f"opening the tracking store: {path}: {error.strerror or error}", hint=hint) from error
 
 
 def _make_whole(file: Path, query: str) -> None:
@@ -146,10 +144,8 @@ def _has_tables(connection: Connection, shown_uri: str) -> bool:
     this = f"MLflow {mlflow.__version__}"
     shown = ", ".join(found)
     if not found and "experiments" not in tables:
-        raise UsageError(
-            f"{shown_uri}: a database of other tables, to which MLflow would add its own",
-            hint=f"give another with --tracking-uri; `mlflow db upgrade {shown_uri}` makes MLflow's tables there",
-        )
+        hint = f"give another with --tracking-uri; `mlflow db upgrade {shown_uri}` makes MLflow's tables there"
+        raise UsageError(f"{shown_uri}: a database of other tables, to which MLflow would add its own", hint=hint)
     if known.issuperset(found):
         raise UsageError(
             f"{shown_uri}: has the schema of an older MLflow ({shown}), which {this} would upgrade to its own"

@@ -130,10 +130,8 @@ def _answers(uri: str) -> bool:
             answer.raise_for_status()
     kind = answer.headers.get("Content-Type", "nothing")
     if "json" not in kind and answer.status_code != 403 and not _has_other_login():
-        raise UsageError(
-            f"{redact(uri)}: is no MLflow server: it answers {answer.status_code} with {kind.partition(';')[0]}",
-            hint="check the host, the port and the path of --tracking-uri",
-        )
+        message = f"{redact(uri)}: is no MLflow server: it answers {answer.status_code} with {kind.partition(';')[0]}"
+        raise UsageError(message, hint="check the host, the port and the path of --tracking-uri")
     return answer.ok and "json" in kind
 
 

@@ -58,10 +58,8 @@ class Store:
         location = self._location(name) or ""
         if (reason := why_not_writable(location, is_server=self.is_server)) is not None:
             problem, hint = reason
-            raise UsageError(
-                f"experiment {name!r}: its artifacts {problem}: {location}",
-                hint=f"{hint}, or choose another --experiment, or leave the files out with --artifacts none",
-            )
+            hint = f"{hint}, or choose another --experiment, or leave the files out with --artifacts none"
+            raise UsageError(f"experiment {name!r}: its artifacts {problem}: {location}", hint=hint)
 
     def check_uploads(self, name: str, artifact_location: str | None) -> None:
         """Check that a server, where it stores the files of an experiment itself, takes them from this MLflow.
@@ -79,10 +77,8 @@ class Store:
         with store_errors("asking the artifact server"):
             is_refused = self.ask_once("presigned", location, ask)
         if is_refused:
-            raise UsageError(
-                f"{self.shown_uri}: takes files by presigned URLs only, which this MLflow does not know",
-                hint="pip install 'mlflow>=3.18', or leave the files out with --artifacts none",
-            )
+            message = f"{self.shown_uri}: takes files by presigned URLs only, which this MLflow does not know"
+            raise UsageError(message, hint="pip install 'mlflow>=3.18', or leave the files out with --artifacts none")
 
     def _location(self, name: str) -> str | None:
         """Return where the artifacts of an experiment lie; None if there is none of that name. Errors: StoreError."""
@@ -95,10 +91,8 @@ class Store:
         if name not in self._experiments and (found := self.client.get_experiment_by_name(name)) is not None:
             if found.lifecycle_stage != "active":
                 restore = f"`mlflow experiments restore --experiment-id {found.experiment_id}`"
-                raise StoreError(
-                    f"{self.shown_uri}: experiment {name!r} was deleted",
-                    hint=f"{restore}, or choose another with --experiment",
-                )
+                hint = f"{restore}, or choose another with --experiment"
+                raise StoreError(f"{self.shown_uri}: experiment {name!r} was deleted", hint=hint)
             self._experiments[name] = (str(found.experiment_id), str(found.artifact_location or ""))
         return self._experiments.get(name)
 
