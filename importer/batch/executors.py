@@ -115,15 +115,13 @@ def _begin_worker() -> None:
     """Leave signals to the parent process, and do not outlive it."""
     begin_own_process()
     ignore_signals()
-    threading.Thread(target=_end_with_parent, name="ymlf-parent", daemon=True).start()
 
+    def end_with_parent() -> None:
+        if (parent := multiprocessing.parent_process()) is not None:
+            parent.join()
+            os._exit(1)  # when the parent was killed: this worker would wait for its next run for ever
 
-def _end_with_parent() -> None:
-    """End when the parent was killed: this worker would wait for its next run for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    threading.Thread(target=end_with_parent, name="ymlf-parent", daemon=True).start()
 
 
 def ignore_signals() -> None:

@@ -28,7 +28,7 @@ MANY_ITERATIONS = 20
 def print_run(console: Console, plan: ImportPlan, *, iterations: Sequence[ImportPlan] = (), verbose: int = 0) -> None:
     """Print a run on a screen or two; of a tune the fittest `iterations`, with `verbose` each of them."""
     print_facts(console, plan)
-    series = series_of(plan)
+    series = _series_of(plan)
     console.print()
     if iterations:
         _print_iterations(console, plan, iterations, all_of_them=bool(verbose))
@@ -36,7 +36,11 @@ def print_run(console: Console, plan: ImportPlan, *, iterations: Sequence[Import
         print_table(console, _values(plan, series))
     else:
         console.print("no epoch has ended: no values to show")
-    for line in chart_lines(series, console.width, ascii_only=console.options.ascii_only):
+    columns = 2 if console.width >= TWO_COLUMNS else 1
+    wide = min(MAX_CHART, (console.width - 2 * (columns - 1)) // columns)
+    ascii_only = console.options.ascii_only
+    charts = [[" " * wide, *draw_chart(key, points, wide, ascii_only=ascii_only)] for key, points in series.items()]
+    for line in place_side_by_side(charts, columns):
         console.print(coloured(line))
     if plan.notes:
         console.print()
@@ -96,15 +100,7 @@ def coloured(line: str) -> Text:
     return text
 
 
-def chart_lines(series: dict[str, list[tuple[int, float]]], width: int, *, ascii_only: bool) -> list[str]:
-    """Return the charts of all series, two in a row where there is room."""
-    columns = 2 if width >= TWO_COLUMNS else 1
-    wide = min(MAX_CHART, (width - 2 * (columns - 1)) // columns)
-    charts = [draw_chart(key, points, wide, ascii_only=ascii_only) for key, points in series.items()]
-    return place_side_by_side([[" " * wide, *chart] for chart in charts], columns)
-
-
-def series_of(plan: ImportPlan) -> dict[str, list[tuple[int, float]]]:
+def _series_of(plan: ImportPlan) -> dict[str, list[tuple[int, float]]]:
     """Return (step or iteration, value) of each loss and metric, a loss of validation beside that of training."""
     final = _final_step(plan)
     series: dict[str, list[tuple[int, float]]] = {}
