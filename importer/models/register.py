@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from importer.errors import StoreError, UsageError
 from importer.model import Note
-from importer.models.files import FOLDER
-from importer.models.weights import RunModel, read_model, write_model
+from importer.models.weights import FOLDER, RunModel, read_model, write_model
 from importer.naming import MAX_TAG_VALUE, dataset_name, storable
 from importer.read.ranking import Wanted, rank
 from importer.store.failures import accepted, retry, store_errors
