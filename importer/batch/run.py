@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -197,17 +197,13 @@ def scan_work(batch: Batch, store: Store | None) -> Iterator[tuple[RunSummary, S
             continue
         preview, *below = _preview(summary, store, batch.options)
         missing = sum(iteration.outcome.kind in WROTE for iteration in below)
-        is_new = preview.outcome.kind is Kind.IMPORTED
-        elsewhere = _elsewhere(summary, store, experiments) if is_new and experiments else None
+        matched = None
+        if preview.outcome.kind is Kind.IMPORTED and experiments:
+            with store_errors("looking the run up"):
+                runs = [stored_run(run) for run in search_key(store, list(experiments), summary.key)]
+            matched = match_run(summary.facts, runs)
+        elsewhere = experiments[matched.run.experiment_id] if matched is not None else None
         yield summary, Scanned(preview.outcome, len(below), missing, elsewhere)
-
-
-def _elsewhere(summary: RunSummary, store: Store, experiments: Mapping[str, str]) -> str | None:
-    """Return the name of an experiment that has the training of a directory."""
-    with store_errors("looking the run up"):
-        runs = [stored_run(run) for run in search_key(store, list(experiments), summary.key)]
-    matched = match_run(summary.facts, runs)
-    return experiments[matched.run.experiment_id] if matched is not None else None
 
 
 def _outcome(plan: ImportPlan, decision: Decision) -> Outcome:

@@ -114,17 +114,9 @@ def find_unchanged(summary: RunSummary, store: Store, options: ImportOptions) ->
     decision = decide_unchanged(summary.facts, runs, options)
     if decision is None or decision.run is None:
         return None, (summary.key, runs)
-    outcome = Outcome(
-        decision.kind,
-        summary.save_dir,
-        decision.reason,
-        decision.hint,
-        run_id=decision.run.run_id,
-        run_name=decision.run.run_name,
-        experiment_id=decision.run.experiment_id,
-        experiment_name=summary.experiment,
-        key=summary.key,
-    )
+    run, experiment = decision.run, summary.experiment
+    outcome = Outcome(decision.kind, summary.save_dir, decision.reason, decision.hint, run.run_id, run.run_name)
+    outcome = replace(outcome, experiment_id=run.experiment_id, experiment_name=experiment, key=summary.key)
     return outcome, (summary.key, runs)
 
 

@@ -8,10 +8,12 @@ from itertools import pairwise, zip_longest
 
 PLOT_LINES = 5
 MARGIN = 7  # for `0.12345`, so that charts above each other line up
+Points = Sequence[tuple[int, float]]  # step and value
+Range = tuple[float, float]  # the least and the greatest
 _BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bit of each dot, by line and column
 
 
-def draw_chart(title: str, series: Sequence[tuple[int, float]], width: int, *, ascii_only: bool) -> list[str]:
+def draw_chart(title: str, series: Points, width: int, *, ascii_only: bool) -> list[str]:
     """Return the lines of a chart of (step, value), each `width` characters wide.
 
     The y axis runs from the least to the greatest finite value, the x axis from the first to the last step. A line
@@ -52,13 +54,7 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.5g}"
 
 
-def _plot(
-    drawn: Sequence[tuple[int, float]],
-    steps: tuple[int, int],
-    values: tuple[float, float],
-    columns: int,
-    ascii_only: bool,
-) -> list[str]:
+def _plot(drawn: Points, steps: Range, values: Range, columns: int, ascii_only: bool) -> list[str]:
     wide, high = (columns, PLOT_LINES) if ascii_only else (columns * 2, PLOT_LINES * 4)
     dots = [
         (step, round(_share(step, *steps) * (wide - 1)), round((1 - _share(value, *values)) * (high - 1)))

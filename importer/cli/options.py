@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from importer.batch.selection import Selection
     from importer.model import ImportOptions
 
 
-def _complete_task(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+def _complete_task(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
     """Return the tasks whose names begin so, for the Tab key."""
-    from click.shell_completion import CompletionItem
-
     from importer.read.tune import TASKS
 
-    return [CompletionItem(task) for task in TASKS if task.startswith(begun)]
+    return [task for task in TASKS if task.startswith(begun)]
 
 
 def _option(*names: str, **more: Any) -> click.Option:

@@ -42,12 +42,6 @@ class Totals:
         self.notable: list[Outcome] = []  # for a person to look at
         self.import_id: str | None = None  # of an import that has created a run
 
-    @classmethod
-    def of(cls, batch: Batch, stop: Stop | None = None) -> Totals:
-        """Return the totals of a batch that has not begun."""
-        below = {summary.key: summary.runs - 1 for summary in batch.summaries if summary.runs > 1}
-        return cls(batch.total, len(batch.settled), below, stop)
-
     def add(self, outcome: Outcome) -> None:
         """Count an outcome. A tune without a run has no iterations to wait for."""
         below = self.below.pop(outcome.key or "", 0)

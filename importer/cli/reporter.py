@@ -91,7 +91,8 @@ class Terminal:
 
     def conclude(self, outcomes: Iterable[Outcome], batch: Batch, store: Store | None, report: Report) -> None:
         """Report each outcome as it comes and the totals at the end."""
-        totals = report.totals = Totals.of(batch, self.stop)
+        below = {summary.key: summary.runs - 1 for summary in batch.summaries if summary.runs > 1}
+        totals = report.totals = Totals(batch.total, len(batch.settled), below, self.stop)
         total = totals.total
         with self.progress(totals.progress, totals) if total > 1 else nullcontext():
             for outcome in outcomes:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 Answer = TypeVar("Answer")
+NO_LOCATION = "give --artifact-location, such as s3://bucket/path; MLflow's default is ./mlruns of this host"
 
 
 class Store:
@@ -44,7 +45,9 @@ class Store:
         """
         with self._lock, store_errors(f"experiment {name!r}"):
             if self._experiment(name) is None and create:
-                self._require_location(name, artifact_location)
+                if self.is_database and not self.is_sqlite and artifact_location is None:
+                    problem = f"experiment {name!r} is new, and a database does not say where artifacts belong"
+                    raise StoreError(f"{self.shown_uri}: {problem}", hint=NO_LOCATION)
                 with accepted("RESOURCE_ALREADY_EXISTS"):
                     return str(self.client.create_experiment(name, artifact_location))
             experiment = self._experiment(name)
@@ -95,13 +98,6 @@ class Store:
                 raise StoreError(f"{self.shown_uri}: experiment {name!r} was deleted", hint=hint)
             self._experiments[name] = (str(found.experiment_id), str(found.artifact_location or ""))
         return self._experiments.get(name)
-
-    def _require_location(self, name: str, artifact_location: str | None) -> None:
-        if self.is_database and not self.is_sqlite and artifact_location is None:
-            raise StoreError(
-                f"{self.shown_uri}: experiment {name!r} is new, and a database does not say where artifacts belong",
-                hint="give --artifact-location, such as s3://bucket/path; MLflow's default is ./mlruns of this host",
-            )
 
     def active_experiment_id(self, name: str) -> str | None:
         """Return the id of an experiment that is not deleted, if there is one; asked once."""
