@@ -68,14 +68,14 @@ def _run() -> int:
         return int(end.code or 0)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
-        return status_of(error)
+        return 2
     except (Interrupted, MemoryError, click.ClickException, YmlfError) as error:
-        message, hint = describe(error)
+        status, message, hint = end_by(error)
         is_error = not isinstance(error, Interrupted)
         click.echo(one_line(f"error: {message}" if is_error else message), err=True)
         if hint:
             click.echo(one_line(f"  hint: {hint}"), err=True)
-        return status_of(error)
+        return status
     return 0
 
 
@@ -86,33 +86,26 @@ def _check_working_directory() -> None:
         raise UsageError(f"the working directory: {error.strerror}", hint="cd to a folder that exists") from error
 
 
-def describe(error: BaseException) -> tuple[str, str | None]:
-    """Return the message and the hint of an error, in our words for one of click's."""
-    if isinstance(error, YmlfError):
-        return error.message, error.hint
+def end_by(error: BaseException) -> tuple[int, str, str | None]:
+    """Return the exit status, the message and the hint of what ended a command; of an error of click's in our words."""
+    if isinstance(error, Interrupted):
+        return 128 + error.number, "interrupted", None
     if isinstance(error, MemoryError):
-        return "not enough memory", "fewer workers need less: -j 1"
+        return 3, "not enough memory", "fewer workers need less: -j 1"
+    if isinstance(error, YmlfError):
+        can_retry, is_misuse = isinstance(error, (StoreError, WorkerError)), isinstance(error, UsageError)
+        return 3 if can_retry else 2 if is_misuse else 1, error.message, error.hint
     if not isinstance(error, click.ClickException):
-        return "interrupted" if isinstance(error, Interrupted) else f"{type(error).__name__}: {error}", None
+        status = CLOSED_PIPE if isinstance(error, BrokenPipeError) else 1
+        return status, f"{type(error).__name__}: {error}", None
     message = " ".join(error.format_message().split()).removesuffix(".")
     message = message[:1].lower() + message[1:]
     if isinstance(error, click.NoSuchOption):
         message = f"no such option: {error.option_name}"
         if error.possibilities:
-            return message, f"did you mean {' or '.join(sorted(error.possibilities))}?"
+            return 2, message, f"did you mean {' or '.join(sorted(error.possibilities))}?"
     context = getattr(error, "ctx", None)
-    return message, context and f"`{context.command_path} --help` shows what it takes"
-
-
-def status_of(error: BaseException) -> int:
-    """Return the exit status of a command that an error or a signal ended."""
-    if isinstance(error, Interrupted):
-        return 128 + error.number
-    if isinstance(error, BrokenPipeError):
-        return CLOSED_PIPE
-    if isinstance(error, (StoreError, WorkerError, MemoryError)):
-        return 3
-    return 2 if isinstance(error, (UsageError, click.ClickException)) else 1
+    return 2, message, context and f"`{context.command_path} --help` shows what it takes"
 
 
 def on_signals(handler: Callable[[int, FrameType | None], None]) -> None:

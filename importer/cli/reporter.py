@@ -19,7 +19,7 @@ from rich.table import Table
 from importer.batch.gather import Batch
 from importer.batch.scheduler import Stop
 from importer.cli.console import LineConsole, is_one_terminal, print_table
-from importer.cli.main import describe, end_at_once, on_signals, status_of
+from importer.cli.main import end_at_once, end_by, on_signals
 from importer.cli.progress import Totals, directories_in_words, show_progress
 from importer.cli.show import print_notes
 from importer.errors import UsageError
@@ -197,8 +197,8 @@ class Report:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         facts = self.totals.as_json(exit_status=self.status or self._status_of_file)
         if error is not None:
-            reason, hint = describe(error)
-            facts |= {"exit_status": status_of(error), "reason": reason} | ({"hint": hint} if hint else {})
+            status, reason, hint = end_by(error)
+            facts |= {"exit_status": status, "reason": reason} | ({"hint": hint} if hint else {})
         self.write_file(facts)
         if self._file is not None:
             self._attempt(self._file.close)
