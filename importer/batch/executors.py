@@ -40,10 +40,7 @@ class Workers:
 
     @contextmanager
     def executor(self, jobs: int, *, threads: bool) -> Iterator[Executor]:
-        """Yield processes, which stay open for the next use until one of them dies; or threads, which do not.
-
-        Errors: UsageError for a variable that MLflow cannot read.
-        """
+        """Yield processes, which stay open for the next use until one of them dies; or threads, which do not."""
         if threads or jobs == 1 or not self.processes:
             self.close()
             pool = ThreadPoolExecutor(jobs)

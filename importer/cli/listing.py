@@ -88,15 +88,16 @@ def dry_run(terminal: Terminal, batch: Batch, store: Store, report: Report) -> N
     totals = report.totals = Totals(batch.total, len(batch.settled))
     directories = len(batch.summaries) + len(batch.settled)
     few = directories <= FEW
+    with_plans = few or terminal.as_json
     with terminal.progress(lambda: f"looking up: {totals.done:,} of {totals.known:,} runs"):
-        for preview in preview_work(batch, store, with_plans=few or terminal.as_json):
+        for preview in preview_work(batch, store, with_plans=with_plans):
             outcome, plan = preview.outcome, preview.plan
             would_be = {"would_be": outcome.kind.value}
             totals.add(outcome)
             report.write_file({**would_be, **facts_of(outcome)})
-            if plan is None or not (few or terminal.as_json):
+            if plan is None or not with_plans:
                 terminal.say_outcome(outcome, directories, None, would=True)
-            if preview.is_iteration or not (few or terminal.as_json):  # the plan of a tune holds theirs
+            if preview.is_iteration or not with_plans:  # the plan of a tune holds theirs
                 continue
             if terminal.as_json:
                 terminal.write_json({**would_be, **(facts_of(outcome) if plan is None else plan_as_json(plan))})
@@ -117,9 +118,8 @@ def print_imports(terminal: Terminal, imports: Iterable[Import]) -> None:
         words = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
         rows.append([entry.import_id, entry.started, entry.host, ", ".join(entry.experiment_names), words or "begun"])
         if terminal.as_json:
-            terminal.write_json({"import_id": entry.import_id, "started": entry.started, "host": entry.host,
-                                 "experiments": list(entry.experiment_names), "ended": entry.ended,
-                                 "counts": counts})  # fmt: skip
+            facts = {name: getattr(entry, name) for name in ("import_id", "started", "host", "ended")}
+            terminal.write_json({**facts, "experiments": list(entry.experiment_names), "counts": counts})
     if not terminal.as_json:
         print_rows(terminal.out, ("import", "started", "host", "experiments", "runs"), rows, folded=3, title=0)
 

@@ -150,8 +150,8 @@ def _print_iterations(console: Console, tune: ImportPlan, plans: Sequence[Import
     scores = [fitness.get(number - 1) if number else None for number in numbers]
     shown = list(range(len(plans)))
     if not all_of_them and len(plans) > MANY_ITERATIONS:
-        fittest = sorted(shown, key=lambda at: _rank(scores[at]), reverse=True)
-        shown = sorted(fittest[:MANY_ITERATIONS])
+        ranks = [-math.inf if score is None or math.isnan(score) else score for score in scores]
+        shown = sorted(sorted(shown, key=ranks.__getitem__, reverse=True)[:MANY_ITERATIONS])
     keys = [point.key for plan in plans for point in plan.points if point.key.startswith("metrics/")][-1:]
     table = new_table("run", "iteration", "epochs", "status", "fitness", *keys)
     for at in shown:
@@ -164,7 +164,3 @@ def _print_iterations(console: Console, tune: ImportPlan, plans: Sequence[Import
     print_table(console, table)
     if len(shown) < len(plans):
         console.print(f"... and {len(plans) - len(shown)} more that are less fit (-v shows them)")
-
-
-def _rank(fitness: float | None) -> float:
-    return -math.inf if fitness is None or math.isnan(fitness) else fitness

@@ -84,7 +84,7 @@ class Store:
             raise UsageError(message, hint="pip install 'mlflow>=3.18', or leave the files out with --artifacts none")
 
     def _location(self, name: str) -> str | None:
-        """Return where the artifacts of an experiment lie; None if there is none of that name. Errors: StoreError."""
+        """Return where the artifacts of an experiment lie; None if it is missing. Errors: StoreError."""
         with self._lock, store_errors(f"experiment {name!r}"):
             experiment = self._experiment(name)
         return experiment[1] if experiment is not None else None
