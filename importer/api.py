@@ -9,12 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TypeVar
 
-from importer.batch.best import best_of, rank_batch
 from importer.batch.executors import Workers
-from importer.batch.gather import Batch, check_start_time, gather
-from importer.batch.run import Preview, import_work, name_run, preview_work
+from importer.batch.gather import check_start_time, gather
+from importer.batch.run import Preview, import_work, preview_work, rank_batch, recorded
 from importer.batch.selection import Selection
 from importer.batch.summary import RunSummary, read_summarized
 from importer.errors import PlanError, RunDirError, StoreError, UsageError, WorkerError, YmlfError
@@ -27,7 +25,7 @@ from importer.read.ranking import BestEpoch, Ranked, Ranking, Table, Wanted, ran
 from importer.replay import plan as replay
 from importer.replay.callbacks import keep_run_active
 from importer.replay.names import check_templates
-from importer.report import WROTE, Kind, Mismatch, Outcome
+from importer.report import Kind, Mismatch, Outcome
 from importer.sources.archive import UnpackedPath
 from importer.sources.opening import PathLike, open_source
 from importer.sources.remote import RemotePath
@@ -57,7 +55,8 @@ def read_run(place: PathLike, *, follow_symlinks: bool = False, segment: int | N
     Errors: RunDirError when there is no run directory, which names those below, or it cannot be read as one;
         UsageError for what is no path.
     """
-    root = open_source(_checked(place, ImportOptions()))
+    _check(place)
+    root = open_source(place)
     found = find_runs([root], follow_symlinks=follow_symlinks)
     first = next(found, None)
     others = list(found) if first is not None and first.save_dir != root else []
@@ -96,12 +95,8 @@ def import_run(source: Source, *, tracking_uri: str | None = None, options: Impo
     outcomes = import_with_iterations(Job(run, store, options, context))
     if options.model:
         outcomes = [with_model(store, outcome, None) for outcome in outcomes]
-    if ledger is not None:
-        for outcome in outcomes:
-            if outcome.kind in WROTE and outcome.experiment_id:
-                ledger.count(outcome.experiment_id, outcome.kind.value)
-        ledger.end()
-    return name_run(outcomes[0], store, import_id)
+    first, *_ = recorded(outcomes, store, import_id, ledger)
+    return first
 
 
 def import_many(
@@ -138,17 +133,12 @@ def scan(
     Errors: UsageError.
     """
     batch = gather(_paths(sources, options), options, selection)
-    refused = [
-        RunSummary(
-            outcome.source,
-            outcome.source,
-            key=outcome.key or "",
-            refused=f"a copy of {outcome.reason}" if outcome.kind is Kind.DUPLICATE else outcome.reason,
-            hint=outcome.hint,
-        )
-        for outcome in batch.settled
-    ]
-    return [*batch.summaries, *refused]
+    summaries = [*batch.summaries]
+    for outcome in batch.settled:
+        refused = f"a copy of {outcome.reason}" if outcome.kind is Kind.DUPLICATE else outcome.reason
+        source, key = outcome.source, outcome.key or ""
+        summaries.append(RunSummary(source, source, key=key, refused=refused, hint=outcome.hint))
+    return summaries
 
 
 def best(
@@ -198,14 +188,13 @@ def verify_run(
     jobs = [_read(source, options) for source in _listed(sources)]
     store = open_existing_store(tracking_uri, required=True)
     outcomes = [each for run, chosen in jobs for each in verify_with_iterations(run, store, chosen, deep=deep)]
-    return [mismatch for outcome in outcomes for mismatch in (*_missing(outcome), *outcome.mismatches)]
-
-
-def _missing(outcome: Outcome) -> list[Mismatch]:
-    if outcome.kind not in (Kind.MISSING, Kind.PARTLY_TRACKED):
-        return []
-    store = f"{'no run' if outcome.kind is Kind.MISSING else 'a part'} of it in {outcome.experiment_name}"
-    return [Mismatch("run", outcome.run_name or "", "a training", store, outcome.source)]
+    mismatches: list[Mismatch] = []
+    for outcome in outcomes:
+        if outcome.kind in (Kind.MISSING, Kind.PARTLY_TRACKED):
+            stored = f"{'no run' if outcome.kind is Kind.MISSING else 'a part'} of it in {outcome.experiment_name}"
+            mismatches.append(Mismatch("run", outcome.run_name or "", "a training", stored, outcome.source))
+        mismatches += outcome.mismatches
+    return mismatches
 
 
 def register_model(
@@ -229,23 +218,31 @@ def register_model(
         raise UsageError("both run directories and run ids are given", hint="give the ids, or the directories")
     batch = gather(places, options)
     store = open_existing_store(tracking_uri, required=True)
-    if batch.summaries:
-        ids = [run_of(Job(_best_run(batch), store, batch.options, ImportContext(wait_for_others=False)))]
+    if len(batch.summaries) == 1:
+        run = read_summarized(batch.summaries[0], batch.options)
+        ids = [run_of(Job(run, store, batch.options, ImportContext(wait_for_others=False)))]
+    elif batch.summaries:
+        best = _best_of(rank_batch(batch, Wanted(top=1), Workers()))
+        run = registry.read_run(best.location or best.source, follow_symlinks=batch.options.follow_symlinks)
+        ids = [run_of(Job(run, store, batch.options, ImportContext(wait_for_others=False)))]
     if not ids:
         message, hint = next(((outcome.reason, outcome.hint) for outcome in batch.settled), (None, None))
         raise RunDirError(message or "no run is named", hint=hint or "give a run directory, or a run id")
     runs = {str(run.info.run_id): run for run in get_runs(store, ids)}
     if len(runs) > 1:
-        ids = [best_of(rank((stored_best(store, run) for run in runs.values()), Wanted())).source]
+        ids = [_best_of(rank((stored_best(store, run) for run in runs.values()), Wanted())).source]
     return replace(register_run(store, runs[ids[0]], target), candidates=len(batch.summaries) or len(runs))
 
 
-def _best_run(batch: Batch) -> TrainingRun:
-    """Return the training of a batch that is the best. Errors: UsageError where they are not compared."""
-    if len(batch.summaries) == 1:
-        return read_summarized(batch.summaries[0], batch.options)
-    best = best_of(rank_batch(batch, Wanted(top=1), Workers()))
-    return registry.read_run(best.location or best.source, follow_symlinks=batch.options.follow_symlinks)
+def _best_of(ranking: Ranking) -> BestEpoch:
+    """Return the best of a ranking. Errors: UsageError for several tasks or datasets, and where nothing is ranked."""
+    if len(ranking.tables) > 1:
+        groups = ", ".join(f"{table.task} on {table.dataset}" for table in ranking.tables)
+        raise UsageError(f"these runs are not compared: {groups}", hint="give those of one task and dataset")
+    if not ranking.tables:
+        reasons = "; ".join(f"{source}: {reason}" for source, reason in ranking.left_out)
+        raise UsageError(f"no run has a metric that ranks it: {reasons}", hint="give one run")
+    return ranking.tables[0].rows[0].best
 
 
 def undo_import(import_id: str, *, tracking_uri: str | None = None, selection: Selection | None = None) -> Undo:
@@ -262,35 +259,31 @@ def undo_import(import_id: str, *, tracking_uri: str | None = None, selection: S
 
 
 def _listed(sources: Source | Iterable[Source]) -> list[Source]:
-    if isinstance(sources, (str, os.PathLike, TrainingRun, RunSummary)) or not isinstance(sources, Iterable):
-        return [sources]
-    return list(sources)
+    return list(sources) if isinstance(sources, Iterable) and not isinstance(sources, SOURCES) else [sources]
 
 
 def _paths(sources: Source | Iterable[Source], options: ImportOptions | None = None) -> list[PathLike]:
     """Return where each source lies; a summary knows the folder that its archive was unpacked to."""
-    checked = [_checked(source, options) for source in _listed(sources)]
-    places = [source.location or source.save_dir if isinstance(source, RunSummary) else source for source in checked]
-    return [place.save_dir if isinstance(place, TrainingRun) else place for place in places]
+    places: list[PathLike] = []
+    for source in _listed(sources):
+        _check(source, options)
+        place = source.location or source.save_dir if isinstance(source, RunSummary) else source
+        places.append(place.save_dir if isinstance(place, TrainingRun) else place)
+    return places
 
 
-Given = TypeVar("Given")
-
-
-def _checked(source: Given, options: ImportOptions | None) -> Given:
-    """Return a source of a call, whose types no checker may have seen. Errors: UsageError."""
+def _check(source: object, options: object = None) -> None:
+    """Check the arguments of a call, whose types no checker may have seen. Errors: UsageError."""
     if not isinstance(source, SOURCES) and not hasattr(source, "fs"):  # a UPath has one
-        raise UsageError(
-            f"{type(source).__name__} is not a source", hint="give a path, or what `read_run` or `scan` returned"
-        )
+        hint = "give a path, or what `read_run` or `scan` returned"
+        raise UsageError(f"{type(source).__name__} is not a source", hint=hint)
     if options is not None and not isinstance(options, ImportOptions):
         raise UsageError(f"options of type {type(options).__name__}", hint="give ImportOptions(experiment=...)")
-    return source
 
 
 def _read(source: Source, options: ImportOptions | None) -> tuple[TrainingRun, ImportOptions]:
     """Return the training of a source, and the options for it, which were checked before."""
-    _checked(source, options)
+    _check(source, options)
     options = options or ImportOptions()
     check_templates(options)
     if options.import_id:

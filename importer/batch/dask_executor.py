@@ -44,6 +44,8 @@ class DaskExecutor(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Return a future of what a worker returns. Errors: BrokenProcessPool when the scheduler is gone."""
+        from dask.distributed import KilledWorker
+
         if self._client.status != "running":
             raise BrokenProcessPool("the scheduler is gone")
         future: Future[Any] = Future()
@@ -52,17 +54,13 @@ class DaskExecutor(Executor):
         def settle(task: Any) -> None:
             try:
                 future.set_result(task.result())
+            except (KilledWorker, CancelledError) as error:
+                future.set_exception(BrokenProcessPool(str(error)))
             except BaseException as error:  # noqa: BLE001  it is raised where the result is asked for
-                future.set_exception(_as_local(error))
+                future.set_exception(error)
 
         self._client.submit(fn, *args, **kwargs, pure=False).add_done_callback(settle)
         return future
-
-
-def _as_local(error: BaseException) -> BaseException:
-    from dask.distributed import KilledWorker
-
-    return BrokenProcessPool(str(error)) if isinstance(error, (KilledWorker, CancelledError)) else error
 
 
 def check_address(address: str) -> int | None:

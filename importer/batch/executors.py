@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from importer.store.opening import check_variables
 from importer.store.own_process import begin_own_process
@@ -29,7 +29,6 @@ class Workers:
     ) -> None:
         self.jobs, self.dask, self.processes, self.with_mlflow = jobs, dask, processes, with_mlflow
         self._pool: Executor | None = None
-        self._resources = ExitStack()
 
     def jobs_for(self, runs: int, *, is_server: bool) -> int:
         """Return the number of workers: by default threads for a server, a process a core for many runs, else one."""
@@ -44,8 +43,11 @@ class Workers:
         """Yield processes, which stay open for the next use until one of them dies; or threads, which do not."""
         if threads or jobs == 1 or not self.processes:
             self.close()
-            with local_executor(jobs, threads=True) as executor:
-                yield executor
+            pool = ThreadPoolExecutor(jobs)
+            try:
+                yield pool
+            finally:
+                pool.shutdown(cancel_futures=True)
             return
         try:
             if self._pool is not None:
@@ -53,31 +55,20 @@ class Workers:
         except BrokenProcessPool:
             self.close()
         if self._pool is None:
-            pool = local_executor(self.jobs or _cores(), threads=False, with_mlflow=self.with_mlflow)
-            self._pool = self._resources.enter_context(pool)
+            self._pool = _new_processes(self.jobs or _cores(), self.with_mlflow)
+            with _signals_held():
+                self._pool.submit(int)  # the first task starts the processes
         yield self._pool
 
     def close(self) -> None:
         """End the processes, once each has finished what it has in hand."""
-        self._pool = None
-        self._resources.close()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def local_executor(jobs: int, *, threads: bool, with_mlflow: bool = True) -> Iterator[Executor]:
-    """Yield new workers of this host. Errors: UsageError for a variable that MLflow cannot read."""
-    pool = ThreadPoolExecutor(jobs) if threads or jobs == 1 else _new_processes(jobs, with_mlflow)
-    try:
-        if isinstance(pool, ProcessPoolExecutor):
-            with _signals_held():
-                pool.submit(int)  # the first task starts the processes
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _new_processes(jobs: int, with_mlflow: bool) -> Executor:
@@ -115,15 +106,13 @@ def _begin_worker() -> None:
     """Leave signals to the parent process, and do not outlive it."""
     begin_own_process()
     ignore_signals()
-    threading.Thread(target=_end_with_parent, name="ymlf-parent", daemon=True).start()
 
+    def end_with_parent() -> None:
+        if (parent := multiprocessing.parent_process()) is not None:
+            parent.join()
+            os._exit(1)  # when the parent was killed: this worker would wait for its next run for ever
 
-def _end_with_parent() -> None:
-    """End when the parent was killed: this worker would wait for its next run for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    threading.Thread(target=end_with_parent, name="ymlf-parent", daemon=True).start()
 
 
 def ignore_signals() -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from importer.batch.executors import Workers
-from importer.batch.selection import Selection, by_content, by_path, why_nothing
+from importer.batch.selection import Selection, by_path, is_selected, why_nothing
 from importer.batch.summary import Progress, RunSummary, read_summarized, summarize_all
 from importer.errors import RunDirError, UsageError, WorkerError, YmlfError
 from importer.model import ImportOptions, RunPath
@@ -74,7 +74,7 @@ def gather(
     try:
         with workers.executor(jobs, threads=False) as executor:
             summaries = summarize_all(chosen, options, executor, progress)
-            selected = by_content(summaries, selection)
+            selected = [summary for summary in summaries if is_selected(summary, selection)]
             kept, aside = _set_apart(selected, options, executor)
     except BrokenProcessPool as error:
         raise WorkerError("a worker died while it read run directories", hint=MEMORY) from error
@@ -93,10 +93,8 @@ def gather(
 def check_start_time(count: int, options: ImportOptions) -> None:
     """Check that one start is given for one training. Errors: UsageError."""
     if options.start_time_ms is not None and count > 1:
-        raise UsageError(
-            f"--start-time is the start of one training, and here are {count}",
-            hint="import that directory by itself; for dates without a zone, give --timezone",
-        )
+        hint = "import that directory by itself; for dates without a zone, give --timezone"
+        raise UsageError(f"--start-time is the start of one training, and here are {count}", hint=hint)
 
 
 class _Place(NamedTuple):
@@ -135,25 +133,18 @@ def _set_apart(
     tunes = [summary for summary in summaries if summary.refused is None and summary.family == "tune"]
     others = [summary for summary in summaries if summary.refused is None and summary.family != "tune"]
     copies = _copies(tunes, options, executor)
-    iteration_dirs = {_real(path) for tune in tunes if tune not in copies for path in tune.children}
-    iterations = {summary for summary in others if iteration_dirs and _real(summary.save_dir) in iteration_dirs}
+    iteration_dirs = {os.path.realpath(path) for tune in tunes if tune not in copies for path in tune.children}
+    iterations = {each for each in others if iteration_dirs and os.path.realpath(each.save_dir) in iteration_dirs}
     copies |= _copies(others, options, executor, preferred=iterations)
     aside = [Outcome(Kind.REFUSED, each.save_dir, each.refused, each.hint) for each in summaries if each.refused]
     listed = [summary for summary in summaries if summary.refused is None and summary not in iterations]
-    for summary in (summary for summary in listed if summary in copies):
-        aside.append(Outcome(Kind.DUPLICATE, summary.save_dir, copies[summary].save_dir, key=summary.key))
+    duplicates = [(each, copies[each]) for each in listed if each in copies]
+    aside += [Outcome(Kind.DUPLICATE, copy.save_dir, original.save_dir, key=copy.key) for copy, original in duplicates]
     return [summary for summary in listed if summary not in copies], aside
 
 
-def _real(path: str) -> str:
-    return str(Path(path).resolve())
-
-
 def _copies(
-    summaries: Sequence[RunSummary],
-    options: ImportOptions,
-    executor: Executor,
-    preferred: Collection[RunSummary] = (),
+    summaries: Sequence[RunSummary], options: ImportOptions, executor: Executor, preferred: Collection[RunSummary] = ()
 ) -> dict[RunSummary, RunSummary]:
     """Return each summary that is a copy, with the one that it is a copy of.
 

@@ -1,10 +1,10 @@
-"""A batch from its summaries to outcomes: import it by workers, with a ledger; verify it; preview it."""
+"""A batch from its summaries to outcomes: import it by workers, with a ledger; verify it; preview it; rank it."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,13 +16,14 @@ from importer.batch.summary import RunSummary, find_unchanged, read_summarized, 
 from importer.batch.worker import import_one, share_store, verify_one
 from importer.errors import StoreError, UsageError, YmlfError
 from importer.model import ImportContext, ImportOptions, ImportPlan
+from importer.read.ranking import BestEpoch, Ranking, Wanted, best_epochs, rank
+from importer.read.registry import read_run
 from importer.replay.callbacks import keep_run_active
 from importer.replay.names import is_template
-from importer.report import SOURCE_FAULTS, WROTE, Kind, Outcome, of_plan
-from importer.store.artifact_location import check_scheme
+from importer.report import SOURCE_FAULTS, WROTE, Kind, Outcome, of_plan, outcome_text
 from importer.store.failures import retry, store_errors
-from importer.store.links import run_page
 from importer.store.store import EmptyStore, Store
+from importer.store.uri import check_scheme, run_page
 from importer.write.decision import Decision, match_run
 from importer.write.import_run import Job, decide_in_store, iteration_jobs
 from importer.write.ledger import Ledger, all_experiments, check_import_id, new_import_id
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def import_work(
-    batch: Batch, store: Store, *, workers: Workers | None = None, stop: Stop | None = None, fail_fast: bool = False
+    batch: Batch, store: Store, *, workers: Workers | None = None, stop: Stop | None = None
 ) -> Iterator[Outcome]:
     """Import a batch and yield each outcome as it comes; refusals and copies first. Errors: as check_import."""
     check_import(batch, workers)
@@ -42,9 +43,9 @@ def import_work(
     is_alone = len(summaries) == 1 and summaries[0].family != "tune"
     options = replace(options, keep_active=options.keep_active or (is_alone and keep_run_active()))
     stop = stop or Stop()
-    stop.fail_fast = fail_fast
     yield from batch.settled
-    if fail_fast and (bad := next((outcome for outcome in batch.settled if outcome.kind in SOURCE_FAULTS), None)):
+    bad = next((outcome for outcome in batch.settled if outcome.kind in SOURCE_FAULTS), None)
+    if stop.fail_fast and bad is not None:
         yield from not_tried(summaries, f"--fail-fast, and {bad.source} was {bad.kind.value}")
         return
     batch, refused = _without_refused_experiments(batch, store)
@@ -52,10 +53,15 @@ def import_work(
     ledger = None if single else Ledger(store, import_id)
     context = ImportContext(import_id, ledger.tag if ledger is not None else None)
     task = Task(import_one, store.uri, options, context)
-    for outcome in _outcomes(task, batch, store, workers or Workers(), stop):
+    yield from recorded(_outcomes(task, batch, store, workers or Workers(), stop), store, import_id, ledger)
+
+
+def recorded(outcomes: Iterable[Outcome], store: Store, import_id: str, ledger: Ledger | None) -> Iterator[Outcome]:
+    """Yield the outcomes of an import with the pages of their runs; count in the ledger, if any, what was written."""
+    for outcome in outcomes:
         if ledger is not None and outcome.experiment_id and outcome.kind in WROTE:
             ledger.count(outcome.experiment_id, outcome.kind.value)
-        yield name_run(outcome, store, import_id)
+        yield _with_page(outcome, store, import_id)
     if ledger is not None:
         try:
             ledger.end()
@@ -63,7 +69,7 @@ def import_work(
             log.warning("%s: `ymlf history` counts the runs themselves", error.message)
 
 
-def name_run(outcome: Outcome, store: Store, import_id: str | None = None) -> Outcome:
+def _with_page(outcome: Outcome, store: Store, import_id: str | None = None) -> Outcome:
     """Return the outcome with the page of its run, and with the id of the import if it has created the run."""
     url = None
     if store.is_server and outcome.run_id is not None and outcome.experiment_id is not None:
@@ -93,10 +99,8 @@ def check_import(batch: Batch, workers: Workers | None = None) -> None:
         check_import_id(batch.options.import_id)
     fixed = batch.options.run_name or os.environ.get("MLFLOW_RUN")
     if len(batch.summaries) > 1 and fixed and not is_template(fixed):
-        raise UsageError(
-            f"one run name, {fixed!r}, for {len(batch.summaries)} runs",
-            hint="leave --run-name and MLFLOW_RUN out, or use a template such as {name}",
-        )
+        hint = "leave --run-name and MLFLOW_RUN out, or use a template such as {name}"
+        raise UsageError(f"one run name, {fixed!r}, for {len(batch.summaries)} runs", hint=hint)
     if batch.options.artifact_location is not None:
         check_scheme(batch.options.artifact_location)
     if workers is not None and workers.dask is not None:
@@ -110,7 +114,7 @@ def verify_work(
     yield from batch.settled
     task = Task(verify_one, store.uri, batch.options, ImportContext(new_import_id(), deep=deep))
     outcomes = _outcomes(task, batch, store, workers or Workers(), stop or Stop())
-    yield from (name_run(outcome, store) for outcome in outcomes)
+    yield from (_with_page(outcome, store) for outcome in outcomes)
 
 
 def _outcomes(task: Task, batch: Batch, store: Store, workers: Workers, stop: Stop) -> Iterator[Outcome]:
@@ -143,10 +147,10 @@ def preview_work(batch: Batch, store: Store, *, with_plans: bool) -> Iterator[Pr
     batch, refused = _without_refused_experiments(batch, store)
     yield from (Preview(outcome) for outcome in (*batch.settled, *refused))
     for summary in batch.summaries:
-        yield from preview_summary(summary, store, batch.options, with_plans=with_plans)
+        yield from _preview(summary, store, batch.options, with_plans=with_plans)
 
 
-def preview_summary(
+def _preview(
     summary: RunSummary, store: Store, options: ImportOptions, *, with_plans: bool = False
 ) -> Iterator[Preview]:
     """Yield what an import would do with one directory, and with the iterations of a tune. Errors: StoreError."""
@@ -191,30 +195,49 @@ def scan_work(batch: Batch, store: Store | None) -> Iterator[tuple[RunSummary, S
         if store is None:
             yield summary, None
             continue
-        preview, *below = preview_summary(summary, store, batch.options)
+        preview, *below = _preview(summary, store, batch.options)
         missing = sum(iteration.outcome.kind in WROTE for iteration in below)
-        is_new = preview.outcome.kind is Kind.IMPORTED
-        elsewhere = _elsewhere(summary, store, experiments) if is_new and experiments else None
+        matched = None
+        if preview.outcome.kind is Kind.IMPORTED and experiments:
+            with store_errors("looking the run up"):
+                runs = [stored_run(run) for run in search_key(store, list(experiments), summary.key)]
+            matched = match_run(summary.facts, runs)
+        elsewhere = experiments[matched.run.experiment_id] if matched is not None else None
         yield summary, Scanned(preview.outcome, len(below), missing, elsewhere)
 
 
-def _elsewhere(summary: RunSummary, store: Store, experiments: Mapping[str, str]) -> str | None:
-    """Return the name of an experiment that has the training of a directory."""
-    with store_errors("looking the run up"):
-        runs = [stored_run(run) for run in search_key(store, list(experiments), summary.key)]
-    matched = match_run(summary.facts, runs)
-    return experiments[matched.run.experiment_id] if matched is not None else None
-
-
 def _outcome(plan: ImportPlan, decision: Decision) -> Outcome:
-    run = decision.run
-    return of_plan(
-        decision.kind,
-        plan,
-        wrote=decision.kind in WROTE,
-        reason=decision.reason,
-        hint=decision.hint,
-        run_id=run.run_id if run is not None else None,
-        experiment_id=run.experiment_id if run is not None else None,
-        live_run_ids=tuple(live.run_id for live in decision.live.runs) if decision.live is not None else (),
-    )
+    run, kind, live = decision.run, decision.kind, decision.live.runs if decision.live is not None else ()
+    outcome = of_plan(kind, plan, wrote=kind in WROTE, reason=decision.reason, hint=decision.hint)
+    outcome = replace(outcome, live_run_ids=tuple(each.run_id for each in live))
+    return outcome if run is None else replace(outcome, run_id=run.run_id, experiment_id=run.experiment_id)
+
+
+def rank_batch(batch: Batch, wanted: Wanted, workers: Workers) -> Ranking:
+    """Return the tables of a batch.
+
+    Results files alone tell which runs the tables show. The checkpoints of these then tell the best epoch, or the
+    release and so the fitness, as in an import.
+
+    Errors: UsageError for a task, a dataset or a metric that no run has.
+    """
+    first = rank((best for summary in batch.summaries for best in summary.best), wanted)
+    shown = [row.best for table in first.tables for row in table.rows]
+    with workers.executor(workers.jobs_for(len(shown), is_server=False), threads=False) as executor:
+        read = list(executor.map(_read_again, shown))
+    exact = rank(read, wanted)
+    runs = {(table.task, table.dataset): table.runs for table in first.tables}
+    tables = tuple(replace(table, runs=runs.get((table.task, table.dataset), table.runs)) for table in exact.tables)
+    aside = tuple((outcome.source, outcome_text(outcome)) for outcome in batch.settled)
+    return Ranking(tables, (*first.left_out, *aside))
+
+
+def _read_again(best: BestEpoch) -> BestEpoch:
+    """Return the best epoch as the whole directory tells it, or as before where it cannot be read any more."""
+    if best.location is None:
+        return best
+    try:
+        [found] = best_epochs(read_run(best.location))
+    except YmlfError:
+        return best
+    return replace(found, source=best.source, location=best.location)

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import NamedTuple
 
-from importer.batch.summary import RunSummary, iterations_of
+from importer.batch.summary import RunSummary
 from importer.errors import StoreError, UsageError
 from importer.model import ImportContext, ImportOptions
 from importer.report import SOURCE_FAULTS, Kind, Outcome
@@ -137,8 +137,9 @@ class Scheduler:
         yield outcome
         self._judge(outcome.kind)
         if summary.runs > 1 and outcome.run_id is not None:
-            below = iterations_of(summary, outcome.run_id, outcome.experiment_name or summary.experiment)
-            self.waiting.extendleft(reversed(below))
+            experiment = outcome.experiment_name or summary.experiment
+            below = replace(summary, parent_run_id=outcome.run_id, experiment=experiment, runs=1, children=())
+            self.waiting.extendleft(replace(below, child=index) for index in reversed(range(summary.runs - 1)))
 
     def _look_again(self) -> None:
         """Look again at what another import was writing; when patience ends, finish it ourselves, which is safe."""

@@ -51,18 +51,18 @@ def is_named(names: Sequence[str], selection: Selection) -> bool:
     return (not selection.include or matches(selection.include)) and not matches(selection.exclude)
 
 
-def by_content(summaries: Iterable[RunSummary], selection: Selection) -> list[RunSummary]:
-    """Return those of the task, the dates (newest file time) and the shard that are selected.
+def is_selected(summary: RunSummary, selection: Selection) -> bool:
+    """Return whether a directory is of the task, the dates (newest file time) and the shard that are selected.
 
-    A directory that cannot be read stays in, in the shard that its place below the root gives it.
+    A directory that cannot be read stays in. Its place below the root gives it a shard, as one without epochs.
     """
-    return [summary for summary in summaries if _is_selected(summary, selection)]
-
-
-def _is_selected(summary: RunSummary, selection: Selection) -> bool:
     if selection.shard is not None:
         index, count = selection.shard
-        if int((summary.key[:12] if summary.epochs else "") or _place(summary), 16) % count != index - 1:
+        path = below(summary.save_dir, summary.root) or summary.save_dir  # the same wherever the tree is mounted
+        digest = (summary.key if summary.epochs else "") or hashlib.sha256(
+            path.encode(errors="surrogateescape")
+        ).hexdigest()
+        if int(digest[:12], 16) % count != index - 1:
             return False
     if summary.refused is not None:
         return True
@@ -71,12 +71,6 @@ def _is_selected(summary: RunSummary, selection: Selection) -> bool:
     if selection.since_ms is not None and summary.modified_ms < selection.since_ms:
         return False
     return selection.until_ms is None or summary.modified_ms < selection.until_ms
-
-
-def _place(summary: RunSummary) -> str:
-    """Return a digest that chooses the shard of a directory without epochs: the same wherever the tree is mounted."""
-    path = below(summary.save_dir, summary.root) or summary.save_dir
-    return hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def why_nothing(
@@ -157,9 +151,7 @@ def parse_tags(texts: Iterable[str]) -> tuple[tuple[str, str], ...]:
         if key.startswith(("ymlf.", "mlflow.parentRunId", "mlflow.runName", "mlflow.note.content")):
             raise UsageError(f"--tag {key}: that name is taken", hint="choose a name of your own")
         if accepted_key(key) != key:
-            raise UsageError(
-                f"--tag {key[:80]!r}: MLflow refuses that name",
-                hint="letters, digits, `_`, `-`, `.`, `/`, `:` and blanks, 250 at most",
-            )
+            hint = "letters, digits, `_`, `-`, `.`, `/`, `:` and blanks, 250 at most"
+            raise UsageError(f"--tag {key[:80]!r}: MLflow refuses that name", hint=hint)
         pairs.append((key, value))
     return tuple(pairs)

@@ -13,12 +13,7 @@ from importer.model import ImportOptions, RunPath, TrainingRun
 from importer.read.discover import FoundRun
 from importer.read.ranking import BestEpoch, best_epochs
 from importer.read.registry import read_run, read_summary
-from importer.replay.callbacks import on_train_end
-from importer.replay.file_times import file_times_believed
-from importer.replay.fingerprint import content_fingerprint
-from importer.replay.identity import place_of_training, training_key
-from importer.replay.names import needs_date
-from importer.replay.plan import check_names, experiment_name, is_imported
+from importer.replay import callbacks, file_times, fingerprint, identity, names, plan
 from importer.report import Outcome
 from importer.sources.opening import absolute, fresh
 from importer.store.store import Store
@@ -112,31 +107,17 @@ def find_unchanged(summary: RunSummary, store: Store, options: ImportOptions) ->
     The outcome is None where the training has to be read, the look-up where the summary cannot name the experiment.
     Errors: StoreError.
     """
-    if summary.child is not None or needs_date(options.experiment):
+    if summary.child is not None or names.needs_date(options.experiment):
         return None, None
     experiment_id = store.experiment_id(summary.experiment, create=False)
     runs = find_runs_of(store, experiment_id, summary.key, has_epochs=bool(summary.epochs))
     decision = decide_unchanged(summary.facts, runs, options)
     if decision is None or decision.run is None:
         return None, (summary.key, runs)
-    outcome = Outcome(
-        decision.kind,
-        summary.save_dir,
-        decision.reason,
-        decision.hint,
-        run_id=decision.run.run_id,
-        run_name=decision.run.run_name,
-        experiment_id=decision.run.experiment_id,
-        experiment_name=summary.experiment,
-        key=summary.key,
-    )
+    run, experiment = decision.run, summary.experiment
+    outcome = Outcome(decision.kind, summary.save_dir, decision.reason, decision.hint, run.run_id, run.run_name)
+    outcome = replace(outcome, experiment_id=run.experiment_id, experiment_name=experiment, key=summary.key)
     return outcome, (summary.key, runs)
-
-
-def iterations_of(tune: RunSummary, parent_run_id: str, experiment: str) -> list[RunSummary]:
-    """Return a summary for each iteration of a tune that was imported: each is a run of its own."""
-    below = replace(tune, parent_run_id=parent_run_id, experiment=experiment, runs=1, children=())
-    return [replace(below, child=index) for index in range(tune.runs - 1)]
 
 
 def with_absolute_paths(summary: RunSummary) -> RunSummary:
@@ -156,14 +137,14 @@ def _describe(run: TrainingRun, found: FoundRun, options: ImportOptions) -> RunS
         raise RunDirError(f"{run.save_dir}: {problem}", hint="fetch what they lead to, as with `dvc pull`")
     if run.task is None and not run.args and run.results_file is None and not run.files:
         raise RunDirError(f"{run.save_dir}: is empty", hint="give a run directory")
-    check_names(run)
-    logged = on_train_end(run.files)
+    plan.check_names(run)
+    logged = callbacks.on_train_end(run.files)
     return RunSummary(
         save_dir=run.save_dir,
         root=str(found.root),
-        place=place_of_training(run),
-        key=training_key(run, place=place_of_training(run)),
-        fingerprint=content_fingerprint(run),
+        place=identity.place_of_training(run),
+        key=identity.training_key(run, place=identity.place_of_training(run)),
+        fingerprint=fingerprint.content_fingerprint(run),
         family=run.family,
         generator=run.generator,
         task=run.task,
@@ -171,12 +152,12 @@ def _describe(run: TrainingRun, found: FoundRun, options: ImportOptions) -> RunS
         planned_epochs=run.planned_epochs,
         bytes=sum(file.size for file in logged) if run.segment is None else 0,
         files=len(logged),
-        file_times_believed=file_times_believed(run),
+        file_times_believed=file_times.file_times_believed(run),
         modified_ms=max((file.mtime_ms for file in run.files), default=0),
-        experiment=experiment_name(run, options),
+        experiment=plan.experiment_name(run, options),
         location=fresh(found.save_dir),
         children=tuple(child.save_dir for child in run.children if child.iteration is None),
-        runs=1 + sum(is_imported(child, options) for child in run.children),
+        runs=1 + sum(plan.is_imported(child, options) for child in run.children),
         segment=run.segment,
         best=best_epochs(run),
     )

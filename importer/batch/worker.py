@@ -22,9 +22,7 @@ from importer.write.import_run import Job, import_training, iteration_jobs
 RETRIES = 3  # of a run: on a bad network each of its requests may be cut off
 
 _stores: dict[tuple[str, str], Store] = {}
-
 _stores_lock = threading.Lock()
-
 _tune_lock = threading.Lock()
 
 

@@ -8,10 +8,12 @@ from itertools import pairwise, zip_longest
 
 PLOT_LINES = 5
 MARGIN = 7  # for `0.12345`, so that charts above each other line up
+Points = Sequence[tuple[int, float]]  # step and value
+Range = tuple[float, float]  # the least and the greatest
 _BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bit of each dot, by line and column
 
 
-def draw_chart(title: str, series: Sequence[tuple[int, float]], width: int, *, ascii_only: bool) -> list[str]:
+def draw_chart(title: str, series: Points, width: int, *, ascii_only: bool) -> list[str]:
     """Return the lines of a chart of (step, value), each `width` characters wide.
 
     The y axis runs from the least to the greatest finite value, the x axis from the first to the last step. A line
@@ -52,13 +54,7 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.5g}"
 
 
-def _plot(
-    drawn: Sequence[tuple[int, float]],
-    steps: tuple[int, int],
-    values: tuple[float, float],
-    columns: int,
-    ascii_only: bool,
-) -> list[str]:
+def _plot(drawn: Points, steps: Range, values: Range, columns: int, ascii_only: bool) -> list[str]:
     wide, high = (columns, PLOT_LINES) if ascii_only else (columns * 2, PLOT_LINES * 4)
     dots = [
         (step, round(_share(step, *steps) * (wide - 1)), round((1 - _share(value, *values)) * (high - 1)))
@@ -67,23 +63,17 @@ def _plot(
     marked = {(x, y) for _, x, y in dots}
     for (step, x, y), (next_step, next_x, next_y) in pairwise(dots):
         if next_step == step + 1:
-            marked |= _line(x, y, next_x, next_y)
-    cell = _star if ascii_only else _braille
-    return ["".join(cell(marked, x, y) for x in range(columns)) for y in range(PLOT_LINES)]
+            across, down = next_x - x, next_y - y
+            length = max(abs(across), abs(down), 1)
+            marked |= {(x + round(across * at / length), y + round(down * at / length)) for at in range(length)}
+    if ascii_only:
+        return ["".join("*" if (x, y) in marked else " " for x in range(columns)) for y in range(PLOT_LINES)]
+    return ["".join(_braille(marked, x, y) for x in range(columns)) for y in range(PLOT_LINES)]
 
 
 def _share(value: float, low: float, high: float) -> float:
     """Return where between low and high a value is, from 0 to 1; in halves, whose differences do not overflow."""
     return (value / 2 - low / 2) / (high / 2 - low / 2) if high / 2 > low / 2 else 0.5
-
-
-def _line(x: int, y: int, to_x: int, to_y: int) -> set[tuple[int, int]]:
-    length = max(abs(to_x - x), abs(to_y - y), 1)
-    return {(x + round((to_x - x) * at / length), y + round((to_y - y) * at / length)) for at in range(length + 1)}
-
-
-def _star(marked: set[tuple[int, int]], x: int, y: int) -> str:
-    return "*" if (x, y) in marked else " "
 
 
 def _braille(marked: set[tuple[int, int]], x: int, y: int) -> str:

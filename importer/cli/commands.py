@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from importer.batch.executors import Workers
     from importer.batch.gather import Batch
     from importer.cli.reporter import Terminal
-    from importer.model import ImportOptions, ImportPlan, TrainingRun
+    from importer.model import ImportPlan
 
 EPILOG = """\b
 Tab completion, for this shell (bash, zsh or fish) and for later ones:
@@ -35,37 +36,35 @@ def cli() -> None:
     """Replay finished Ultralytics YOLO trainings into MLflow, as the live callback would have logged them."""
 
 
-@cli.command(
-    sections=options.SHOW,
-    arguments=[options.PATH],
-    short_help="Show what an import would log.",
-    example="ymlf plan runs/detect/train",
-)
+def _command(
+    sections: Sequence[options.Section], example: str, short_help: str | None = None, *, name: str | None = None
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Return what makes a function a command; without a short help it is listed by its docstring."""
+    return cli.command(name, sections=sections, example=example, short_help=short_help)
+
+
+@_command(options.SHOW, "ymlf plan runs/detect/train", "Show what an import would log.")
 def plan(path: str | None, **given: Any) -> None:
     """Show what an import of PATH would log. Needs no store and writes nothing."""
+    from importer.api import plan_import
     from importer.cli.show import print_plan
 
     terminal = _terminal(given)
-    _, planned = _plan_one(path, build_options(given))
+    planned = plan_import(_one_path(path), build_options(given))
     if not terminal.as_json:
         print_plan(terminal.out, planned)
     _end_plan(terminal, planned)
 
 
-@cli.command(
-    sections=options.SHOW,
-    arguments=[options.PATH],
-    short_help="Show one run on this terminal.",
-    example="ymlf show runs/detect/train",
-)
+@_command(options.SHOW, "ymlf show runs/detect/train", "Show one run on this terminal.")
 def show(path: str | None, **given: Any) -> None:
     """Show one run on this terminal: facts, last and best values, charts, notes. Needs no store."""
+    from importer.api import plan_import, read_run
     from importer.cli.show import print_run
-    from importer.replay.plan import plan_import
 
-    terminal = _terminal(given)
-    options = build_options(given)
-    run, planned = _plan_one(path, options)
+    terminal, options = _terminal(given), build_options(given)
+    run = read_run(_one_path(path), follow_symlinks=options.follow_symlinks)
+    planned = plan_import(run, options)
     if not terminal.as_json:
         # The table of a tune is shown whole, whichever of its iterations become runs.
         every_iteration = replace(options, iterations="all")
@@ -74,25 +73,23 @@ def show(path: str | None, **given: Any) -> None:
     _end_plan(terminal, planned)
 
 
-@cli.command(
-    "import",
-    sections=options.IMPORT,
-    arguments=[options.PATHS],
-    short_help="Import run directories into MLflow.",
-    example="ymlf import runs --tracking-uri http://mlflow:5000 --best-metrics",
+@_command(
+    options.IMPORT,
+    "ymlf import runs --tracking-uri http://mlflow:5000 --best-metrics",
+    "Import run directories into MLflow.",
+    name="import",
 )
 def import_command(paths: tuple[str, ...], **given: Any) -> None:
     """Import the run directories at or below each PATH. Safe to stop at any moment and to start again."""
     from importer.batch.run import check_import, import_work
-    from importer.cli.links import say_links
+    from importer.cli.closing import close_import, say_names
     from importer.cli.listing import dry_run
-    from importer.cli.names import say_names
-    from importer.cli.report_file import Report
+    from importer.cli.reporter import Report
     from importer.store.opening import open_existing_store, open_store
 
-    terminal, workers, uri = _terminal(given), _workers(given), given["tracking_uri"]
+    terminal, uri = _terminal(given), given["tracking_uri"]
     with Report(terminal, given["report"]) as report:
-        batch = _gather(terminal, paths, given, workers)
+        batch, workers = _gather(terminal, paths, given)
         check_import(batch, workers)
         if given["dry_run"]:
             dry_run(terminal, batch, open_existing_store(uri), report)
@@ -101,32 +98,25 @@ def import_command(paths: tuple[str, ...], **given: Any) -> None:
             terminal.conclude(batch.settled, batch, None, report)
         else:
             store = open_store(uri, probe=True)
-            stop = terminal.catch_signals()
-            outcomes = import_work(batch, store, workers=workers, stop=stop, fail_fast=given["fail_fast"])
+            stop = terminal.catch_signals(fail_fast=given["fail_fast"])
+            outcomes = import_work(batch, store, workers=workers, stop=stop)
             terminal.conclude(outcomes, batch, store, report)
-            say_names(terminal, batch, report.totals)
-            is_default = not (uri or os.environ.get("MLFLOW_TRACKING_URI"))
-            say_links(terminal, batch, report.totals, store, is_default=is_default)
-            terminal.say_undo(report.totals, uri)
-            terminal.explain_new_store(store, is_default=is_default)
+            close_import(terminal, batch, report.totals, store, uri)
     sys.exit(report.status)
 
 
-@cli.command(
-    sections=options.VERIFY,
-    arguments=[options.PATHS],
-    short_help="Compare run directories with the store.",
-    example="ymlf verify runs --tracking-uri sqlite:///mlflow.db",
+@_command(
+    options.VERIFY, "ymlf verify runs --tracking-uri sqlite:///mlflow.db", "Compare run directories with the store."
 )
 def verify(paths: tuple[str, ...], deep: bool | None, **given: Any) -> None:
     """Compare the run directories at or below each PATH with what the store holds, point by point."""
     from importer.batch.run import verify_work
-    from importer.cli.report_file import Report
+    from importer.cli.reporter import Report
     from importer.store.opening import open_existing_store
 
-    terminal, workers = _terminal(given), _workers(given)
+    terminal = _terminal(given)
     with Report(terminal, given["report"]) as report:
-        batch = _gather(terminal, paths, given, workers)
+        batch, workers = _gather(terminal, paths, given)
         if not batch.summaries:
             terminal.conclude(batch.settled, batch, None, report)
         else:
@@ -136,44 +126,34 @@ def verify(paths: tuple[str, ...], deep: bool | None, **given: Any) -> None:
     sys.exit(report.status)
 
 
-@cli.command(
-    sections=options.SCAN,
-    arguments=[options.PATHS],
-    short_help="List run directories, and what is imported.",
-    example="ymlf scan runs",
-)
+@_command(options.SCAN, "ymlf scan runs", "List run directories, and what is imported.")
 def scan(paths: tuple[str, ...], **given: Any) -> None:
     """List the run directories at or below each PATH, and what is imported already where a store is named."""
     from importer.cli.listing import list_runs
     from importer.store.opening import open_existing_store
 
     terminal = _terminal(given)
-    batch = _gather(terminal, paths, given, _workers(given, with_mlflow=False))
+    batch, _ = _gather(terminal, paths, given, with_mlflow=False)
     uri = given["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
     store = open_existing_store(uri, required=given["tracking_uri"] is not None) if uri else None
     sys.exit(list_runs(terminal, batch, store))
 
 
-@cli.command(
-    sections=options.BEST,
-    arguments=[options.PATHS],
-    short_help="Rank runs by the metrics of their best epochs.",
-    example="ymlf best runs --task detect --by mAP50B",
-)
+@_command(options.BEST, "ymlf best runs --task detect --by mAP50B", "Rank runs by the metrics of their best epochs.")
 def best(paths: tuple[str, ...], task: str | None, dataset: str | None, by: str | None, top: int, **given: Any) -> None:
     """Rank the runs at or below each PATH by the metrics of their best epochs. Needs no store."""
-    from importer.batch.best import rank_batch
+    from importer.batch.run import rank_batch
     from importer.cli.ranking import print_ranking
     from importer.read.ranking import Wanted
 
-    terminal, workers = _terminal(given), _workers(given, with_mlflow=False)
-    batch = _gather(terminal, paths, given, workers)
+    terminal = _terminal(given)
+    batch, workers = _gather(terminal, paths, given, with_mlflow=False)
     with terminal.progress(lambda: "reading the checkpoints of the best"):
         ranking = rank_batch(batch, Wanted(task, dataset, by, top), workers)
     sys.exit(print_ranking(terminal, ranking, batch))
 
 
-@cli.command(sections=options.HISTORY, example="ymlf history --tracking-uri sqlite:///mlflow.db")
+@_command(options.HISTORY, "ymlf history --tracking-uri sqlite:///mlflow.db")
 def history(tracking_uri: str | None, **given: Any) -> None:
     """List the imports that a store remembers."""
     from importer.cli.listing import print_imports
@@ -183,32 +163,39 @@ def history(tracking_uri: str | None, **given: Any) -> None:
     print_imports(_terminal(given), list_imports(open_existing_store(tracking_uri, required=True)))
 
 
-@cli.command(
-    sections=options.REGISTER,
-    arguments=[options.NAME, options.PATHS],
-    short_help="Make best.pt of a run a registered model.",
-    example="ymlf register plates runs/detect --alias champion",
+@_command(
+    options.REGISTER, "ymlf register plates runs/detect --alias champion", "Make best.pt of a run a registered model."
 )
 def register(name: str, paths: tuple[str, ...], **given: Any) -> None:
     """Register best.pt of a run as a version of the model NAME; of several runs, that of the best.
 
     The run is in the store already. Registering executes nothing of a checkpoint; loading the model does.
     """
-    from importer.cli.models import register_command
+    from importer.api import register_model
+    from importer.cli.listing import print_registered
+    from importer.model import ImportOptions
+    from importer.models.register import Target
 
-    register_command(_terminal(given), name, paths, given)
+    terminal, run_ids = _terminal(given), given["run_ids"]
+    registered = register_model(
+        Target(name, given["alias"], given["force"]),
+        paths if run_ids and not paths else all_paths(paths),
+        run_ids=run_ids,
+        tracking_uri=given["tracking_uri"],
+        options=ImportOptions(experiment=given["experiment"], follow_symlinks=given["follow_symlinks"]),
+    )
+    print_registered(terminal, registered)
 
 
-@cli.command(
-    sections=options.UNDO,
-    arguments=[options.IMPORT_ID],
-    short_help="Soft-delete the runs of an import.",
-    example="ymlf undo 20260131T120000Z-1a2b --tracking-uri sqlite:///mlflow.db",
+@_command(
+    options.UNDO,
+    "ymlf undo 20260131T120000Z-1a2b --tracking-uri sqlite:///mlflow.db",
+    "Soft-delete the runs of an import.",
 )
 def undo(import_id: str, tracking_uri: str | None, restore: bool, yes: bool, **given: Any) -> None:
     """Soft-delete the runs that import ID created, or those that the globs name. What it only updated is kept."""
     from importer.cli.listing import print_undo, print_undone
-    from importer.cli.totals import how_many
+    from importer.cli.progress import how_many
     from importer.store.opening import open_existing_store
     from importer.undo import carry_out_undo, plan_undo, restore_undone
 
@@ -228,8 +215,7 @@ def undo(import_id: str, tracking_uri: str | None, restore: bool, yes: bool, **g
     print_undone(terminal, planned, runs, restore=restore, uri=tracking_uri)
 
 
-@cli.command(example='eval "$(ymlf completion bash)"')
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@_command(options.COMPLETION, 'eval "$(ymlf completion bash)"')
 def completion(shell: str) -> None:
     """Print the tab completion of a shell."""
     from click.shell_completion import get_completion_class
@@ -239,38 +225,28 @@ def completion(shell: str) -> None:
     click.echo(complete(cli, {}, "ymlf", "_YMLF_COMPLETE").source())
 
 
-def _workers(given: dict[str, Any], *, with_mlflow: bool = True) -> Workers:
-    """Return the workers of this command, which end with it."""
+def _gather(
+    terminal: Terminal, paths: tuple[str, ...], given: dict[str, Any], *, with_mlflow: bool = True
+) -> tuple[Batch, Workers]:
+    """Return the run directories at or below the paths, and the workers of this command, which end with it."""
     from importer.batch.executors import Workers
-
-    workers = Workers(given.get("jobs"), given.get("dask"), processes=True, with_mlflow=with_mlflow)
-    click.get_current_context().call_on_close(workers.close)
-    return workers
-
-
-def _gather(terminal: Terminal, paths: tuple[str, ...], given: dict[str, Any], workers: Workers) -> Batch:
-    """Return the run directories at or below the paths, and show meanwhile how far the search is."""
     from importer.batch.gather import gather
     from importer.batch.summary import Progress
     from importer.cli.progress import looked
 
+    workers = Workers(given.get("jobs"), given.get("dask"), processes=True, with_mlflow=with_mlflow)
+    click.get_current_context().call_on_close(workers.close)
     progress = Progress()
     places = all_paths(paths, given.get("lists", ()))
     options, selection = build_options(given), build_selection(given)
     with terminal.progress(lambda: looked(progress)):
-        return gather(places, options, selection, workers=workers, progress=progress)
+        return gather(places, options, selection, workers=workers, progress=progress), workers
 
 
-def _plan_one(path: str | None, options: ImportOptions) -> tuple[TrainingRun, ImportPlan]:
-    """Return the one run directory at or below a path, and its plan. Errors: RunDirError, PlanError, UsageError."""
-    from importer.api import read_run
-    from importer.replay.names import check_templates
-    from importer.replay.plan import plan_import
-
-    check_templates(options)
+def _one_path(path: str | None) -> str:
+    """Return the one path of a command. Errors: UsageError."""
     [place] = all_paths([] if path is None else [path], alone=True)
-    run = read_run(place, follow_symlinks=options.follow_symlinks)
-    return run, plan_import(run, options)
+    return place
 
 
 def _end_plan(terminal: Terminal, planned: ImportPlan) -> None:

@@ -1,4 +1,4 @@
-"""List the runs of a tree, what an import would do, the imports of a store, and what an undo would delete."""
+"""Print what the commands return: runs of a tree, what an import would do, imports, an undo, a registered model."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from importer.batch.gather import Batch
 from importer.batch.run import Scanned, preview_work, scan_work
 from importer.batch.summary import RunSummary
+from importer.cli.closing import uri_option
 from importer.cli.console import print_rows
-from importer.cli.report_file import Report
-from importer.cli.reporter import FEW, Terminal, uri_option
+from importer.cli.progress import Totals, directories_in_words, how_many
+from importer.cli.reporter import FEW, Report, Terminal
 from importer.cli.show import print_plan
-from importer.cli.totals import Totals, directories_in_words, how_many
+from importer.models.register import Registered
 from importer.report import WROTE, Kind, exit_status, facts_of, kind_words, local_time, outcome_text, plan_as_json, size
 from importer.store.store import EmptyStore, Store
 from importer.undo import Undo
@@ -87,15 +88,16 @@ def dry_run(terminal: Terminal, batch: Batch, store: Store, report: Report) -> N
     totals = report.totals = Totals(batch.total, len(batch.settled))
     directories = len(batch.summaries) + len(batch.settled)
     few = directories <= FEW
+    with_plans = few or terminal.as_json
     with terminal.progress(lambda: f"looking up: {totals.done:,} of {totals.known:,} runs"):
-        for preview in preview_work(batch, store, with_plans=few or terminal.as_json):
+        for preview in preview_work(batch, store, with_plans=with_plans):
             outcome, plan = preview.outcome, preview.plan
             would_be = {"would_be": outcome.kind.value}
             totals.add(outcome)
             report.write_file({**would_be, **facts_of(outcome)})
-            if plan is None or not (few or terminal.as_json):
+            if plan is None or not with_plans:
                 terminal.say_outcome(outcome, directories, None, would=True)
-            if preview.is_iteration or not (few or terminal.as_json):  # the plan of a tune holds theirs
+            if preview.is_iteration or not with_plans:  # the plan of a tune holds theirs
                 continue
             if terminal.as_json:
                 terminal.write_json({**would_be, **(facts_of(outcome) if plan is None else plan_as_json(plan))})
@@ -116,9 +118,8 @@ def print_imports(terminal: Terminal, imports: Iterable[Import]) -> None:
         words = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
         rows.append([entry.import_id, entry.started, entry.host, ", ".join(entry.experiment_names), words or "begun"])
         if terminal.as_json:
-            terminal.write_json({"import_id": entry.import_id, "started": entry.started, "host": entry.host,
-                                 "experiments": list(entry.experiment_names), "ended": entry.ended,
-                                 "counts": counts})  # fmt: skip
+            facts = {name: getattr(entry, name) for name in ("import_id", "started", "host", "ended")}
+            terminal.write_json({**facts, "experiments": list(entry.experiment_names), "counts": counts})
     if not terminal.as_json:
         print_rows(terminal.out, ("import", "started", "host", "experiments", "runs"), rows, folded=3, title=0)
 
@@ -174,3 +175,21 @@ def print_undone(terminal: Terminal, undo: Undo, done: Sequence[StoredRun], *, r
         them = "it" if len(done) == 1 else "them"
         command = f"`ymlf undo {undo.import_id} --restore{uri_option(uri)}`"
         terminal.say(f"{how_many(len(done), 'run')} soft-deleted; {command} brings {them} back")
+
+
+def print_registered(terminal: Terminal, registered: Registered) -> None:
+    """Write which version of a model points at which run, and how to load it."""
+    if terminal.as_json:
+        terminal.write_json({**vars(registered), "notes": [note._asdict() for note in registered.notes]})
+        return
+    tags = registered.tags
+    what = "registered" if registered.is_new else "already there"
+    of = f"run {registered.run_id} ({registered.run_name}, {tags['task']})"
+    best = f", the best of {registered.candidates} runs" if registered.candidates > 1 else ""
+    terminal.say(f"{what}: version {registered.version} of model {registered.name}, {of}{best}")
+    if "metric" in tags:
+        terminal.say(f"  {tags['metric']} {float(tags['value']):.3f} at step {tags['best_step']}")
+    where = f"@{registered.alias}" if registered.alias else f"/{registered.version}"
+    terminal.say(f'  load it with: mlflow.pyfunc.load_model("models:/{registered.name}{where}")')
+    for note in registered.notes:
+        terminal.warn(f"note: {note.code}: {note.text}")

@@ -1,7 +1,8 @@
-"""Run a command as a process: errors in two lines, exit statuses, signals."""
+"""Run a command as a process: errors in two lines, exit statuses, signals, output that cannot be written."""
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -9,10 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 import click
 
-from importer.cli.streams import guard_streams, lost_output, silence
 from importer.errors import StoreError, UsageError, WorkerError, YmlfError
 from importer.redaction import one_line, tell_a_bug
 
@@ -29,18 +30,20 @@ class Interrupted(KeyboardInterrupt):
 
 def main() -> None:
     """Run the command line and end with the exit status of its error. A bug keeps its traceback."""
-    guard_streams()
+    _guard_streams()
     sys.excepthook = tell_a_bug
     on_signals(_end_in_order)
     try:
         status = _run()
-        if lost := lost_output():
-            click.echo(f"error: {lost}\n  hint: the output is cut short; what was imported is whole", err=True)
+        sys.stdout.flush()
+        if (failure := getattr(sys.stdout, "failure", None)) is not None:
+            problem = f"error: stdout: {failure.strerror or failure}"
+            click.echo(f"{problem}\n  hint: the output is cut short; what was imported is whole", err=True)
             status = status or 1
         sys.exit(status)
     except BrokenPipeError:  # the reader has gone, as after `| head -1`
         for stream in (sys.stdout, sys.stderr):
-            silence(stream)
+            _silence(stream)
         sys.exit(CLOSED_PIPE)
 
 
@@ -65,14 +68,14 @@ def _run() -> int:
         return int(end.code or 0)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
-        return status_of(error)
+        return 2
     except (Interrupted, MemoryError, click.ClickException, YmlfError) as error:
-        message, hint = describe(error)
+        status, message, hint = end_by(error)
         is_error = not isinstance(error, Interrupted)
         click.echo(one_line(f"error: {message}" if is_error else message), err=True)
         if hint:
             click.echo(one_line(f"  hint: {hint}"), err=True)
-        return status_of(error)
+        return status
     return 0
 
 
@@ -83,33 +86,26 @@ def _check_working_directory() -> None:
         raise UsageError(f"the working directory: {error.strerror}", hint="cd to a folder that exists") from error
 
 
-def describe(error: BaseException) -> tuple[str, str | None]:
-    """Return the message and the hint of an error, in our words for one of click's."""
-    if isinstance(error, YmlfError):
-        return error.message, error.hint
+def end_by(error: BaseException) -> tuple[int, str, str | None]:
+    """Return the exit status, the message and the hint of what ended a command; of an error of click's in our words."""
+    if isinstance(error, Interrupted):
+        return 128 + error.number, "interrupted", None
     if isinstance(error, MemoryError):
-        return "not enough memory", "fewer workers need less: -j 1"
+        return 3, "not enough memory", "fewer workers need less: -j 1"
+    if isinstance(error, YmlfError):
+        can_retry, is_misuse = isinstance(error, (StoreError, WorkerError)), isinstance(error, UsageError)
+        return 3 if can_retry else 2 if is_misuse else 1, error.message, error.hint
     if not isinstance(error, click.ClickException):
-        return "interrupted" if isinstance(error, Interrupted) else f"{type(error).__name__}: {error}", None
+        status = CLOSED_PIPE if isinstance(error, BrokenPipeError) else 1
+        return status, f"{type(error).__name__}: {error}", None
     message = " ".join(error.format_message().split()).removesuffix(".")
     message = message[:1].lower() + message[1:]
     if isinstance(error, click.NoSuchOption):
         message = f"no such option: {error.option_name}"
         if error.possibilities:
-            return message, f"did you mean {' or '.join(sorted(error.possibilities))}?"
+            return 2, message, f"did you mean {' or '.join(sorted(error.possibilities))}?"
     context = getattr(error, "ctx", None)
-    return message, context and f"`{context.command_path} --help` shows what it takes"
-
-
-def status_of(error: BaseException) -> int:
-    """Return the exit status of a command that an error or a signal ended."""
-    if isinstance(error, Interrupted):
-        return 128 + error.number
-    if isinstance(error, BrokenPipeError):
-        return CLOSED_PIPE
-    if isinstance(error, (StoreError, WorkerError, MemoryError)):
-        return 3
-    return 2 if isinstance(error, (UsageError, click.ClickException)) else 1
+    return 2, message, context and f"`{context.command_path} --help` shows what it takes"
 
 
 def on_signals(handler: Callable[[int, FrameType | None], None]) -> None:
@@ -130,3 +126,58 @@ def end_at_once(number: int, frame: FrameType | None) -> None:
 
         remove_folders()
     os._exit(128 + number)
+
+
+class _GuardedStream(io.TextIOWrapper):
+    """Write to stdout or stderr. Where that fails, as on a full disk, remember why and drop what follows.
+
+    A closed pipe is raised all the same: the reader wants no more.
+    """
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        errors = "backslashreplace"  # a name may be in no encoding at all
+        lines, at_once = stream.line_buffering, stream.write_through
+        super().__init__(stream.buffer, stream.encoding, errors, line_buffering=lines, write_through=at_once)
+        self.failure: OSError | None = None
+        self._stream = stream  # it would close the buffer when it is collected
+
+    def write(self, text: str, /) -> int:
+        """Write the text, or drop it."""
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._drop(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered, or drop it."""
+        try:
+            super().flush()
+        except OSError as error:
+            self._drop(error)
+
+    def _drop(self, error: OSError) -> None:
+        if isinstance(error, BrokenPipeError):
+            raise error
+        self.failure = self.failure or error
+        _silence(self)
+
+
+def _silence(stream: TextIO) -> None:
+    """Let a stream lead to nowhere: Python flushes it as it ends, and would fail again."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
+def _guard_streams() -> None:
+    """Guard stdout and stderr, and put a stream that fails at the first use in the place of one that is closed.
+
+    It takes the number of the closed one, which a database could get.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDONLY)
+            setattr(sys, name, open(null, mode))  # noqa: PTH123, SIM115  a number is no path; it is open to the end
+        if name != "stdin" and isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            setattr(sys, name, _GuardedStream(stream))

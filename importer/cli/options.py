@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from importer.batch.selection import Selection
     from importer.model import ImportOptions
 
 
-def _complete_task(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+def _complete_task(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
     """Return the tasks whose names begin so, for the Tab key."""
-    from click.shell_completion import CompletionItem
-
     from importer.read.tune import TASKS
 
-    return [CompletionItem(task) for task in TASKS if task.startswith(begun)]
+    return [task for task in TASKS if task.startswith(begun)]
 
 
 def _option(*names: str, **more: Any) -> click.Option:
@@ -121,23 +117,23 @@ _OUTPUT = [
 ]
 LOGGED, GOES, WHICH, WORKS = "What is logged", "Where it goes", "Which runs", "How it works"
 
-Section = tuple[str, list[click.Option]]
+Section = tuple[str, Sequence[click.Parameter]]  # a title, and what is below it; arguments are in the usage line
 
-SHOW: list[Section] = [(LOGGED, _LOGGED), (GOES, [_EXPERIMENT]), (WHICH, _READ), (WORKS, _OUTPUT)]
+SHOW: list[Section] = [(LOGGED, _LOGGED), (GOES, [_EXPERIMENT]), (WHICH, [PATH, *_READ]), (WORKS, _OUTPUT)]
 IMPORT: list[Section] = [
     (LOGGED, [*_LOGGED, _MODEL]),
     (GOES, [_EXPERIMENT, _URI, _NEW_LOCATION]),
-    (WHICH, [*_RULES, *_SELECTION, *_READ]),
+    (WHICH, [PATHS, *_RULES, *_SELECTION, *_READ]),
     (WORKS, [_DRY_RUN, *_WORK, _BULK, *_BATCH, _REPORT, *_OUTPUT]),
 ]
 VERIFY: list[Section] = [
     (GOES, [_EXPERIMENT, _URI]),
-    (WHICH, [*_SELECTION, *_READ]),
+    (WHICH, [PATHS, *_SELECTION, *_READ]),
     (WORKS, [_DEEP, *_WORK, _REPORT, *_OUTPUT]),
 ]
 SCAN: list[Section] = [
     (GOES, [_EXPERIMENT, _URI]),
-    (WHICH, [*_SELECTION, *_READ]),
+    (WHICH, [PATHS, *_SELECTION, *_READ]),
     (WORKS, [_TIMEZONE, *_OUTPUT]),
 ]
 BEST: list[Section] = [
@@ -147,6 +143,7 @@ BEST: list[Section] = [
         _option("--top", type=click.IntRange(1), default=20, show_default=True, help="Rows of each table."),
     ]),
     (WHICH, [
+        PATHS,
         _option("--task", help="Only this task, such as segment.", **_TASK),
         _option("--dataset", metavar="NAME", help="Only runs on this dataset."),
     ]),
@@ -159,6 +156,8 @@ REGISTER: list[Section] = [
         _URI,
     ]),
     (WHICH, [
+        click.Argument(["name"]),
+        PATHS,
         _option("--run", "run_ids", multiple=True, metavar="RUN_ID", help="A run of the store; may be given again."),
         _option("--experiment", help="Experiment of the runs of PATH, as at the import."),
         _READ[-1],
@@ -169,6 +168,7 @@ HISTORY: list[Section] = [(GOES, [_URI]), (WORKS, _OUTPUT)]
 UNDO: list[Section] = [
     (GOES, [_URI]),
     (WHICH, [
+        click.Argument(["import_id"], metavar="ID"),
         _option("--include", multiple=True, metavar="GLOB",
                 help="Only runs whose directory, as given then, or name matches; may be given again."),
         _option("--exclude", multiple=True, metavar="GLOB", help="No runs whose directory or name matches."),
@@ -179,38 +179,26 @@ UNDO: list[Section] = [
         *_OUTPUT,
     ]),
 ]  # fmt: skip
-NAME, IMPORT_ID = click.Argument(["name"]), click.Argument(["import_id"], metavar="ID")
+COMPLETION: list[Section] = [("Options", [click.Argument(["shell"], type=click.Choice(["bash", "zsh", "fish"]))])]
 
 
 class SectionedCommand(click.Command):
     """A command whose help shows its options in sections, and an example."""
 
-    def __init__(
-        self,
-        *args: Any,
-        sections: Sequence[Section] = (),
-        arguments: Sequence[click.Argument] = (),
-        example: str | None = None,
-        **more: Any,
-    ) -> None:
-        if sections:
-            options = [option for _, section in sections for option in section]
-            more["params"] = [*arguments, *options]
+    def __init__(self, *args: Any, sections: Sequence[Section], example: str, **more: Any) -> None:
+        more["params"] = [param for _, section in sections for param in section]
         super().__init__(*args, **more)
         self.sections, self.example = sections, example
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options section by section."""
-        if self.example:
-            with formatter.section("Example"):
-                formatter.write_text(f"$ {self.example}")
-        known = {id(option) for _, section in self.sections for option in section}
-        rest = [param for param in self.get_params(ctx) if isinstance(param, click.Option) and id(param) not in known]
-        *others, (title, last) = self.sections or [("Options", [])]
-        for name, options in [*others, (title, [*last, *rest])]:
-            records = [record for option in options if (record := option.get_help_record(ctx)) is not None]
+        """Write the options section by section, that of help last."""
+        with formatter.section("Example"):
+            formatter.write_text(f"$ {self.example}")
+        *others, (title, last) = self.sections
+        for name, params in [*others, (title, [*last, *filter(None, [self.get_help_option(ctx)])])]:
+            records = [param.get_help_record(ctx) for param in params if isinstance(param, click.Option)]
             with formatter.section(name):
-                formatter.write_dl(records)
+                formatter.write_dl([record for record in records if record is not None])
 
 
 def build_options(given: Mapping[str, Any]) -> ImportOptions:

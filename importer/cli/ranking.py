@@ -7,6 +7,7 @@ import math
 from importer.batch.gather import Batch
 from importer.cli.chart import number
 from importer.cli.console import print_rows
+from importer.cli.progress import how_many
 from importer.cli.reporter import Terminal
 from importer.read.ranking import Ranking, Table
 from importer.redaction import redact
@@ -16,21 +17,16 @@ from importer.report import SOURCE_FAULTS, exit_status, outcome_line
 def print_ranking(terminal: Terminal, ranking: Ranking, batch: Batch) -> int:
     """Write the tables, and below them what is in none, and return the exit status: 1 when no run is ranked."""
     for table in ranking.tables:
-        if terminal.as_json:
-            _write_json(terminal, table)
-        elif not terminal.quiet:
+        for row in table.rows if terminal.as_json else ():
+            metrics = {name: value if math.isfinite(value) else str(value) for name, value in row.best.metrics}
+            terminal.write_json({**row.as_json(), "by": table.by, "value": metrics[table.by], "metrics": metrics})
+        if not terminal.as_json and not terminal.quiet:
             _print_table(terminal, table)
     _say_left_out(terminal, ranking, batch)
     status = exit_status(outcome.kind for outcome in batch.settled)
     if not ranking.tables and not status:
         terminal.warn("error: no run here has an epoch to rank it by", "red", hint="`ymlf scan` lists what is here")
     return status if ranking.tables else status or 1
-
-
-def _write_json(terminal: Terminal, table: Table) -> None:
-    for row in table.rows:
-        metrics = {name: value if math.isfinite(value) else str(value) for name, value in row.best.metrics}
-        terminal.write_json({**row.as_json(), "by": table.by, "value": metrics[table.by], "metrics": metrics})
 
 
 def _print_table(terminal: Terminal, table: Table) -> None:
@@ -47,7 +43,7 @@ def _print_table(terminal: Terminal, table: Table) -> None:
     if len(rows) < table.runs:
         shown = "the best of " if len(rows) == 1 else f"the best {len(rows):,} of "
         more = f"; --top {table.runs} shows all"
-    runs = f"{table.runs:,} {'run' if table.runs == 1 else 'runs'}"
+    runs = how_many(table.runs, "run")
     terminal.say(f"{table.task} on {table.dataset}, {shown}{runs} by {table.by}{more}")
     print_rows(terminal.out, header, rows, folded=len(header) - 1, title=len(header) - 1, is_named=True)
 
@@ -60,11 +56,9 @@ def _say_left_out(terminal: Terminal, ranking: Ranking, batch: Batch) -> None:
     others = [outcome_line(outcome) for outcome in batch.settled if outcome not in refused]
     aside = {outcome.source for outcome in batch.settled}
     others += [f"{source}: {reason}" for source, reason in ranking.left_out if source not in aside]
-    if terminal.quiet or not others:
-        return
-    if terminal.verbose:
+    if terminal.verbose and not terminal.quiet:
         for line in others:
             terminal.warn(f"not ranked: {line}", None)
-    else:
-        directories = "1 run directory is" if len(others) == 1 else f"{len(others):,} run directories are"
+    elif others and not terminal.quiet:
+        directories = f"{how_many(len(others), 'run directory')} {'is' if len(others) == 1 else 'are'}"
         terminal.warn(f"note: {directories} not ranked: copies, or runs without an epoch or the metric; -v says which")

@@ -5,33 +5,30 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import IO, Any
 
 from rich.table import Table
 
 from importer.batch.gather import Batch
 from importer.batch.scheduler import Stop
 from importer.cli.console import LineConsole, is_one_terminal, print_table
-from importer.cli.main import end_at_once, on_signals
-from importer.cli.progress import show_progress
-from importer.cli.report_file import Report, json_line
+from importer.cli.main import end_at_once, end_by, on_signals
+from importer.cli.progress import Totals, directories_in_words, show_progress
 from importer.cli.show import print_notes
-from importer.cli.totals import Totals, directories_in_words
+from importer.errors import UsageError
 from importer.read.registry import why_not
 from importer.redaction import RedactingFormatter, one_line, redact
-from importer.report import SOURCE_FAULTS, WROTE, Kind, Outcome, exit_status, kind_words, outcome_line, size
+from importer.report import SOURCE_FAULTS, WROTE, Kind, Outcome, dumps, exit_status, kind_words, outcome_line, size
 from importer.store.store import Store
-from importer.store.uri import database_file, how_to_migrate
 
 PIPE_WIDTH = 1000  # a table that goes to a file or a pipe is not cut to a screen
-FILE_STORES = ("runs/mlflow", "mlruns")  # where Ultralytics' callback and MLflow kept their files by default
 FEW = 3  # up to this many outcomes are shown in full
 MANY_OF_A_KIND = 5  # directories that are named of those that were passed over for one reason
 BAD = SOURCE_FAULTS | {Kind.FAILED}
@@ -55,7 +52,7 @@ class Terminal:
 
     def write_json(self, facts: Mapping[str, object]) -> None:
         """Write a line of JSON to stdout, without secrets, in ASCII where not every character can be written."""
-        line = json_line(facts)
+        line = dumps(_redacted(facts))
         takes_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
         sys.stdout.write(f"{line if takes_unicode else json.dumps(json.loads(line))}\n")
         sys.stdout.flush()
@@ -79,24 +76,9 @@ class Terminal:
             return nullcontext()
         return show_progress(self.err, words, totals=totals, as_lines=self.as_json and self.err is self.out)
 
-    def explain_new_store(self, store: Store, *, is_default: bool) -> None:
-        """Say where a SQLite file is that was made just now, and of old file stores beside it."""
-        file = database_file(store.uri)
-        if self.quiet or self.as_json or not store.is_new or file is None:
-            return
-        where = ", MLflow's default in this folder" if is_default else ""
-        self.warn(f"new store: {file.absolute()}{where}", None)
-        newer = "" if find_spec("mlflow.store.fs2db") else " of a newer MLflow"
-        for old in FILE_STORES:
-            if any(Path(old).glob("*/*/meta.yaml")):  # of a run
-                command, target = how_to_migrate(old)
-                how = f"`{command}`{newer}, then import again with --tracking-uri {target}"
-                words = f"{old} holds runs that this import has not looked at; to have all in one database, {how}"
-                self.warn(f"old file store: {words}", None)
-
-    def catch_signals(self) -> Stop:
+    def catch_signals(self, *, fail_fast: bool = False) -> Stop:
         """Let the first Ctrl-C or SIGTERM wait for the run in hand; the second ends the process."""
-        stop = self.stop = Stop()
+        stop = self.stop = Stop(fail_fast=fail_fast)
 
         def handle(number: int, frame: FrameType | None) -> None:
             if stop.asked:
@@ -109,7 +91,8 @@ class Terminal:
 
     def conclude(self, outcomes: Iterable[Outcome], batch: Batch, store: Store | None, report: Report) -> None:
         """Report each outcome as it comes and the totals at the end."""
-        totals = report.totals = Totals.of(batch, self.stop)
+        below = {summary.key: summary.runs - 1 for summary in batch.summaries if summary.runs > 1}
+        totals = report.totals = Totals(batch.total, len(batch.settled), below, self.stop)
         total = totals.total
         with self.progress(totals.progress, totals) if total > 1 else nullcontext():
             for outcome in outcomes:
@@ -148,7 +131,17 @@ class Terminal:
                 self._say_passed_over([outcome for outcome in totals.notable if outcome.kind is kind])
         if totals.counts.total() > 1:
             self.say(directories_in_words(batch))
-            self._say_counts(totals, would=would)
+            table = Table.grid(padding=(0, 2))
+            for kind, count in sorted(totals.counts.items()):
+                table.add_row(f"{count:>6}", kind_words(kind, would=would))
+            print_table(self.out, table)
+            if totals.points or totals.bytes:
+                written = "would be written" if would else "written"
+                self.say(f"{totals.points:,} points and {size(totals.bytes)} of artifacts {written}")
+            if totals.undated:
+                dated, command = ("would be", "-v") if would else ("are", "`ymlf verify -v`")
+                words = f"{totals.undated} of these runs {dated} dated at the import; {command} tells which"
+                self.warn(f"note: time-unknown: {words}")
 
     def _say_passed_over(self, outcomes: Sequence[Outcome]) -> None:
         """Write a few outcomes of one kind, how many more there are, and each hint once."""
@@ -162,19 +155,6 @@ class Terminal:
                 self.say(f"... and {len(outcomes) - MANY_OF_A_KIND} more (-v names them)")
         for hint in dict.fromkeys(outcome.hint for outcome in outcomes if outcome.hint):
             self.say(f"  hint: {hint}")
-
-    def _say_counts(self, totals: Totals, *, would: bool) -> None:
-        table = Table.grid(padding=(0, 2))
-        for kind, count in sorted(totals.counts.items()):
-            table.add_row(f"{count:>6}", kind_words(kind, would=would))
-        print_table(self.out, table)
-        if totals.points or totals.bytes:
-            written = "would be written" if would else "written"
-            self.say(f"{totals.points:,} points and {size(totals.bytes)} of artifacts {written}")
-        if totals.undated:
-            dated, command = ("would be", "-v") if would else ("are", "`ymlf verify -v`")
-            words = f"{totals.undated} of these runs {dated} dated at the import; {command} tells which"
-            self.warn(f"note: time-unknown: {words}")
 
     def say_left_out(self, batch: Batch) -> None:
         """Write which folders only look like a run directory, and why a selection leaves nothing."""
@@ -190,12 +170,67 @@ class Terminal:
             reason, hint = batch.none_selected
             self.warn(f"nothing to do: {reason}", hint=hint)
 
-    def say_undo(self, totals: Totals, uri: str | None) -> None:
-        """Write the command that takes an import back, where it has created a run."""
-        if totals.import_id is not None:
-            self.say(f"`ymlf undo {totals.import_id}{uri_option(uri)}` takes this import back")
+
+class Report:
+    """Write the lines of a batch for a job, on stdout with `--json` and to the file of `--report`.
+
+    The last line counts the outcomes and says how the command ended, whatever ended it.
+    """
+
+    def __init__(self, terminal: Terminal, path: str | None) -> None:
+        self.terminal, self.path = terminal, path
+        self.totals, self.status = Totals(0), 0
+        self._file: IO[str] | None = None
+        self._status_of_file = 0  # 1 once it could not be written
+
+    def __enter__(self) -> Report:
+        try:
+            if self.path is not None:
+                self._file = Path(self.path).open("w", encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            hint = "choose a file that may be written"
+            refusal = UsageError(f"--report {self.path}: {error.strerror}", hint=hint)
+            self.__exit__(None, refusal, None)
+            raise refusal from error
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        facts = self.totals.as_json(exit_status=self.status or self._status_of_file)
+        if error is not None:
+            status, reason, hint = end_by(error)
+            facts |= {"exit_status": status, "reason": reason} | ({"hint": hint} if hint else {})
+        self.write_file(facts)
+        if self._file is not None:
+            self._attempt(self._file.close)
+        self.status = self.status or self._status_of_file
+        if self.terminal.as_json:
+            self.terminal.write_json(facts if error is not None else {**facts, "exit_status": self.status})
+
+    def write(self, facts: Mapping[str, object]) -> None:
+        """Write a line to the file and, with `--json`, to stdout."""
+        self.write_file(facts)
+        if self.terminal.as_json:
+            self.terminal.write_json(facts)
+
+    def write_file(self, facts: Mapping[str, object]) -> None:
+        """Write a line to the file alone."""
+        if self._file is not None:
+            self._attempt(partial(print, dumps(_redacted(facts)), file=self._file, flush=True))
+
+    def _attempt(self, write: Callable[[], None]) -> None:
+        """Write to the file; go on without it where that fails."""
+        try:
+            write()
+        except OSError as error:
+            self._file, self._status_of_file = None, 1
+            words = f"error: --report {self.path}: {error.strerror or error}; the report ends here"
+            self.terminal.warn(words, "red")
 
 
-def uri_option(uri: str | None) -> str:
-    """Return the option that names the store of this command, or nothing."""
-    return f" --tracking-uri {shlex.quote(redact(uri))}" if uri else ""
+def _redacted(value: Any) -> Any:
+    """Return values for JSON without secrets. Only texts are redacted: a secret of digits breaks no number."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {redact(str(name)): _redacted(part) for name, part in value.items()}
+    return [_redacted(part) for part in value] if isinstance(value, (list, tuple)) else value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +12,8 @@ from rich.text import Text
 
 from importer.cli.chart import draw_chart, number, place_side_by_side
 from importer.cli.console import new_table, print_table
-from importer.model import ImportPlan, MetricPoint, Note, Timeline
+from importer.cli.progress import how_many
+from importer.model import ImportPlan, MetricPoint, Note
 from importer.redaction import one_line
 from importer.replay.record import CLOCKS
 from importer.report import duration, size
@@ -28,7 +28,7 @@ MANY_ITERATIONS = 20
 def print_run(console: Console, plan: ImportPlan, *, iterations: Sequence[ImportPlan] = (), verbose: int = 0) -> None:
     """Print a run on a screen or two; of a tune the fittest `iterations`, with `verbose` each of them."""
     print_facts(console, plan)
-    series = series_of(plan)
+    series = _series_of(plan)
     console.print()
     if iterations:
         _print_iterations(console, plan, iterations, all_of_them=bool(verbose))
@@ -36,7 +36,11 @@ def print_run(console: Console, plan: ImportPlan, *, iterations: Sequence[Import
         print_table(console, _values(plan, series))
     else:
         console.print("no epoch has ended: no values to show")
-    for line in chart_lines(series, console.width, ascii_only=console.options.ascii_only):
+    columns = 2 if console.width >= TWO_COLUMNS else 1
+    wide = min(MAX_CHART, (console.width - 2 * (columns - 1)) // columns)
+    ascii_only = console.options.ascii_only
+    charts = [[" " * wide, *draw_chart(key, points, wide, ascii_only=ascii_only)] for key, points in series.items()]
+    for line in place_side_by_side(charts, columns):
         console.print(coloured(line))
     if plan.notes:
         console.print()
@@ -58,12 +62,16 @@ def print_notes(console: Console, notes: Iterable[Note], source: str | None = No
 def print_facts(console: Console, plan: ImportPlan) -> None:
     """Print the name of a run directory and a table of its facts."""
     planned = f" of {plan.planned_epochs}" if plan.planned_epochs and plan.planned_epochs != plan.epochs else ""
-    timeline = plan.timeline
+    timeline, is_tune, best = plan.timeline, plan.family == "tune" and not plan.is_iteration, ""
+    if plan.best_epoch is not None:  # a step from 0; tuners count iterations from 1
+        best = f", best is iteration {plan.best_epoch + 1}" if is_tune else f", best at step {plan.best_epoch}"
+    started = datetime.fromtimestamp(timeline.started_ms / 1000).astimezone()
+    took = duration((timeline.ended_ms - timeline.started_ms) / 1000)
     facts = {
         "task": f"{plan.task or 'unknown'}, {plan.generator}",
-        "iterations" if _is_tune(plan) else "epochs": f"{plan.epochs}{planned}{_best(plan)}",
+        "iterations" if is_tune else "epochs": f"{plan.epochs}{planned}{best}",
         "status": plan.status,
-        "times": _times(timeline),
+        "times": f"{started:%Y-%m-%d %H:%M:%S %z}, for {took}",
         "clock": CLOCKS.get(timeline.clock, timeline.clock) + (f" ({timeline.zone})" if timeline.zone else ""),
         "experiment": plan.experiment_name,
         "run name": plan.run_name,
@@ -73,7 +81,7 @@ def print_facts(console: Console, plan: ImportPlan) -> None:
         + (f", {len(plan.left_out)} left out" if plan.left_out else ""),
         "images": f"{len(plan.images)}, {size(plan.image_bytes)}" if plan.images else None,
         "dataset": plan.dataset.name if plan.dataset is not None else None,
-        "below it": f"{len(plan.children)} {'run' if len(plan.children) == 1 else 'runs'}" if plan.children else None,
+        "below it": how_many(len(plan.children), "run") if plan.children else None,
     }
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
@@ -85,22 +93,6 @@ def print_facts(console: Console, plan: ImportPlan) -> None:
     print_table(console, table)
 
 
-def _is_tune(plan: ImportPlan) -> bool:
-    return plan.family == "tune" and not plan.is_iteration
-
-
-def _best(plan: ImportPlan) -> str:
-    """Return the best epoch as a step, and of a tune the best iteration, which tuners count from 1."""
-    if plan.best_epoch is None:
-        return ""
-    return f", best is iteration {plan.best_epoch + 1}" if _is_tune(plan) else f", best at step {plan.best_epoch}"
-
-
-def _times(timeline: Timeline) -> str:
-    start = datetime.fromtimestamp(timeline.started_ms / 1000).astimezone()
-    return f"{start:%Y-%m-%d %H:%M:%S %z}, for {duration((timeline.ended_ms - timeline.started_ms) / 1000)}"
-
-
 def coloured(line: str) -> Text:
     """Return a line with its curves in a colour."""
     text = Text(line)
@@ -108,15 +100,7 @@ def coloured(line: str) -> Text:
     return text
 
 
-def chart_lines(series: dict[str, list[tuple[int, float]]], width: int, *, ascii_only: bool) -> list[str]:
-    """Return the charts of all series, two in a row where there is room."""
-    columns = 2 if width >= TWO_COLUMNS else 1
-    wide = min(MAX_CHART, (width - 2 * (columns - 1)) // columns)
-    charts = [draw_chart(key, points, wide, ascii_only=ascii_only) for key, points in series.items()]
-    return place_side_by_side([[" " * wide, *chart] for chart in charts], columns)
-
-
-def series_of(plan: ImportPlan) -> dict[str, list[tuple[int, float]]]:
+def _series_of(plan: ImportPlan) -> dict[str, list[tuple[int, float]]]:
     """Return (step or iteration, value) of each loss and metric, a loss of validation beside that of training."""
     final = _final_step(plan)
     series: dict[str, list[tuple[int, float]]] = {}
@@ -153,46 +137,30 @@ def _values_at(points: Iterable[MetricPoint], step: int | None) -> dict[str, flo
     return {point.key: point.value for point in points if point.step == step}
 
 
-class _Iteration(NamedTuple):
-    """An iteration of a tune, or the run of one of its datasets."""
-
-    number: int | None  # from 1; None where several runs belong to one iteration
-    plan: ImportPlan
-    fitness: float | None
-
-
 def _print_iterations(console: Console, tune: ImportPlan, plans: Sequence[ImportPlan], *, all_of_them: bool) -> None:
-    """Print each iteration with its fitness and its last metric at its best epoch; of many the fittest."""
-    iterations = _numbered(tune, plans)
-    shown = iterations
-    if not all_of_them and len(iterations) > MANY_ITERATIONS:
-        fittest = sorted(range(len(iterations)), key=lambda at: _rank(iterations[at].fitness), reverse=True)
-        shown = [iterations[at] for at in sorted(fittest[:MANY_ITERATIONS])]
+    """Print each iteration with its fitness and its last metric at its best epoch; of many the fittest.
+
+    Where an iteration has a run for each of several datasets, these runs have no number.
+    """
+    fitness = {point.step: point.value for point in tune.points if point.key == "fitness"}
+    numbers: list[int | None] = [step + 1 for step in sorted(fitness)]  # in the order of the plans, where each has one
+    if len(numbers) != len(plans):
+        names = [plan.params.get("iteration", "") if plan.generator == tune.generator else "" for plan in plans]
+        numbers = [int(name) if name.isdigit() else None for name in names]
+    scores = [fitness.get(number - 1) if number else None for number in numbers]
+    shown = list(range(len(plans)))
+    if not all_of_them and len(plans) > MANY_ITERATIONS:
+        ranks = [-math.inf if score is None or math.isnan(score) else score for score in scores]
+        shown = sorted(sorted(shown, key=ranks.__getitem__, reverse=True)[:MANY_ITERATIONS])
     keys = [point.key for plan in plans for point in plan.points if point.key.startswith("metrics/")][-1:]
     table = new_table("run", "iteration", "epochs", "status", "fitness", *keys)
-    for iteration in shown:
-        plan = iteration.plan
+    for at in shown:
+        plan = plans[at]
         is_row = plan.generator == tune.generator and plan.epochs == 1  # of the table, without a directory
         best = _values_at(plan.points, plan.best_epoch)
-        scores = [number(value) for value in (iteration.fitness, *map(best.get, keys))]
+        values = [number(value) for value in (scores[at], *map(best.get, keys))]
         epochs = "" if is_row else str(plan.epochs)
-        table.add_row(one_line(plan.run_name), str(iteration.number or ""), epochs, plan.status, *scores)
+        table.add_row(one_line(plan.run_name), str(numbers[at] or ""), epochs, plan.status, *values)
     print_table(console, table)
-    if len(shown) < len(iterations):
-        console.print(f"... and {len(iterations) - len(shown)} more that are less fit (-v shows them)")
-
-
-def _numbered(tune: ImportPlan, plans: Sequence[ImportPlan]) -> list[_Iteration]:
-    fitness = {point.step: point.value for point in tune.points if point.key == "fitness"}
-    if len(fitness) == len(plans):  # both are in the order of the iterations
-        return [_Iteration(step + 1, plan, fitness[step]) for step, plan in zip(sorted(fitness), plans, strict=True)]
-    iterations = []
-    for plan in plans:
-        name = plan.params.get("iteration", "") if plan.generator == tune.generator else ""
-        at = int(name) if name.isdigit() else None
-        iterations.append(_Iteration(at, plan, fitness.get(at - 1) if at else None))
-    return iterations
-
-
-def _rank(fitness: float | None) -> float:
-    return -math.inf if fitness is None or math.isnan(fitness) else fitness
+    if len(shown) < len(plans):
+        console.print(f"... and {len(plans) - len(shown)} more that are less fit (-v shows them)")

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from importer.errors import StoreError, UsageError
 from importer.model import Note
-from importer.models.files import FOLDER
-from importer.models.weights import RunModel, read_model, write_model
+from importer.models.weights import FOLDER, RunModel, read_model, write_model
 from importer.naming import MAX_TAG_VALUE, dataset_name, storable
 from importer.read.ranking import Wanted, rank
 from importer.store.failures import accepted, retry, store_errors
@@ -98,7 +97,11 @@ def register_run(store: Store, run: Run, target: Target) -> Registered:
     write_model(store, model)
     with store_errors(f"registering model {target.name}"):
         if version is None:
-            created = _create(store, target, model, is_known=aliases is not None)
+            if aliases is None:
+                with accepted("RESOURCE_ALREADY_EXISTS"):
+                    store.client.create_registered_model(target.name)
+            source, tags = f"{str(run.info.artifact_uri).rstrip('/')}/{FOLDER}", _tags(store, target, model)
+            created = store.client.create_model_version(target.name, source, run_id=run.info.run_id, tags=tags)
             version = _version_of(store, target.name, model) or created
             is_new = version.version == created.version
         if target.alias is not None and holder != str(version.version):
@@ -144,16 +147,6 @@ def _version_of(store: Store, name: str, model: RunModel) -> ModelVersion | None
         if not surplus.aliases:
             delete_version(store, surplus)
     return versions[0] if versions else None
-
-
-def _create(store: Store, target: Target, model: RunModel, *, is_known: bool) -> ModelVersion:
-    if not is_known:
-        with accepted("RESOURCE_ALREADY_EXISTS"):
-            store.client.create_registered_model(target.name)
-    info = model.run.info
-    source = f"{str(info.artifact_uri).rstrip('/')}/{FOLDER}"
-    tags = _tags(store, target, model)
-    return store.client.create_model_version(target.name, source, run_id=info.run_id, tags=tags)
 
 
 def _tags(store: Store, target: Target, model: RunModel) -> dict[str, str]:

@@ -86,14 +86,14 @@ def accepted(code: str) -> Iterator[None]:
 
 def retry(call: Callable[[], Result], times: int = 1) -> Result:
     """Return the result of a call, made again up to so many times where the store failed in a way that may pass."""
-    for left in range(times, -1, -1):
+    while True:
         try:
             return call()
         except StoreError as error:
-            if not error.passing or not left:
+            if not error.passing or not times:
                 raise
+        times -= 1
         time.sleep(random.uniform(*PAUSE_SECONDS))  # noqa: S311  a pause, no secret
-    raise AssertionError("the last call returns or raises")
 
 
 def _passes(error: Exception) -> bool:

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from importer.errors import StoreError, UsageError
 from importer.redaction import redact, remember_login
-from importer.store.creation import alone_at_opening
+from importer.store.database import alone_at_opening, has_tables
 from importer.store.failures import retry, store_errors
-from importer.store.schema import has_tables
 from importer.store.store import EmptyStore, Store
 from importer.store.undocumented import import_database_store
 from importer.store.uri import check_uri, database_file, how_to_migrate, is_database, local_file_store
@@ -54,7 +53,7 @@ def _open(uri: str, *, probe: bool, is_checked: bool) -> Store:
     is_new = file is not None and not file.exists()
     with _misuse(uri):
         answers = probe and uri.startswith(("http://", "https://")) and retry(partial(_answers, uri))
-        with _refusal_of_a_file_store(uri), store_errors("opening the tracking store"), alone_at_opening(uri):
+        with store_errors("opening the tracking store"), alone_at_opening(uri):
             if is_database(uri) and not is_new and not is_checked:
                 has_tables(uri)
             store = Store(MlflowClient(uri), uri)
@@ -91,19 +90,14 @@ def _resolve(tracking_uri: str | None) -> str:
     remember_login(uri)
     check_uri(uri)
     if not uri.startswith(("http://", "https://")):
-        _check_sqlalchemy(mlflow.__version__)
+        try:
+            import_database_store()
+        except ImportError as error:  # of MLflow 3.7 to 3.14 with SQLAlchemy 2.1
+            raise UsageError(
+                f"MLflow {mlflow.__version__} cannot be imported with the SQLAlchemy that is installed: {error}",
+                hint="pip install 'sqlalchemy<2.1', or a newer MLflow: 3.15 and later take SQLAlchemy 2.1",
+            ) from error
     return uri
-
-
-def _check_sqlalchemy(version: str) -> None:
-    """Errors: UsageError where this MLflow does not import with the SQLAlchemy that is installed, as 3.7 to 3.14."""
-    try:
-        import_database_store()
-    except ImportError as error:
-        raise UsageError(
-            f"MLflow {version} cannot be imported with the SQLAlchemy that is installed: {error}",
-            hint="pip install 'sqlalchemy<2.1', or a newer MLflow: 3.15 and later take SQLAlchemy 2.1",
-        ) from error
 
 
 def _answers(uri: str) -> bool:
@@ -136,10 +130,8 @@ def _answers(uri: str) -> bool:
             answer.raise_for_status()
     kind = answer.headers.get("Content-Type", "nothing")
     if "json" not in kind and answer.status_code != 403 and not _has_other_login():
-        raise UsageError(
-            f"{redact(uri)}: is no MLflow server: it answers {answer.status_code} with {kind.partition(';')[0]}",
-            hint="check the host, the port and the path of --tracking-uri",
-        )
+        message = f"{redact(uri)}: is no MLflow server: it answers {answer.status_code} with {kind.partition(';')[0]}"
+        raise UsageError(message, hint="check the host, the port and the path of --tracking-uri")
     return answer.ok and "json" in kind
 
 
@@ -155,7 +147,10 @@ def _has_other_login() -> bool:
 
 @contextmanager
 def _misuse(uri: str) -> Iterator[None]:
-    """Raise a UsageError where a driver is missing, a URL wrong or a file no database: a retry cannot help."""
+    """Raise a UsageError where a driver is missing, a URL wrong or a file no database: a retry cannot help.
+
+    Of a store of files, which MLflow no longer opens, name its own way out in few words.
+    """
     try:
         yield
     except StoreError as error:
@@ -163,29 +158,17 @@ def _misuse(uri: str) -> Iterator[None]:
         from requests.exceptions import InvalidURL
         from sqlalchemy.exc import ArgumentError, DatabaseError
 
-        cause = error.__cause__
+        cause, folder = error.__cause__, local_file_store(uri)
+        if folder is not None and "MLFLOW_ALLOW_FILE_STORE" in str(cause):
+            command, target = how_to_migrate(folder)
+            hint = f"copy it to a database with `{command}`, then give --tracking-uri {target}"
+            raise UsageError(f"{folder}: an old file store, which MLflow no longer opens", hint=hint) from error
         is_no_database = type(cause) is DatabaseError  # its subclasses are what a database says
         if not (is_no_database or isinstance(cause, (ImportError, ArgumentError, InvalidURL, InvalidUrlException))):
             raise
         problem = error.message.removeprefix("opening the tracking store: ")
         hint = error.hint or "check the host and the port"
         raise UsageError(f"--tracking-uri {redact(uri)}: {problem}", hint=hint) from error
-
-
-@contextmanager
-def _refusal_of_a_file_store(uri: str) -> Iterator[None]:
-    """Replace MLflow's many words about a store of files by few, with its own way out of it."""
-    try:
-        yield
-    except StoreError as error:
-        folder = local_file_store(uri)
-        if folder is None or "MLFLOW_ALLOW_FILE_STORE" not in str(error.__cause__):
-            raise
-        command, target = how_to_migrate(folder)
-        raise UsageError(
-            f"{folder}: an old file store, which MLflow no longer opens",
-            hint=f"copy it to a database with `{command}`, then give --tracking-uri {target}",
-        ) from error
 
 
 def check_variables() -> None:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from importer.errors import StoreError, UsageError
 from importer.redaction import redact
 from importer.store import undocumented
-from importer.store.artifact_location import why_not_writable
 from importer.store.failures import accepted, store_errors
-from importer.store.uri import is_database
+from importer.store.uri import is_database, why_not_writable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 Answer = TypeVar("Answer")
+NO_LOCATION = "give --artifact-location, such as s3://bucket/path; MLflow's default is ./mlruns of this host"
 
 
 class Store:
@@ -45,7 +45,9 @@ class Store:
         """
         with self._lock, store_errors(f"experiment {name!r}"):
             if self._experiment(name) is None and create:
-                self._require_location(name, artifact_location)
+                if self.is_database and not self.is_sqlite and artifact_location is None:
+                    problem = f"experiment {name!r} is new, and a database does not say where artifacts belong"
+                    raise StoreError(f"{self.shown_uri}: {problem}", hint=NO_LOCATION)
                 with accepted("RESOURCE_ALREADY_EXISTS"):
                     return str(self.client.create_experiment(name, artifact_location))
             experiment = self._experiment(name)
@@ -56,24 +58,19 @@ class Store:
 
         Errors: UsageError; StoreError when the experiment was deleted.
         """
-        with self._lock, store_errors(f"experiment {name!r}"):
-            experiment = self._experiment(name)
-        location = experiment[1] if experiment is not None else ""
+        location = self._location(name) or ""
         if (reason := why_not_writable(location, is_server=self.is_server)) is not None:
             problem, hint = reason
-            raise UsageError(
-                f"experiment {name!r}: its artifacts {problem}: {location}",
-                hint=f"{hint}, or choose another --experiment, or leave the files out with --artifacts none",
-            )
+            hint = f"{hint}, or choose another --experiment, or leave the files out with --artifacts none"
+            raise UsageError(f"experiment {name!r}: its artifacts {problem}: {location}", hint=hint)
 
     def check_uploads(self, name: str, artifact_location: str | None) -> None:
         """Check that a server, where it stores the files of an experiment itself, takes them from this MLflow.
 
         Errors: UsageError where it hands out presigned URLs only; StoreError.
         """
-        with self._lock, store_errors(f"experiment {name!r}"):
-            experiment = self._experiment(name)
-        location = experiment[1] if experiment is not None else artifact_location or "mlflow-artifacts:/"
+        location = self._location(name)
+        location = artifact_location or "mlflow-artifacts:/" if location is None else location
         if not self.is_server or not location.startswith("mlflow-artifacts:"):
             return
 
@@ -83,29 +80,24 @@ class Store:
         with store_errors("asking the artifact server"):
             is_refused = self.ask_once("presigned", location, ask)
         if is_refused:
-            raise UsageError(
-                f"{self.shown_uri}: takes files by presigned URLs only, which this MLflow does not know",
-                hint="pip install 'mlflow>=3.18', or leave the files out with --artifacts none",
-            )
+            message = f"{self.shown_uri}: takes files by presigned URLs only, which this MLflow does not know"
+            raise UsageError(message, hint="pip install 'mlflow>=3.18', or leave the files out with --artifacts none")
+
+    def _location(self, name: str) -> str | None:
+        """Return where the artifacts of an experiment lie; None if it is missing. Errors: StoreError."""
+        with self._lock, store_errors(f"experiment {name!r}"):
+            experiment = self._experiment(name)
+        return experiment[1] if experiment is not None else None
 
     def _experiment(self, name: str) -> tuple[str, str] | None:
         """Return the id and artifact location of an experiment, asked until it is there. Errors: StoreError."""
         if name not in self._experiments and (found := self.client.get_experiment_by_name(name)) is not None:
             if found.lifecycle_stage != "active":
                 restore = f"`mlflow experiments restore --experiment-id {found.experiment_id}`"
-                raise StoreError(
-                    f"{self.shown_uri}: experiment {name!r} was deleted",
-                    hint=f"{restore}, or choose another with --experiment",
-                )
+                hint = f"{restore}, or choose another with --experiment"
+                raise StoreError(f"{self.shown_uri}: experiment {name!r} was deleted", hint=hint)
             self._experiments[name] = (str(found.experiment_id), str(found.artifact_location or ""))
         return self._experiments.get(name)
-
-    def _require_location(self, name: str, artifact_location: str | None) -> None:
-        if self.is_database and not self.is_sqlite and artifact_location is None:
-            raise StoreError(
-                f"{self.shown_uri}: experiment {name!r} is new, and a database does not say where artifacts belong",
-                hint="give --artifact-location, such as s3://bucket/path; MLflow's default is ./mlruns of this host",
-            )
 
     def active_experiment_id(self, name: str) -> str | None:
         """Return the id of an experiment that is not deleted, if there is one; asked once."""

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from support.directories import tune_table
 from support.services.process import wait_until
 from support.trees import active, assert_whole, small_tree
 
-from importer.batch.executors import local_executor
+from importer.batch.executors import Workers
 from importer.batch.scheduler import Job, Scheduler, Stop, Task
 from importer.batch.summary import RunSummary
 from importer.model import ImportContext, ImportOptions
@@ -254,8 +255,10 @@ def exits_of_poison(summary: RunSummary, uri: str, options: ImportOptions, conte
 def outcomes_of(job: Job, *names: str, jobs: int = 1, threads: bool = True, fail_fast: bool = False) -> list[Outcome]:
     """The outcomes of a batch of directories of these names, which are not there."""
     task = Task(job, "", ImportOptions(), ImportContext())
-    scheduler = Scheduler(task, lambda: local_executor(jobs, threads=threads), jobs, Stop(fail_fast=fail_fast))
-    return list(scheduler.outcomes([RunSummary(name, ".") for name in names]))
+    with contextlib.closing(Workers(jobs, processes=True)) as workers:
+        engine = partial(workers.executor, jobs, threads=threads)
+        scheduler = Scheduler(task, engine, jobs, Stop(fail_fast=fail_fast))
+        return list(scheduler.outcomes([RunSummary(name, ".") for name in names]))
 
 
 @pytest.mark.parametrize(

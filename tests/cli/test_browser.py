@@ -23,7 +23,7 @@ from support.services.needs import needed, needed_program
 from support.services.older_mlflow import older_python
 from support.stores import runs_in
 
-from importer.store.links import LOCAL_UI
+from importer.store.uri import LOCAL_UI
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page

@@ -21,6 +21,7 @@ from support.stores import runs_in
 from support.trees import training
 
 from importer import __version__
+from importer.cli.closing import explain_new_store
 from importer.cli.commands import cli
 from importer.cli.reporter import Terminal
 from importer.store.opening import open_store
@@ -118,7 +119,7 @@ def test_a_job_that_wants_no_words_gets_none(
     assert answer.status == 0 and answer.err == ""
     store = open_store(sqlite_uri)
     store.is_new = True  # which it is where an import has just made it
-    Terminal(as_json=quiet == "--json", quiet=quiet == "--quiet").explain_new_store(store, is_default=True)
+    explain_new_store(Terminal(as_json=quiet == "--json", quiet=quiet == "--quiet"), store, is_default=True)
     assert capsys.readouterr() == ("", "")
 
 
@@ -139,7 +140,7 @@ def test_a_file_store_that_live_left_is_pointed_out_and_the_command_told_moves_i
     store.is_new = True  # which it is where an import has just made it
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
-    Terminal().explain_new_store(store, is_default=True)
+    explain_new_store(Terminal(), store, is_default=True)
     told = capsys.readouterr().err
     [command] = re.findall(r"runs/mlflow .*`mlflow (migrate-filestore [^`]+)`", told)
     assert "--tracking-uri sqlite:///all.db" in told

@@ -10,7 +10,7 @@ from support.command import ymlf
 from support.services.mlflow_server import MlflowServer
 from support.trees import imported, training
 
-from importer.cli import links
+from importer.cli import closing
 
 TRAINING = "/runs?workflowType=machine_learning"
 BY_BOXES = "&orderByKey=metrics.%60best%2FmAP50-95B%60&orderByAsc=false"
@@ -70,7 +70,7 @@ def test_a_database_has_the_command_that_shows_it_and_the_address_to_open_then(t
 def test_of_many_experiments_the_first_are_shown_and_the_others_counted(
     tree: Path, empty_store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(links, "MANY_EXPERIMENTS", 1)
+    monkeypatch.setattr(closing, "MANY_EXPERIMENTS", 1)
     answer = ymlf("import", tree, "--tracking-uri", empty_store, "-j", "1")
     assert answer.out.count("\nexperiment ") == 1
     assert "\n... and 1 more experiment\n" in answer.out

@@ -23,8 +23,7 @@ from importer.batch.gather import gather
 from importer.batch.scheduler import Stop
 from importer.batch.summary import Progress
 from importer.cli.main import main
-from importer.cli.progress import looked, show_progress
-from importer.cli.totals import Totals
+from importer.cli.progress import Totals, looked, show_progress
 from importer.report import Kind, Outcome
 
 

@@ -21,7 +21,7 @@ from support.documents import PAGES, ROOT, Block, answer, blocks, code, commands
 from support.stores import runs_in
 
 from importer.cli.commands import cli
-from importer.cli.totals import Totals
+from importer.cli.progress import Totals
 from importer.model import TrainingRun
 from importer.record import ImportRecord
 from importer.replay.identity import REWRITTEN

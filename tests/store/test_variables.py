@@ -73,10 +73,12 @@ def test_a_level_in_small_letters_is_one(tmp_path: Path, empty_store: str, monke
 def test_no_process_of_a_batch_reports_to_the_makers_of_mlflow() -> None:
     client = "__import__('mlflow.telemetry', fromlist=['client']).get_telemetry_client()"
     script = (
-        "from importer.batch.executors import local_executor\n"
+        "from importer.batch.executors import Workers\n"
         "if __name__ == '__main__':\n"
-        "    with local_executor(2, threads=False) as executor:\n"
+        "    workers = Workers(2, processes=True)\n"
+        "    with workers.executor(2, threads=False) as executor:\n"
         f"        print(executor.submit(eval, {client!r}).result(60))\n"
+        "    workers.close()\n"
     )
     kept = {name: value for name, value in os.environ.items() if name not in {*OURS, "CI", "DO_NOT_TRACK"}}
     answer = subprocess.run([sys.executable, "-c", script], env=kept, capture_output=True, text=True, timeout=120)

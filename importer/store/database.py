@@ -1,4 +1,7 @@
-"""One importer at a time makes a database's tables: MLflow's migrations fail when two run at once."""
+"""The tables of a database: one importer at a time has MLflow make them, and none lets it change older ones.
+
+MLflow's migrations fail when two run at once, and it changes an older schema as it opens it.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,20 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from importer.errors import StoreError
+from importer.errors import StoreError, UsageError
+from importer.redaction import redact
+from importer.store.undocumented import revisions
 from importer.store.uri import PREFIX, database_file
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 LOCK_NUMBER = 0x796D6C66  # "ymlf", of PostgreSQL's advisory lock
+BOOKKEEPING = "alembic_version"
 _in_process = threading.Lock()
 
 
@@ -47,10 +57,8 @@ def _check_file(path: Path) -> None:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise StoreError(
-            f"opening the tracking store: {path}: {error.strerror or error}",
-            hint="does the folder exist, and may you read and write there?",
-        ) from error
+        hint = "does the folder exist, and may you read and write there?"
+        raise StoreError(f"opening the tracking store: {path}: {error.strerror or error}", hint=hint) from error
 
 
 def _make_whole(file: Path, query: str) -> None:
@@ -103,3 +111,48 @@ def _advisory_lock(uri: str) -> Iterator[None]:
     with create_engine(uri, poolclass=NullPool).connect() as connection:  # the lock ends with the connection
         connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": LOCK_NUMBER})
         yield
+
+
+def has_tables(uri: str) -> bool:
+    """Return whether a database has tables, which are then those of this MLflow.
+
+    Errors: UsageError where MLflow would upgrade the schema, or refuse it; SQLAlchemyError of SQLite and PostgreSQL.
+    Source: mlflow/store/db/utils.py, 3.17: a missing table makes it upgrade, without one another revision is refused.
+    """
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import NullPool
+
+    passed_over = () if uri.startswith(("sqlite", "postgresql")) else (SQLAlchemyError,)
+    with suppress(*passed_over), create_engine(uri, poolclass=NullPool).connect() as connection:  # MySQL may want TLS
+        return _has_tables(connection, redact(uri))
+    return True
+
+
+def _has_tables(connection: Connection, shown_uri: str) -> bool:
+    import mlflow
+    from alembic.migration import MigrationContext
+    from sqlalchemy import inspect
+
+    tables = set(inspect(connection).get_table_names()) - {BOOKKEEPING}
+    if not tables:
+        return False
+    found = MigrationContext.configure(connection).get_current_heads()
+    newest, known = revisions()
+    if not newest or set(found) == newest:
+        return True
+    this = f"MLflow {mlflow.__version__}"
+    shown = ", ".join(found)
+    if not found and "experiments" not in tables:
+        hint = f"give another with --tracking-uri; `mlflow db upgrade {shown_uri}` makes MLflow's tables there"
+        raise UsageError(f"{shown_uri}: a database of other tables, to which MLflow would add its own", hint=hint)
+    if known.issuperset(found):
+        raise UsageError(
+            f"{shown_uri}: has the schema of an older MLflow ({shown}), which {this} would upgrade to its own"
+            f" ({', '.join(newest)}) or refuse",
+            hint=f"back it up and run `mlflow db upgrade {shown_uri}`, or use the MLflow that made it",
+        )
+    raise UsageError(
+        f"{shown_uri}: has a schema ({shown}) that {this} does not know; a newer MLflow made it",
+        hint="pip install --upgrade mlflow, in the environment of ymlf; or import through a server of that MLflow",
+    )
