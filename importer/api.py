@@ -156,7 +156,9 @@ def best(
 
     Errors: UsageError for a task, a dataset or a metric that no run has. A path that cannot be read is in `left_out`.
     """
-    return rank_batch(gather(_paths(sources)), Wanted(task, dataset, by, top), Workers())
+    return rank_batch(
+        gather(_paths(sources), ImportOptions(best_metrics=True)), Wanted(task, dataset, by, top), Workers()
+    )
 
 
 def preview(
@@ -216,7 +218,7 @@ def register_model(
     places, ids = _paths(sources), [*dict.fromkeys(run_ids)]
     if places and ids:
         raise UsageError("both run directories and run ids are given", hint="give the ids, or the directories")
-    batch = gather(places, options)
+    batch = gather(places, replace(options or ImportOptions(), best_metrics=True))
     store = open_existing_store(tracking_uri, required=True)
     if len(batch.summaries) == 1:
         run = read_summarized(batch.summaries[0], batch.options)

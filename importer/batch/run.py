@@ -214,7 +214,7 @@ def _outcome(plan: ImportPlan, decision: Decision) -> Outcome:
 
 
 def rank_batch(batch: Batch, wanted: Wanted, workers: Workers) -> Ranking:
-    """Return the tables of a batch.
+    """Return the tables of a batch that was gathered with `best_metrics`.
 
     Results files alone tell which runs the tables show. The checkpoints of these then tell the best epoch, or the
     release and so the fitness, as in an import.

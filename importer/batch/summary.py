@@ -25,7 +25,7 @@ CHUNK = 16  # directories that one task summarizes
 LookedUp = tuple[str, tuple[StoredRun, ...]]  # a key and the runs that carry it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a batch holds thousands
 class RunSummary:
     """What a run directory holds, mostly without opening its checkpoints; `refused` says why it cannot be read."""
 
@@ -50,7 +50,7 @@ class RunSummary:
     child: int | None = None  # of a tune: which of its iterations is meant
     parent_run_id: str | None = None
     segment: int | None = None
-    best: tuple[BestEpoch, ...] = ()  # as far as results.csv tells; of a tune, of each iteration with a directory
+    best: tuple[BestEpoch, ...] = ()  # with `best_metrics`, as far as results.csv tells; of a tune, of its iterations
     refused: str | None = None
     hint: str | None = None
 
@@ -159,7 +159,7 @@ def _describe(run: TrainingRun, found: FoundRun, options: ImportOptions) -> RunS
         children=tuple(child.save_dir for child in run.children if child.iteration is None),
         runs=1 + sum(plan.is_imported(child, options) for child in run.children),
         segment=run.segment,
-        best=best_epochs(run),
+        best=best_epochs(run) if options.best_metrics else (),
     )
 
 

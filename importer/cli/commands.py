@@ -147,7 +147,7 @@ def best(paths: tuple[str, ...], task: str | None, dataset: str | None, by: str 
     from importer.read.ranking import Wanted
 
     terminal = _terminal(given)
-    batch, workers = _gather(terminal, paths, given, with_mlflow=False)
+    batch, workers = _gather(terminal, paths, {**given, "best_metrics": True}, with_mlflow=False)
     with terminal.progress(lambda: "reading the checkpoints of the best"):
         ranking = rank_batch(batch, Wanted(task, dataset, by, top), workers)
     sys.exit(print_ranking(terminal, ranking, batch))
