@@ -15,12 +15,7 @@ from typing import NamedTuple
 
 from importer.model import EventTimes, Note, TrainingRun
 from importer.replay.anchors import Anchors, anchor, anchor_at, first_batch_anchor, in_all_sessions, session_anchors
-from importer.replay.file_times import (
-    file_times_believed,
-    labels_plotted,
-    results_mtime,
-    start_by_files,
-)
+from importer.replay.file_times import file_times_believed, labels_plotted, results_mtime, start_by_files
 
 QUARTER_MS = 15 * 60 * 1000  # every zone in use is a multiple of a quarter of an hour off UTC
 AGREE_MS = 5_000  # between a date and a file time of one moment: save_model runs right after save_metrics

@@ -38,11 +38,7 @@ CLOCKS = {
 
 
 def build_record(
-    run: TrainingRun,
-    timeline: Timeline,
-    options: ImportOptions,
-    names: tuple[str, str],
-    notes: tuple[Note, ...],
+    run: TrainingRun, timeline: Timeline, options: ImportOptions, names: tuple[str, str], notes: tuple[Note, ...]
 ) -> ImportRecord:
     """Return the record of a plan with the `names` of its run and group; the import adds who writes it, and when."""
     row, rule = best_row(run)

@@ -13,16 +13,7 @@ from importer.model import Timeline, TrainingRun
 from importer.record import ImportRecord
 from importer.replay import clocks
 from importer.replay.anchors import MAX_ANCHORS, Anchors, anchor_at
-from importer.replay.clocks import (
-    AGREE_MS,
-    TIME_NOTES,
-    Clock,
-    anchored,
-    best_clock,
-    event_clock,
-    spaced,
-    time_note,
-)
+from importer.replay.clocks import AGREE_MS, TIME_NOTES, Clock, anchored, best_clock, event_clock, spaced, time_note
 from importer.replay.file_times import results_mtime
 
 FINAL_LIMIT_MS = 3_600_000  # a results.png later than this was drawn again

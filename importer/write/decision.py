@@ -137,12 +137,7 @@ def _is_left(run: StoredRun) -> bool:
 
 
 def decide(
-    plan: ImportPlan,
-    matched: Matched | None,
-    stored: Stored,
-    options: ImportOptions,
-    *,
-    wait_for_others: bool = True,
+    plan: ImportPlan, matched: Matched | None, stored: Stored, options: ImportOptions, *, wait_for_others: bool = True
 ) -> Decision:
     """Decide what an import does with a training that has been planned."""
     if matched is None:
