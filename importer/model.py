@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol
 
-from importer.record import ImportRecord
+from importer.record import ImportRecord, RecordedTimes
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -238,22 +238,14 @@ class DatasetInput(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Timeline:
+class Timeline(RecordedTimes):
     """The times of a run, and how they are known; ms since the Unix epoch.
 
     Shape:  fit_ms and train_ms have one entry per epoch.
     """
 
-    clock: str
-    started_ms: int
-    ended_ms: int
-    fit_ms: tuple[int, ...]
-    train_ms: tuple[int, ...]
-    final_ms: int | None = None
-    zone: str | None = None
-    anchors: tuple[tuple[int, int], ...] = ()  # (row, ms at which the seconds of the rows from there on are 0)
-    spacing_ms: float | None = None
-    shifted_ms: int = 0  # by --start-time
+    fit_ms: tuple[int, ...] = ()
+    train_ms: tuple[int, ...] = ()
     notes: tuple[Note, ...] = ()
 
 

@@ -65,7 +65,7 @@ class RecordedTimes:
     final_ms: int | None = None
     zone: str | None = None
     spacing_ms: float | None = None
-    shifted_ms: int = 0
+    shifted_ms: int = 0  # by --start-time
 
 
 @dataclass(frozen=True)

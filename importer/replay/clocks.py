@@ -9,14 +9,18 @@ import-time       no clock: as if it had ended when it was imported
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from bisect import bisect
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import NamedTuple
 
-from importer.model import EventTimes, Note, TrainingRun
-from importer.replay.anchors import Anchors, anchor, anchor_at, first_batch_anchor, in_all_sessions, session_anchors
-from importer.replay.file_times import file_times_believed, labels_plotted, results_mtime, start_by_files
+from importer.model import EventTimes, Note, Timeline, TrainingRun
+from importer.replay import file_times
+from importer.replay.file_times import file_times_believed, results_mtime
 
+Anchors = tuple[tuple[int, int], ...]  # (row, ms at which the seconds of the rows from there on are 0)
+MAX_ANCHORS = 100  # that fit into the record
 QUARTER_MS = 15 * 60 * 1000  # every zone in use is a multiple of a quarter of an hour off UTC
 AGREE_MS = 5_000  # between a date and a file time of one moment: save_model runs right after save_metrics
 BUSY_MS = 30_000  # or a while after it on a busy host; believed only of file times that are the trainer's own
@@ -32,21 +36,6 @@ def time_note(code: str) -> Note:
     return Note(code, TIME_NOTES[code])
 
 
-@dataclass(frozen=True)
-class Clock:
-    """What one clock says: when each row was logged, and from which facts that can be computed again."""
-
-    name: str
-    fit_ms: tuple[int, ...]
-    anchors: Anchors = ()
-    spacing_ms: float | None = None
-    train_ms: tuple[int, ...] | None = None
-    started_ms: int | None = None
-    final_ms: int | None = None
-    zone: str | None = None
-    notes: tuple[Note, ...] = ()
-
-
 class Dated(NamedTuple):
     """A checkpoint's date, the zone it is in, and how that is known."""
 
@@ -56,15 +45,17 @@ class Dated(NamedTuple):
     tz: tzinfo | None = None  # where it is known; other dates of the training are in it, too
 
 
-def best_clock(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Clock:
+def best_clock(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Timeline:
+    """Return the times of the epochs by the best clock present; `build_timeline` adds the end of the training."""
     events = event_clock(run)
-    if events is not None and (run.epochs.seconds is None or in_all_sessions(run)):
+    sessions = _by_session(run, _event_anchors(run))
+    if events is not None and (run.epochs.seconds is None or len(sessions) == len(run.epochs.session_starts)):
         return events
     dated = date_clock(run, zone) or results_mtime_clock(run, zone)
     return dated or events or _file_times_clock(run) or _import_clock(run, now_ms)
 
 
-def event_clock(run: TrainingRun) -> Clock | None:
+def event_clock(run: TrainingRun) -> Timeline | None:
     """(1) Each epoch when the event file says; epochs that it lacks lie between their neighbours."""
     times = run.event_times
     if times is None:
@@ -72,15 +63,17 @@ def event_clock(run: TrainingRun) -> Clock | None:
     known = {row: times.fit_ms[step] for row, step in enumerate(run.epochs.steps) if step in times.fit_ms}
     if not known:
         return None
-    fit = _filled(known, len(run.epochs), run.epochs.seconds)
+    pace = (max(known.values()) - min(known.values())) / max(1, max(known) - min(known))
+    fit = filled(known, len(run.epochs), pace, run.epochs.seconds)
     started = _event_start(run, times, fit)
-    return Clock(
+    return Timeline(
         "event-file",
-        fit,
-        anchors=((0, started),),
-        train_ms=tuple(min(times.train_ms.get(step, at), at) for step, at in zip(run.epochs.steps, fit, strict=True)),
-        started_ms=started,
+        ((0, started),),
+        started,
+        fit[-1],
         final_ms=run.final_validation.wall_ms if run.final_validation else None,
+        fit_ms=fit,
+        train_ms=tuple(min(times.train_ms.get(step, at), at) for step, at in zip(run.epochs.steps, fit, strict=True)),
     )
 
 
@@ -97,7 +90,7 @@ def _event_start(run: TrainingRun, times: EventTimes, fit: tuple[int, ...]) -> i
         by_time = fit[0] - round(run.epochs.seconds[0] * 1000)
         return min(by_time, graph_ms) if graph_ms is not None else by_time
     if graph_ms is not None:
-        plotted_ms = labels_plotted(run, graph_ms)
+        plotted_ms = file_times.labels_plotted(run, graph_ms)
         return (plotted_ms + graph_ms) // 2 if plotted_ms is not None else graph_ms
     by_pace = fit[0] - (fit[-1] - fit[0]) // max(1, len(fit) - 1)
     if session is None:
@@ -108,24 +101,26 @@ def _event_start(run: TrainingRun, times: EventTimes, fit: tuple[int, ...]) -> i
     return min(paced, session.first_ms) if session.first_ms is not None else paced
 
 
-def _filled(known: dict[int, int], count: int, seconds: tuple[float, ...] | None) -> tuple[int, ...]:
+def filled(
+    known: Mapping[int, int], count: int, pace: float, seconds: Sequence[float] | None = None
+) -> tuple[int, ...]:
+    """Return the ms of each row: what is not known lies as `seconds` say, else between its neighbours, else by pace."""
     rows = sorted(known)
-    pace = (known[rows[-1]] - known[rows[0]]) / max(1, rows[-1] - rows[0])
-    filled: list[int] = []
+    fit: list[int] = []
     for row in range(count):
-        before = max((at for at in rows if at <= row), default=rows[0])
-        after = min((at for at in rows if at >= row), default=rows[-1])
-        if seconds is not None and row not in known:
+        place = bisect(rows, row)
+        before, after = rows[max(0, place - 1)], rows[min(place, len(rows) - 1)]
+        if seconds is not None:
             at = known[before] + (seconds[row] - seconds[before]) * 1000
         elif before < row < after:
             at = known[before] + (known[after] - known[before]) * (row - before) / (after - before)
         else:
             at = known[before] + (row - before) * pace
-        filled.append(max(round(at), filled[-1] if filled else 0))
-    return tuple(filled)
+        fit.append(max(round(at), fit[-1] if fit else 0))
+    return tuple(fit)
 
 
-def date_clock(run: TrainingRun, zone: tzinfo | None) -> Clock | None:
+def date_clock(run: TrainingRun, zone: tzinfo | None) -> Timeline | None:
     """(2) The date in last.pt, else in best.pt, is when that epoch was saved; `time` dates the others."""
     facts, row = (run.last, run.last_row) if run.last_row is not None else (run.best, run.best_row)
     dated = _dated(facts.date, zone, run) if facts is not None and facts.date is not None else None
@@ -133,11 +128,11 @@ def date_clock(run: TrainingRun, zone: tzinfo | None) -> Clock | None:
         return None
     mtime = results_mtime(run)
     if run.epochs.seconds is not None:
-        known = [anchor(run, row, dated.ms), *_best_anchor(run, dated.tz or zone)]
+        known = [_anchor(run, row, dated.ms), *_best_anchor(run, dated.tz or zone)]
         end_ms = known[0][1] + round(run.epochs.seconds[-1] * 1000)
         if mtime is not None and _one_moment(run, end_ms, mtime):
-            known += first_batch_anchor(run)
-        clock = anchored("checkpoint-date", run, session_anchors(run, known))
+            known += _first_batch_anchor(run)
+        clock = anchored("checkpoint-date", run, _session_anchors(run, known))
         return replace(clock, zone=dated.zone, notes=dated.notes)
     if mtime is not None and _one_moment(run, dated.ms, mtime) and _file_times_clock(run):
         return None  # the file times are true and say more
@@ -192,31 +187,31 @@ def _offset_name(offset_ms: int) -> str:
     return f"UTC{'-' if offset_ms < 0 else '+'}{minutes // 60:02d}{minutes % 60:02d}"
 
 
-def results_mtime_clock(run: TrainingRun, zone: tzinfo | None) -> Clock | None:
+def results_mtime_clock(run: TrainingRun, zone: tzinfo | None) -> Timeline | None:
     """(3) The file time of results.csv is when the last row was written; `time` dates the others."""
     mtime, seconds = results_mtime(run), run.epochs.seconds
     if mtime is None or not seconds or not file_times_believed(run):
         return None
-    known = [anchor(run, len(seconds) - 1, mtime), *_best_anchor(run, zone), *first_batch_anchor(run)]
-    return anchored("results-mtime", run, session_anchors(run, known))
+    known = [_anchor(run, len(seconds) - 1, mtime), *_best_anchor(run, zone), *_first_batch_anchor(run)]
+    return anchored("results-mtime", run, _session_anchors(run, known))
 
 
 def _best_anchor(run: TrainingRun, zone: tzinfo | None) -> list[tuple[int, int]]:
     """Return the anchor of the best epoch, at which best.pt was saved; its session may be an earlier one."""
     dated = _dated(run.best.date, zone, run) if run.best is not None and run.best.date else None
-    return [anchor(run, run.best_row, dated.ms)] if dated is not None and run.best_row is not None else []
+    return [_anchor(run, run.best_row, dated.ms)] if dated is not None and run.best_row is not None else []
 
 
-def _file_times_clock(run: TrainingRun) -> Clock | None:
+def _file_times_clock(run: TrainingRun) -> Timeline | None:
     """(4) From the files written before the first epoch to results.csv, evenly."""
     mtime, count = results_mtime(run), len(run.epochs)
     if mtime is None or not count or run.epochs.seconds is not None or not file_times_believed(run):
         return None
-    start = start_by_files(run, mtime)
+    start = file_times.start_by_files(run, mtime)
     return spaced("file-times", run, start, (mtime - start) / count)
 
 
-def _import_clock(run: TrainingRun, now_ms: int) -> Clock:
+def _import_clock(run: TrainingRun, now_ms: int) -> Timeline:
     """(5) As if it had ended now."""
     seconds = run.epochs.seconds
     if seconds:
@@ -226,15 +221,57 @@ def _import_clock(run: TrainingRun, now_ms: int) -> Clock:
     return replace(clock, notes=(time_note("time-unknown"),))
 
 
-def anchored(name: str, run: TrainingRun, anchors: Anchors) -> Clock:
+def anchored(name: str, run: TrainingRun, anchors: Anchors) -> Timeline:
     """Return a clock by `time`, which counts from the anchor of the last row at or before."""
     fit: list[int] = []
     for row, passed in enumerate(run.epochs.seconds or ()):
         fit.append(max(anchor_at(anchors, row) + round(passed * 1000), fit[-1] if fit else 0))
-    return Clock(name, tuple(fit), anchors, started_ms=anchors[0][1])
+    return Timeline(name, anchors, anchors[0][1], fit[-1] if fit else anchors[0][1], fit_ms=tuple(fit))
 
 
-def spaced(name: str, run: TrainingRun, anchor: int, spacing_ms: float) -> Clock:
+def spaced(name: str, run: TrainingRun, anchor: int, spacing_ms: float) -> Timeline:
     """Return a clock whose epochs follow the anchor evenly."""
     fit = tuple(anchor + round((row + 1) * spacing_ms) for row in range(len(run.epochs)))
-    return Clock(name, fit, ((0, anchor),), spacing_ms, started_ms=anchor)
+    return Timeline(name, ((0, anchor),), anchor, fit[-1] if fit else anchor, spacing_ms=spacing_ms, fit_ms=fit)
+
+
+def anchor_at(anchors: Anchors, row: int) -> int:
+    """Return the anchor of the last row at or before this one, in ms."""
+    return next(ms for first, ms in reversed(anchors) if first <= row)
+
+
+def _anchor(run: TrainingRun, row: int, logged_ms: int) -> tuple[int, int]:
+    """Return the row with the ms at which its seconds are 0."""
+    return row, logged_ms - round((run.epochs.seconds or ())[row] * 1000)
+
+
+def _event_anchors(run: TrainingRun) -> list[tuple[int, int]]:
+    known = run.event_times.fit_ms if run.event_times is not None and run.epochs.seconds is not None else {}
+    return [_anchor(run, row, known[step]) for row, step in enumerate(run.epochs.steps) if step in known]
+
+
+def _first_batch_anchor(run: TrainingRun) -> list[tuple[int, int]]:
+    began_ms = file_times.first_batch_before_resume(run)
+    return [(0, began_ms)] if began_ms is not None else []
+
+
+def _session_anchors(run: TrainingRun, known: Sequence[tuple[int, int]]) -> Anchors:
+    """Return the anchor of each session: that of an event file, else the first of `known` that is of a row in it.
+
+    A session of which nothing is known ends as the next begins. So does one that would end later.
+    """
+    dates = _by_session(run, [*_event_anchors(run), *known])
+    next_ms = dates[max(dates)]
+    anchors: list[tuple[int, int]] = []  # the latest first
+    for session, start in reversed(list(enumerate(run.epochs.session_starts))):
+        next_ms = min(next_ms, dates.get(session, next_ms))
+        if anchors and anchors[-1][1] == next_ms:
+            anchors.pop()
+        anchors.append((start, next_ms))
+    *later, (_, first_ms) = anchors[:MAX_ANCHORS]
+    return ((0, first_ms), *reversed(later))
+
+
+def _by_session(run: TrainingRun, known: Sequence[tuple[int, int]]) -> dict[int, int]:
+    """Return the first anchor that is known of each session, by its index."""
+    return {bisect(run.epochs.session_starts, row) - 1: ms for row, ms in reversed(known)}

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta, timezone, tzinfo
-from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from importer.errors import UsageError
 from importer.model import Timeline, TrainingRun
 from importer.record import ImportRecord
 from importer.replay import clocks
-from importer.replay.anchors import MAX_ANCHORS, Anchors, anchor_at
-from importer.replay.clocks import AGREE_MS, TIME_NOTES, Clock, anchored, best_clock, event_clock, spaced, time_note
+from importer.replay.clocks import Anchors, anchored, best_clock, spaced, time_note
 from importer.replay.file_times import results_mtime
 
 FINAL_LIMIT_MS = 3_600_000  # a results.png later than this was drawn again
-
-Times = TypeVar("Times", Clock, Timeline)
 
 
 def build_timeline(
@@ -54,13 +49,13 @@ def parse_zone(name: str) -> tzinfo:
         raise UsageError(f"{name!r} is no time zone", hint=hint) from error
 
 
-def _recorded_clock(run: TrainingRun, recorded: ImportRecord, zone: tzinfo | None) -> Clock | None:
+def _recorded_clock(run: TrainingRun, recorded: ImportRecord, zone: tzinfo | None) -> Timeline | None:
     """Return the clock that the run was imported by, with the anchors that were stored then.
 
     Rows that came since are put where the stored clock goes on; a session that began since has a date of its own.
     """
     times = recorded.times
-    if times.clock == "event-file" and (clock := event_clock(run)) is not None:
+    if times.clock == "event-file" and (clock := clocks.event_clock(run)) is not None:
         return _shifted(clock, times.shifted_ms)
     if times.clock == "iterations" and times.spacing_ms is None:
         return _grown_tune_clock(run, times.anchors, zone)
@@ -71,7 +66,7 @@ def _recorded_clock(run: TrainingRun, recorded: ImportRecord, zone: tzinfo | Non
     else:
         return None
     return replace(
-        clock, zone=times.zone, notes=tuple(time_note(code) for code in recorded.notes if code in TIME_NOTES)
+        clock, zone=times.zone, notes=tuple(time_note(code) for code in recorded.notes if code in clocks.TIME_NOTES)
     )
 
 
@@ -82,10 +77,10 @@ def _with_new_sessions(run: TrainingRun, recorded: ImportRecord, zone: tzinfo | 
     if clock is None:
         return anchors
     # The newest date anchors the newest session; it began no earlier than the one before it ended.
-    return (*anchors, (new[-1], max(anchor_at(clock.anchors, new[-1]), anchors[-1][1])))
+    return (*anchors, (new[-1], max(clocks.anchor_at(clock.anchors, new[-1]), anchors[-1][1])))
 
 
-def _clock_of(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Clock:
+def _clock_of(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Timeline:
     if run.window is not None:
         name, start, end = run.window
         return spaced(name, run, start, (end - start) / max(1, len(run.epochs)))
@@ -94,7 +89,7 @@ def _clock_of(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Clock:
     return tune_clock(run, zone, now_ms) if run.family == "tune" else best_clock(run, zone, now_ms)
 
 
-def _earlier_clock(run: TrainingRun, last: TrainingRun, between: float, zone: tzinfo | None, now_ms: int) -> Clock:
+def _earlier_clock(run: TrainingRun, last: TrainingRun, between: float, zone: tzinfo | None, now_ms: int) -> Timeline:
     """Return when an earlier training of a file ran: at the latest, it ended as the next one began."""
     clock = best_clock(last, zone, now_ms)
     end_ms = _complete(last, clock, None).started_ms - round(between * 1000)
@@ -105,15 +100,18 @@ def _earlier_clock(run: TrainingRun, last: TrainingRun, between: float, zone: tz
     return replace(spaced("later-training", run, end_ms, 0.0), zone=clock.zone, notes=tuple(dict.fromkeys(notes)))
 
 
-def tune_clock(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Clock:
+def tune_clock(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Timeline:
     """Return when each iteration of a tune was over: by those that have a directory, else by the files of the tune."""
     known = _known_iterations(run, zone, now_ms)
     if known:
-        fit = _between(known, len(run.epochs))
-        started = known[0][0] if 0 in known else fit[0] - _mean_ms(known)
-        if len(fit) > MAX_ANCHORS:
+        mean_ms = round(sum(end - start for start, end in known.values()) / len(known))
+        first = min(known)
+        ends = {first - 1: known[first][0], **{index: end for index, (_, end) in known.items()}}
+        fit = clocks.filled(ends, len(run.epochs), mean_ms)
+        started = known[0][0] if first == 0 else fit[0] - mean_ms
+        if len(fit) > clocks.MAX_ANCHORS:
             return spaced("iterations", run, started, (fit[-1] - started) / len(fit))
-        return Clock("iterations", fit, tuple(enumerate(fit)), started_ms=started)
+        return Timeline("iterations", tuple(enumerate(fit)), started, fit[-1], fit_ms=fit)
     written = results_mtime(run)
     if not written:
         return best_clock(run, zone, now_ms)
@@ -128,41 +126,19 @@ def _known_iterations(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> dic
     known: dict[int, tuple[int, int]] = {}
     for index, child in zip(run.iterations, run.children, strict=True):
         clock = best_clock(child, zone, now_ms) if child.iteration is None else None
-        if clock is not None and clock.name != "import-time":
+        if clock is not None and clock.clock != "import-time":
             timeline = _complete(child, clock, None)
             start, end = known.get(index, (timeline.started_ms, timeline.ended_ms))
             known[index] = min(start, timeline.started_ms), max(end, timeline.ended_ms)
     return known
 
 
-def _between(known: Mapping[int, tuple[int, int]], count: int) -> tuple[int, ...]:
-    """Return the end of each iteration in ms; those without a directory lie between their neighbours."""
-    mean = _mean_ms(known)
-    fit: list[int] = []
-    for index in range(count):
-        before = max((at for at in known if at <= index), default=None)
-        after = min((at for at in known if at >= index), default=None)
-        if before is None:
-            end = known[min(known)][0] - (min(known) - 1 - index) * mean
-        elif after is None:
-            end = known[before][1] + (index - before) * mean
-        else:
-            share = (index - before) / (after - before) if after > before else 0.0
-            end = round(known[before][1] + (known[after][1] - known[before][1]) * share)
-        fit.append(max(end, fit[-1] if fit else 1))
-    return tuple(fit)
-
-
-def _mean_ms(known: Mapping[int, tuple[int, int]]) -> int:
-    return round(sum(end - start for start, end in known.values()) / len(known))
-
-
-def _grown_tune_clock(run: TrainingRun, anchors: tuple[tuple[int, int], ...], zone: tzinfo | None) -> Clock:
+def _grown_tune_clock(run: TrainingRun, anchors: Anchors, zone: tzinfo | None) -> Timeline:
     """Return the ends that were recorded, and after them those of the iterations that came since."""
     recorded = [ms for _, ms in anchors]
     fresh = tune_clock(run, zone, recorded[-1]).fit_ms
     fit = [*recorded, *(max(ms, recorded[-1]) for ms in fresh[len(recorded) :])][: len(run.epochs)]
-    return Clock("iterations", tuple(fit), tuple(enumerate(fit)), started_ms=fit[0])
+    return Timeline("iterations", tuple(enumerate(fit)), fit[0], fit[-1], fit_ms=tuple(fit))
 
 
 def dated_iterations(run: TrainingRun, timeline: Timeline) -> tuple[TrainingRun, ...]:
@@ -179,44 +155,38 @@ def dated_iterations(run: TrainingRun, timeline: Timeline) -> tuple[TrainingRun,
     return tuple(dated)
 
 
-def _complete(run: TrainingRun, clock: Clock, recorded: ImportRecord | None) -> Timeline:
+def _complete(run: TrainingRun, clock: Timeline, recorded: ImportRecord | None) -> Timeline:
     """Return the clock with a start, an end and the final validation."""
-    last_ms = clock.fit_ms[-1] if clock.fit_ms else (clock.started_ms or 0)
-    started = clock.started_ms if clock.started_ms is not None else last_ms
-    ended = last_ms if run.family == "tune" else _end(run, clock, max(last_ms, clock.final_ms or 0))
+    ended = clock.ended_ms if run.family == "tune" else _end(run, clock, max(clock.ended_ms, clock.final_ms or 0))
     final = clock.final_ms if clock.final_ms is not None else (ended if run.final_validation else None)
+    started = clock.started_ms
     if recorded is not None:
         started = recorded.times.started_ms
         if recorded.epochs == len(run.epochs) and not recorded.state:
             final = recorded.times.final_ms if recorded.times.final_ms is not None else final
             ended = max(recorded.times.ended_ms, final or 0)  # the final validation may have come since
-    return Timeline(
-        clock=clock.name,
+    return replace(
+        clock,
         started_ms=max(1, started),  # MLflow takes 0 for now
         ended_ms=max(1, started, ended),
         fit_ms=tuple(max(1, at) for at in clock.fit_ms),
         train_ms=tuple(max(1, at) for at in (clock.train_ms or clock.fit_ms)),
         final_ms=final,
-        zone=clock.zone,
-        anchors=clock.anchors,
-        spacing_ms=clock.spacing_ms,
-        notes=clock.notes,
     )
 
 
-def _end(run: TrainingRun, clock: Clock, last_ms: int) -> int:
+def _end(run: TrainingRun, clock: Timeline, last_ms: int) -> int:
     """Return when the last file was written, where file times are the trainer's own; else when the last point was.
 
     File times are the trainer's own where results.csv was written as the last epoch ended. Its point may be logged up
     to an epoch later, for the weights are saved in between. A copy has the time of the copying, which is no earlier.
     """
     mtime = results_mtime(run)
-    if mtime is None or not clock.fit_ms or clock.name == "import-time":
+    if mtime is None or not clock.fit_ms or clock.clock == "import-time":
         return last_ms
     reference = clock.fit_ms[-1]
     previous = clock.fit_ms[-2] if len(clock.fit_ms) > 1 else clock.started_ms
-    epoch_ms = reference - previous if previous is not None else 0
-    if not -AGREE_MS <= reference - mtime <= max(AGREE_MS, epoch_ms):
+    if not -clocks.AGREE_MS <= reference - mtime <= max(clocks.AGREE_MS, reference - previous):
         return last_ms
     written = (run.results_file or "", "weights/last.pt", "weights/best.pt", "results.png")
     times = [file.mtime_ms for path in written if (file := run.file(path))]
@@ -230,18 +200,18 @@ def _moved(timeline: Timeline, by: int) -> Timeline:
         # The other clocks store their anchors; an event file is read again, so the shift is kept beside it.
         clock=timeline.clock if timeline.clock == "event-file" else "start-time",
         shifted_ms=by,
-        ended_ms=timeline.ended_ms + by,
         notes=tuple(note for note in timeline.notes if note.code not in ("time-unknown", "zone-assumed")),
     )
 
 
-def _shifted(times: Times, by: int) -> Times:
-    """Return the same clock or timeline, later by so many ms."""
+def _shifted(times: Timeline, by: int) -> Timeline:
+    """Return the same times, later by so many ms."""
     return replace(
         times,
-        started_ms=times.started_ms + by if times.started_ms is not None else None,
+        started_ms=times.started_ms + by,
+        ended_ms=times.ended_ms + by,
         fit_ms=tuple(at + by for at in times.fit_ms),
-        train_ms=tuple(at + by for at in times.train_ms) if times.train_ms else times.train_ms,
+        train_ms=tuple(at + by for at in times.train_ms),
         final_ms=times.final_ms + by if times.final_ms is not None else None,
         anchors=tuple((row, at + by) for row, at in times.anchors),
     )
