@@ -16,8 +16,17 @@ from importer.store.store import Store
 from importer.write.completion import give_back
 from importer.write.decision import Facts, match_run
 from importer.write.import_run import delete_run
-from importer.write.ledger import all_experiments, check_import_id, count_undone, is_in_ledger, search_all
-from importer.write.lookup import COMPLETE, IMPORT_ID, UPDATE_ID, StoredRun, find_runs_of, stored_run
+from importer.write.ledger import all_experiments, check_import_id, count_undone, is_in_ledger
+from importer.write.lookup import (
+    COMPLETE,
+    DELETED,
+    IMPORT_ID,
+    UPDATE_ID,
+    StoredRun,
+    find_runs_of,
+    search_runs,
+    stored_run,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -46,8 +55,6 @@ def plan_undo(store: Store, import_id: str, selection: Selection | None = None) 
 
     Errors: StoreError; UsageError when the id cannot be one, or no import of the store has it.
     """
-    from mlflow.entities import ViewType
-
     check_import_id(import_id)
     created: list[StoredRun] = []
     updated: list[StoredRun] = []
@@ -56,9 +63,9 @@ def plan_undo(store: Store, import_id: str, selection: Selection | None = None) 
         experiments = list(all_experiments(store))
         for experiment_id in (str(experiment.experiment_id) for experiment in experiments):
             by_id, by_update = (f"tags.`{tag}` = '{import_id}'" for tag in (IMPORT_ID, UPDATE_ID))
-            created += map(stored_run, search_all(store, experiment_id, by_id))
-            updated += map(stored_run, search_all(store, experiment_id, by_update))
-            gone = map(stored_run, search_all(store, experiment_id, by_id, ViewType.DELETED_ONLY))
+            created += map(stored_run, search_runs(store, [experiment_id], by_id))
+            updated += map(stored_run, search_runs(store, [experiment_id], by_update))
+            gone = map(stored_run, search_runs(store, [experiment_id], by_id, DELETED))
             deleted += (run for run in gone if run.state == COMPLETE)
     if not (created or updated or deleted or is_in_ledger(experiments, import_id)):
         raise UsageError(f"{import_id}: no import of this store", hint="`ymlf history` lists them")

@@ -18,10 +18,10 @@ from importer.report import Kind, Mismatch, Outcome, of_plan
 from importer.store.failures import store_errors
 from importer.store.store import Store
 from importer.write.artifacts import BEST, fetched, is_local, list_artifacts, sha256_of, spooled
-from importer.write.decision import Decision, planned_points, point_id, same_value
+from importer.write.decision import Decision, planned_points, point_id
 from importer.write.images import IMAGES_TAG, StoredImage, images_in, in_words, is_logged
 from importer.write.import_run import Job, decide_in_store, iteration_jobs
-from importer.write.live_runs import differences
+from importer.write.live_runs import differences, same_value
 from importer.write.lookup import (
     COMPLETE,
     IMPORT_ID,

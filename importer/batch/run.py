@@ -27,7 +27,7 @@ from importer.store.uri import check_scheme, run_page
 from importer.write.decision import Decision, match_run
 from importer.write.import_run import Job, decide_in_store, iteration_jobs
 from importer.write.ledger import Ledger, all_experiments, check_import_id, new_import_id
-from importer.write.lookup import search_key, stored_run
+from importer.write.lookup import search_runs, stored_run, with_key
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +200,7 @@ def scan_work(batch: Batch, store: Store | None) -> Iterator[tuple[RunSummary, S
         matched = None
         if preview.outcome.kind is Kind.IMPORTED and experiments:
             with store_errors("looking the run up"):
-                runs = [stored_run(run) for run in search_key(store, list(experiments), summary.key)]
+                runs = [stored_run(run) for run in search_runs(store, list(experiments), with_key(summary.key))]
             matched = match_run(summary.facts, runs)
         elsewhere = experiments[matched.run.experiment_id] if matched is not None else None
         yield summary, Scanned(preview.outcome, len(below), missing, elsewhere)

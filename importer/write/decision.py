@@ -5,9 +5,8 @@ Import, dry run, scan, preview and verify call these functions and differ only i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from importer.model import ImportOptions, ImportPlan, MetricPoint
 from importer.read.fitness import BEST
@@ -16,14 +15,8 @@ from importer.replay.callbacks import FORMER_EXPERIMENT
 from importer.replay.identity import Comparison, Match, compare_trainings
 from importer.replay.record import not_applied
 from importer.report import Kind
-from importer.write.live_runs import (
-    LARGEST,
-    LiveCoverage,
-    first_disagreement,
-    judge_live_runs,
-    why_edited,
-    why_not_completed,
-)
+from importer.write import live_runs
+from importer.write.live_runs import LiveCoverage, judge_live_runs
 from importer.write.lookup import COMPLETE, RUNNING, WRITING, LiveRun, Stored, StoredRun, values_by_step
 
 LIVE_HINT = "--live import imports it too"
@@ -45,13 +38,7 @@ class Facts:
     @classmethod
     def of(cls, plan: ImportPlan, *, parents: tuple[str, ...] = ()) -> Facts:
         """Return the facts of a plan."""
-        return cls(
-            place=plan.place,
-            fingerprint=plan.fingerprint,
-            evidence=plan.record.evidence,
-            parents=parents,
-            is_iteration=plan.is_iteration,
-        )
+        return cls(plan.place, plan.fingerprint, plan.record.evidence, parents, plan.is_iteration)
 
 
 @dataclass(frozen=True)
@@ -87,15 +74,21 @@ def match_run(facts: Facts, runs: Collection[StoredRun]) -> Matched | None:
     if not related:
         return None
     replaced = {run.replaces for run, _ in related}
-    standing = [pair for pair in related if pair[0].run_id not in replaced] or related
-    run, comparison = min(standing, key=lambda pair: _rank(facts, *pair))
-    surplus = [
+    order = list(Match)
+
+    def rank(pair: tuple[StoredRun, Comparison]) -> tuple[bool, bool, bool, int, str]:
+        run, compared = pair
+        is_other = run.fingerprint != facts.fingerprint
+        return run.run_id in replaced, run.state != COMPLETE, is_other, order.index(compared.match), run.run_id
+
+    run, comparison = min(related, key=rank)
+    others = [(other, compared.match) for other, compared in related if other is not run]
+    surplus = (
         other.run_id
-        for other, compared in related
-        if other is not run
-        and (other.run_id in replaced or (_is_left(other) and compared.match not in CHANGED_IN_PLACE))
-    ]
-    twins = [other.run_id for other, compared in related if other is not run and compared.match in ONE_TRAINING]
+        for other, match in others
+        if other.run_id in replaced or (_is_left(other) and match not in CHANGED_IN_PLACE)
+    )
+    twins = (other.run_id for other, match in others if match in ONE_TRAINING)
     return Matched(run, comparison, tuple(surplus), tuple(twins))
 
 
@@ -104,11 +97,10 @@ def decide_unchanged(facts: Facts, runs: Collection[StoredRun], options: ImportO
     matched = match_run(facts, runs)
     if matched is None or matched.run.fingerprint != facts.fingerprint or any(run.state == WRITING for run in runs):
         return None
-    if matched.run.goes_on:  # its training may have ended since, which the fingerprint does not show
+    # Its training may have ended since, which the fingerprint does not show; or what it replaces is to be deleted.
+    if matched.run.goes_on or matched.run.replaces in {run.run_id for run in runs}:
         return None
-    if matched.run.replaces in {run.run_id for run in runs}:  # what it replaces is still to be deleted
-        return None
-    decision = _there_already(matched.run, options, None, ())
+    decision = _there_already(matched.run, options)
     return decision if decision.kind is Kind.ALREADY_THERE else None
 
 
@@ -119,17 +111,12 @@ def _compare(facts: Facts, run: StoredRun) -> Comparison | None:
     in_place = facts.place == run.source
     if run.record is None:  # a person wrote into the tag; what it holds is compared point by point
         return Comparison(Match.LONGER) if in_place else None
-    if run.fingerprint == facts.fingerprint or facts.evidence is None:
-        return Comparison(Match.EQUAL) if run.fingerprint == facts.fingerprint else None
+    if run.fingerprint == facts.fingerprint:
+        return Comparison(Match.EQUAL)
+    if facts.evidence is None:
+        return None
     compared = compare_trainings(facts.evidence, run.record.evidence, in_place=in_place)
-    if compared.match in ONE_TRAINING or (in_place and compared.match in CHANGED_IN_PLACE):
-        return compared
-    return None
-
-
-def _rank(facts: Facts, run: StoredRun, compared: Comparison) -> tuple[bool, bool, int, str]:
-    order = list(Match)
-    return run.state != COMPLETE, run.fingerprint != facts.fingerprint, order.index(compared.match), run.run_id
+    return compared if compared.match in ONE_TRAINING or (in_place and compared.match in CHANGED_IN_PLACE) else None
 
 
 def _is_left(run: StoredRun) -> bool:
@@ -142,26 +129,50 @@ def decide(
     """Decide what an import does with a training that has been planned."""
     if matched is None:
         return _decide_new(plan, stored, options)
-    run, match, surplus = matched.run, matched.comparison.match, matched.surplus
-    if run.state == WRITING:
-        return _decide_writing(run, match, surplus, options, wait_for_others=wait_for_others)
-    if match in CHANGED_IN_PLACE:
-        return _changed(run, options, _why_changed(matched.comparison, plan), surplus)
-    has_ended = run.goes_on and plan.status != RUNNING and match is Match.EQUAL and run.source == plan.place
-    if has_ended:
-        return Decision(Kind.UPDATED, run, "its training has ended", surplus=surplus)
-    if run.fingerprint == plan.fingerprint or match is Match.SHORTER or _is_lesser_copy(plan, run, match):
-        reason = _why_shorter(run) if match is Match.SHORTER else None
-        return _there_already(run, options, reason, surplus)
-    if options.on_change != "update":
-        return _changed(run, options, None, surplus)
-    if run.live_status and options.live == "complete" and (coverage := judge_live_runs(stored.live, plan)):
-        return Decision(Kind.COMPLETED, run, live=coverage)
-    if run.live_status:
-        why = first_disagreement(values_by_step(stored.points, plan), plan)
+    if matched.run.state == WRITING:
+        decision = _decide_writing(matched, options, wait_for_others=wait_for_others)
     else:
+        decision = _decide_complete(plan, matched, stored, options)
+    left = (Kind.BUSY, Kind.CHANGED, Kind.SKIPPED)
+    return replace(decision, surplus=() if decision.kind in left else matched.surplus, twins=matched.twins)
+
+
+def _decide_writing(matched: Matched, options: ImportOptions, *, wait_for_others: bool) -> Decision:
+    run = matched.run
+    has_changed = matched.comparison.match in CHANGED_IN_PLACE  # since the import that was stopped
+    if run.being_written and wait_for_others:
+        return Decision(Kind.BUSY, run, "another import is writing it")
+    if not has_changed:
+        return Decision(Kind.COMPLETED if run.live_status else Kind.RESUMED, run)
+    if run.live_status:
+        return _changed(run, options)
+    if options.on_change == "skip":
+        return Decision(Kind.SKIPPED, run, "its content has changed since its import was stopped")
+    return Decision(Kind.REPLACED, run)
+
+
+def _decide_complete(plan: ImportPlan, matched: Matched, stored: Stored, options: ImportOptions) -> Decision:
+    run, match = matched.run, matched.comparison.match
+    evidence = run.record.evidence if run.record is not None else Evidence(files=-1)
+    if match in CHANGED_IN_PLACE:
+        return _changed(run, options, _why_changed(matched.comparison, plan))
+    is_elsewhere = run.source != plan.place
+    if run.goes_on and plan.status != RUNNING and match is Match.EQUAL and not is_elsewhere:
+        return Decision(Kind.UPDATED, run, "its training has ended")
+    if match is Match.SHORTER:
+        return _there_already(run, options, f"the run has more of it, {evidence.rows} rows")
+    is_lesser_copy = match is Match.EQUAL and is_elsewhere and plan.record.evidence.files <= evidence.files
+    if run.fingerprint == plan.fingerprint or is_lesser_copy:
+        return _there_already(run, options)
+    if options.on_change != "update":
+        return _changed(run, options)
+    if not run.live_status:
         why = first_difference(stored.points, plan)
-    return _changed(run, options, why, surplus) if why is not None else Decision(Kind.UPDATED, run, surplus=surplus)
+    elif options.live == "complete" and (coverage := judge_live_runs(stored.live, plan)):
+        return Decision(Kind.COMPLETED, run, live=coverage)
+    else:
+        why = live_runs.first_disagreement(values_by_step(stored.points, plan), plan)
+    return _changed(run, options, why) if why is not None else Decision(Kind.UPDATED, run)
 
 
 def _decide_new(plan: ImportPlan, stored: Stored, options: ImportOptions) -> Decision:
@@ -179,7 +190,10 @@ def _decide_live(plan: ImportPlan, stored: Stored, options: ImportOptions) -> De
     completes = options.live == "complete" and not plan.is_iteration
     coverage = judge_live_runs(stored.live, plan, in_full=completes)
     if coverage is None:
-        return _edited_live(plan, stored, options) if completes else None
+        for run in stored.live if completes else ():  # that begin as the training does and have other values later
+            if why := live_runs.why_edited(run, plan):
+                return _changed_live(run, why, LiveCoverage((run,)), options)
+        return None
     run = coverage.runs[-1]
     missing = list(coverage.missing)
     if completes and run.status == RUNNING and not plan.keep_active:
@@ -187,7 +201,7 @@ def _decide_live(plan: ImportPlan, stored: Stored, options: ImportOptions) -> De
     names = ", ".join(run.run_id for run in coverage.runs)
     logged = f"the live callback logged {'run' if len(coverage.runs) == 1 else 'runs'} {names}"
     if not missing:
-        return Decision(Kind.TRACKED_LIVE, None, logged, "--live import imports it too", live=coverage)
+        return Decision(Kind.TRACKED_LIVE, None, logged, LIVE_HINT, live=coverage)
     lacks = "lacks" if len(coverage.runs) == 1 else "together lack"
     reason = f"{logged}, which {lacks} {'; '.join(missing)}"
     if not completes:
@@ -196,19 +210,11 @@ def _decide_live(plan: ImportPlan, stored: Stored, options: ImportOptions) -> De
     if run.is_elsewhere:
         hint = f"--experiment {FORMER_EXPERIMENT} completes it there, --live import imports it too"
         return Decision(Kind.PARTLY_TRACKED, None, reason, hint, live=coverage)
-    if why := why_not_completed(run, plan):
+    if why := live_runs.why_not_completed(run, plan):
         return _changed_live(run, why, coverage, options)
     return Decision(
         Kind.COMPLETED, _stored(run), reason, live=coverage, surplus=tuple(run.run_id for run in stored.empty)
     )
-
-
-def _edited_live(plan: ImportPlan, stored: Stored, options: ImportOptions) -> Decision | None:
-    """Decide about a live run that begins as the training does and has other values later; None without any."""
-    for run in stored.live:
-        if why := why_edited(run, plan):
-            return _changed_live(run, why, LiveCoverage((run,)), options)
-    return None
 
 
 def _changed_live(run: LiveRun, why: str, coverage: LiveCoverage, options: ImportOptions) -> Decision:
@@ -231,37 +237,21 @@ def edited_copies(plan: ImportPlan, runs: Iterable[StoredRun]) -> list[str]:
     ]
 
 
-def _decide_writing(
-    run: StoredRun, match: Match, surplus: tuple[str, ...], options: ImportOptions, *, wait_for_others: bool
-) -> Decision:
-    if run.being_written and wait_for_others:
-        return Decision(Kind.BUSY, run, "another import is writing it")
-    if run.live_status:
-        if match in CHANGED_IN_PLACE:
-            return _changed(run, options, None, surplus)
-        return Decision(Kind.COMPLETED, run, surplus=surplus)
-    if match in CHANGED_IN_PLACE:  # since the import that was stopped
-        if options.on_change == "skip":
-            return Decision(Kind.SKIPPED, run, "its content has changed since its import was stopped")
-        return Decision(Kind.REPLACED, run, surplus=surplus)
-    return Decision(Kind.RESUMED, run, surplus=surplus)
-
-
-def _there_already(run: StoredRun, options: ImportOptions, reason: str | None, surplus: tuple[str, ...]) -> Decision:
+def _there_already(run: StoredRun, options: ImportOptions, reason: str | None = None) -> Decision:
     missed = not_applied(options, run.record)
     if missed is None:
-        return Decision(Kind.ALREADY_THERE, run, reason, surplus=surplus)
+        return Decision(Kind.ALREADY_THERE, run, reason)
     if options.on_change == "replace" and reason is None:
-        return Decision(Kind.REPLACED, run, surplus=surplus)
+        return Decision(Kind.REPLACED, run)
     hint = "--on-change replace imports it again, with the options that are given"
-    return Decision(Kind.ALREADY_THERE, run, reason or f"imported without {missed}", hint, surplus)
+    return Decision(Kind.ALREADY_THERE, run, reason or f"imported without {missed}", hint)
 
 
-def _changed(run: StoredRun, options: ImportOptions, why: str | None, surplus: tuple[str, ...]) -> Decision:
+def _changed(run: StoredRun, options: ImportOptions, why: str | None = None) -> Decision:
     if options.on_change == "skip":
         return Decision(Kind.SKIPPED, run, "its content has changed since it was imported")
     if options.on_change == "replace":
-        return Decision(Kind.REPLACED, run, surplus=surplus)
+        return Decision(Kind.REPLACED, run)
     return Decision(Kind.CHANGED, run, why, REPLACE_HINT)
 
 
@@ -273,28 +263,15 @@ def _why_changed(comparison: Comparison, plan: ImportPlan) -> str:
     return f"epoch {epoch} was trained again since it was imported, or edited"
 
 
-def _why_shorter(run: StoredRun) -> str:
-    rows = run.record.evidence.rows if run.record is not None else 0
-    return f"the run has more of it, {rows} rows"
-
-
-def _is_lesser_copy(plan: ImportPlan, run: StoredRun, match: Match) -> bool:
-    """Whether a directory elsewhere has the rows that the run has, and no more files."""
-    if match is not Match.EQUAL or run.record is None or run.source == plan.place:
-        return False
-    return plan.record.evidence.files <= run.record.evidence.files
-
-
 def first_difference(stored: Mapping[str, Sequence[MetricPoint]], plan: ImportPlan) -> str | None:
     """Return the first stored point that is not the plan's, in words; None where every stored point still holds."""
     planned = planned_points(plan)
-    for series in stored.values():
-        for point in series:
-            ours = planned.get(point_id(point))
-            if ours is None:
-                return f"{point.key} at step {point.step} is in the store and no longer in the directory"
-            if not same_value(ours.value, point.value):
-                return f"{point.key} at step {point.step}: directory has {ours.value}, store has {point.value}"
+    for point in (point for series in stored.values() for point in series):
+        ours = planned.get(point_id(point))
+        if ours is None:
+            return f"{point.key} at step {point.step} is in the store and no longer in the directory"
+        if not live_runs.same_value(ours.value, point.value):
+            return f"{point.key} at step {point.step}: directory has {ours.value}, store has {point.value}"
     return None
 
 
@@ -308,18 +285,11 @@ def planned_points(plan: ImportPlan) -> dict[tuple[str, int, int], MetricPoint]:
     return {point_id(point): point for point in (*plan.former_best, *plan.points)}
 
 
-def same_value(ours: float, stored: float) -> bool:
-    """Whether a stored value is ours: nan is nan, and an infinity may have become the largest double."""
-    if math.isnan(ours) or math.isnan(stored):
-        return math.isnan(ours) and math.isnan(stored)
-    if math.isinf(ours):
-        return stored in (ours, math.copysign(LARGEST, ours))
-    return ours == stored
-
-
 def canonical(ours: StoredRun, others: Collection[StoredRun]) -> StoredRun:
     """Return the run that stays, of ours and those of other importers of one training."""
-    runs = [ours, *others]
-    replaced = {run.replaces for run in runs}
-    standing = [run for run in runs if run.run_id not in replaced] or runs
-    return min(standing, key=lambda run: (run.state != COMPLETE, not run.live_status, run.run_id))
+    replaced = {run.replaces for run in (ours, *others)}
+
+    def rank(run: StoredRun) -> tuple[bool, bool, bool, str]:
+        return run.run_id in replaced, run.state != COMPLETE, not run.live_status, run.run_id
+
+    return min((ours, *others), key=rank)

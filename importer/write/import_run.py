@@ -10,16 +10,17 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any
 
 from importer.model import ImportContext, ImportOptions, ImportPlan, TrainingRun
 from importer.naming import MAX_TAG_VALUE, storable
+from importer.record import ImportRecord
 from importer.redaction import redact
 from importer.replay.plan import iteration_runs, plan_import
 from importer.replay.status import quiet_ms, still_training, why_left_alone
 from importer.report import WROTE, Kind, Outcome, of_plan
 from importer.store.failures import accepted, store_errors
 from importer.store.store import Store
+from importer.write import lookup
 from importer.write.artifacts import log_artifacts
 from importer.write.bulk import Find, bulk_access
 from importer.write.completion import adopt, give_back, tags_to_add
@@ -28,24 +29,7 @@ from importer.write.decision import ONE_TRAINING, Decision, Facts, canonical, de
 from importer.write.images import log_images
 from importer.write.ledger import begin_entry
 from importer.write.live_runs import is_being_logged
-from importer.write.lookup import (
-    COMPLETE,
-    IMPORT_ID,
-    OURS,
-    PARENT,
-    RECORD,
-    SOURCE,
-    STATE,
-    UPDATE_ID,
-    WRITING,
-    StoredRun,
-    deleted_runs_of,
-    find_runs_of,
-    key_tag,
-    look_up,
-    run_of_tags,
-    stored_run,
-)
+from importer.write.lookup import WRITING, StoredRun, find_runs_of, key_tag, stored_run
 
 TRIES = 5  # of a training whose run other importers take over again and again
 
@@ -90,14 +74,9 @@ def iteration_jobs(job: Job, outcome: Outcome) -> list[Job]:
     if outcome.run_id is not None:
         with store_errors("reading the run of the tune"):
             parent = stored_run(job.store.client.get_run(outcome.run_id))
-            former = deleted_runs_of(job.store, parent)
-    below = replace(
-        job,
-        options=job.options.of_children(outcome.experiment_name),
-        parent=parent,
-        former_parents=former,
-        looked_up=None,
-    )
+            former = lookup.deleted_runs_of(job.store, parent)
+    options = job.options.of_children(outcome.experiment_name)
+    below = replace(job, options=options, parent=parent, former_parents=former, looked_up=None)
     return [replace(below, run=child) for child in iteration_runs(job.run, job.options)]
 
 
@@ -141,13 +120,12 @@ def decide_in_store(job: Job) -> tuple[ImportPlan, Decision]:
     if key != plan.key:
         runs = find_runs_of(store, experiment_id, plan.key, has_epochs=bool(plan.epochs))
     matched = match_run(Facts.of(plan, parents=job.parents), runs)
-    twins = matched.twins if matched is not None else ()
+    before = matched.run if matched is not None else None
     recorded = plan
-    if matched is not None and matched.run.record is not None:
-        recorded = plan_import(run, options, recorded=matched.run.record, now_ms=now_ms)
-    stored = look_up(store, recorded, runs, experiment_id, matched.run if matched is not None else None)
+    if before is not None and before.record is not None:
+        recorded = plan_import(run, options, recorded=before.record, now_ms=now_ms)
+    stored = lookup.look_up(store, recorded, runs, experiment_id, before)
     decision = decide(recorded, matched, stored, options, wait_for_others=job.context.wait_for_others)
-    decision = replace(decision, twins=twins)
     if (
         decision.kind is Kind.COMPLETED
         and decision.live is not None
@@ -177,36 +155,25 @@ def _adopt(job: Job, plan: ImportPlan, decision: Decision) -> bool:
 
 
 def _carry_out(job: Job, plan: ImportPlan, decision: Decision) -> Outcome:
-    """Do what was decided, with one handler for each kind. Errors: LostRaceError, StoreError, RunDirError."""
-    handler = {
-        Kind.IMPORTED: _create,
-        Kind.REPLACED: _create,
-        Kind.RESUMED: _complete,
-        Kind.UPDATED: _complete,
-        Kind.COMPLETED: _complete,
-    }.get(decision.kind, _leave)
-    run_id, experiment_id = handler(job, plan, decision)
-    for run in decision.surplus:
-        discard_run(job.store, run)
-    wrote = decision.kind in WROTE
-    reason = decision.reason
+    """Do what was decided. Errors: LostRaceError, StoreError, RunDirError."""
+    ids: tuple[str, str] | tuple[None, None] = (None, None)
+    if decision.kind in (Kind.IMPORTED, Kind.REPLACED):
+        ids = _create(job, plan, decision)
+    elif decision.kind in (Kind.RESUMED, Kind.UPDATED, Kind.COMPLETED):
+        ids = _complete(job, plan, decision)
+    elif decision.run is not None:
+        ids = decision.run.run_id, decision.run.experiment_id
+    run_id, experiment_id = ids
+    for surplus_id in decision.surplus:
+        discard_run(job.store, surplus_id)
+    reason, wrote = decision.reason, decision.kind in WROTE
     if job.parent is not None and run_id is not None and _put_below(job, run_id, decision.run) and not wrote:
         reason = reason or "put below the run of its tune"
+    live_run_ids = tuple(live.run_id for live in decision.live.runs) if decision.live is not None else ()
     return of_plan(
-        decision.kind,
-        plan,
-        wrote=wrote,
-        run_id=run_id,
-        experiment_id=experiment_id,
-        reason=reason,
-        hint=decision.hint,
-        live_run_ids=tuple(run.run_id for run in decision.live.runs) if decision.live is not None else (),
-    )
-
-
-def _leave(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str | None, str | None]:
-    run = decision.run
-    return (run.run_id, run.experiment_id) if run is not None else (None, None)
+        decision.kind, plan, wrote=wrote, run_id=run_id, experiment_id=experiment_id, reason=reason,
+        hint=decision.hint, live_run_ids=live_run_ids,
+    )  # fmt: skip
 
 
 def _create(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
@@ -243,11 +210,11 @@ def _write_in_bulk(job: Job, plan: ImportPlan, ours: StoredRun, ignored: set[str
 
     def stands(find: Find) -> bool:
         tags = find(key_tag(plan.key, has_epochs=bool(plan.epochs)), plan.key)
-        runs = [run_of_tags(run_id, ours.experiment_id, found) for run_id, found in tags.items()]
+        runs = [lookup.run_of_tags(run_id, ours.experiment_id, found) for run_id, found in tags.items()]
         rivals = _rivals(job, plan, ours, runs, ignored)
         return not rivals or canonical(ours, rivals) is ours
 
-    if bulk.write(ours, plan, {STATE: COMPLETE}, stands):
+    if bulk.write(ours, plan, {lookup.STATE: lookup.COMPLETE}, stands):
         return True
     _settle(job, plan, ours, ignored)
     return False
@@ -271,9 +238,9 @@ def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]
     tags = {key: value[:MAX_TAG_VALUE] for key, value in plan.tags.items()}
     if before.live_status:
         tags = tags_to_add(tags, run)
-    tags |= {RECORD: record.to_tag(), SOURCE: _source(plan)}
+    tags |= {lookup.RECORD: record.to_tag(), lookup.SOURCE: _source(plan)}
     if decision.kind is Kind.UPDATED:
-        tags[UPDATE_ID] = job.context.import_id
+        tags[lookup.UPDATE_ID] = job.context.import_id
     ignored = {before.replaces, *decision.surplus}
     log_by_api(store, plan, run, Content(points, params, tags), lambda: _settle(job, plan, stored_run(run), ignored))
     if before.replaces and before.state == WRITING:
@@ -286,7 +253,7 @@ def _begin_entry(job: Job, experiment_id: str) -> None:
         begin_entry(job.store, experiment_id, job.context.ledger_tag)
 
 
-def _signed(plan: ImportPlan, replaced: str) -> Any:
+def _signed(plan: ImportPlan, replaced: str) -> ImportRecord:
     """Return the record with who writes it, and when."""
     return replace(
         plan.record,
@@ -304,16 +271,16 @@ def first_tags(job: Job, plan: ImportPlan) -> dict[str, str]:
         user = "unknown"
     tags = {
         "mlflow.user": user,
-        **OURS,
+        **lookup.OURS,
         **plan.tags,
         key_tag(plan.key, has_epochs=bool(plan.epochs)): plan.key,
-        STATE: WRITING,
-        RECORD: plan.record.to_tag(),
-        IMPORT_ID: job.context.import_id,
-        SOURCE: _source(plan),
+        lookup.STATE: WRITING,
+        lookup.RECORD: plan.record.to_tag(),
+        lookup.IMPORT_ID: job.context.import_id,
+        lookup.SOURCE: _source(plan),
     }
     if job.parent is not None:
-        tags[PARENT] = job.parent.run_id
+        tags[lookup.PARENT] = job.parent.run_id
     return {key: value[:MAX_TAG_VALUE] for key, value in tags.items()}
 
 
@@ -360,7 +327,7 @@ def _put_below(job: Job, run_id: str, before: StoredRun | None) -> bool:
     if before is None or before.live_status or before.parent_run_id == job.parent.run_id or before.run_id != run_id:
         return False
     with store_errors("putting the run below that of its tune"):
-        job.store.client.set_tag(run_id, PARENT, job.parent.run_id)
+        job.store.client.set_tag(run_id, lookup.PARENT, job.parent.run_id)
     return True
 
 

@@ -6,9 +6,9 @@ import json
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,7 +17,8 @@ from importer.errors import UsageError
 from importer.report import Kind
 from importer.store.failures import retry, store_errors
 from importer.store.store import Store
-from importer.write.lookup import COMPLETE, IMPORT_ID, PAGE, STATE, UPDATE_ID, stored_run
+from importer.write import lookup
+from importer.write.lookup import IMPORT_ID, UPDATE_ID, search_runs, stored_run
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
@@ -26,7 +27,6 @@ PREFIX = "ymlf.import."
 SINGLE = "-one-"  # in the id of an import of one directory, whose run is its own entry
 UNDONE = "undone"  # counted beside the outcomes: runs of the import that were soft-deleted
 EXPERIMENTS_PAGE = 500
-ACTIVE, ALL = 1, 3  # mlflow.entities.ViewType.ACTIVE_ONLY and ALL, without the import
 
 
 @dataclass(frozen=True)
@@ -52,30 +52,24 @@ class LedgerEntry:
 
     def to_tag(self) -> str:
         """Return the entry as JSON."""
-        return json.dumps(
-            {"started": self.started, "host": self.host, "counts": dict(self.counts), "ended": self.ended}
-        )
+        return json.dumps({**vars(self), "counts": dict(self.counts)})
 
     @classmethod
     def from_tag(cls, text: str) -> LedgerEntry:
         """Return what to_tag wrote; of what a person wrote into the tag, as much as can be read."""
         try:
             facts = json.loads(text)
-            counts = facts.get("counts") if isinstance(facts, dict) else None
         except (ValueError, RecursionError):
-            return cls()
+            facts = None
         if not isinstance(facts, dict):
             return cls()
-        return cls(
-            started=str(facts.get("started") or ""),
-            host=str(facts.get("host") or ""),
-            counts={
-                str(name): count
-                for name, count in (counts.items() if isinstance(counts, dict) else ())
-                if isinstance(count, int)
-            },
-            ended=facts.get("ended") is True,
+        counts = facts.get("counts")
+        numbers = (
+            {name: count for name, count in counts.items() if isinstance(count, int)}
+            if isinstance(counts, dict)
+            else {}
         )
+        return cls(str(facts.get("started") or ""), str(facts.get("host") or ""), numbers, facts.get("ended") is True)
 
 
 class Ledger:
@@ -132,18 +126,22 @@ def check_import_id(import_id: str) -> str:
 
 def list_imports(store: Store) -> list[Import]:
     """Return every import that a store remembers, oldest first. Errors: StoreError."""
-    found: dict[str, Import] = {}
+    found: dict[str, list[tuple[str, LedgerEntry]]] = {}
     with store_errors("reading the ledger"):
         for experiment in all_experiments(store):
             experiment_id, name = str(experiment.experiment_id), str(experiment.name)
             for import_id, entries in _entries(experiment).items():
-                _add(found, import_id, name, _counted(store, experiment_id, import_id, entries))
+                found.setdefault(import_id, []).append((name, _counted(store, experiment_id, import_id, entries)))
             for tag, outcome in ((IMPORT_ID, Kind.IMPORTED), (UPDATE_ID, Kind.UPDATED)):
-                for run in search_all(store, experiment_id, f"tags.`{tag}` LIKE '%{SINGLE}%'", ALL):
+                for run in search_runs(store, [experiment_id], f"tags.`{tag}` LIKE '%{SINGLE}%'", lookup.ALL):
                     import_id = run.data.tags[tag]
-                    if run.info.lifecycle_stage == "active" or found.get(import_id):  # not one that was replaced
-                        _add(found, import_id, name, _entry_of(run, outcome, import_id))
-    return sorted(found.values(), key=lambda entry: (entry.started, entry.import_id))
+                    if run.info.lifecycle_stage == "active" or import_id in found:  # not one that was replaced
+                        found.setdefault(import_id, []).append((name, _entry_of(run, outcome, import_id)))
+    imports = [
+        Import(import_id, tuple(dict.fromkeys(name for name, _ in named)), **vars(_sum([entry for _, entry in named])))
+        for import_id, named in found.items()
+    ]
+    return sorted(imports, key=lambda entry: (entry.started, entry.import_id))
 
 
 def _entries(experiment: Experiment) -> dict[str, list[LedgerEntry]]:
@@ -158,21 +156,29 @@ def _entries(experiment: Experiment) -> dict[str, list[LedgerEntry]]:
 
 def _counted(store: Store, experiment_id: str, import_id: str, entries: list[LedgerEntry]) -> LedgerEntry:
     """Return the entries of an import as one. Where a process did not come to its end, the runs are counted."""
+    whole = _sum(entries)
+    if whole.ended:
+        return whole
+    condition = f"= '{import_id}' and tags.`{lookup.STATE}` = '{lookup.COMPLETE}'"
+    created, updated = (
+        sum(1 for _ in search_runs(store, [experiment_id], f"tags.`{tag}` {condition}", view))
+        for tag, view in ((IMPORT_ID, lookup.ALL), (UPDATE_ID, lookup.ACTIVE))
+    )
+    counts = {Kind.IMPORTED.value: created, Kind.UPDATED.value: updated, UNDONE: whole.counts.get(UNDONE, 0)}
+    return replace(whole, counts={name: count for name, count in counts.items() if count})
+
+
+def _sum(entries: Sequence[LedgerEntry]) -> LedgerEntry:
+    """Return the entries of an import as one."""
     counts: Counter[str] = Counter()
     for entry in entries:
         counts.update(entry.counts)
-    ended = all(entry.ended for entry in entries)
-    if not ended:
-        undone = counts[UNDONE]
-        whole = f"tags.`{STATE}` = '{COMPLETE}'"
-        created, updated = (
-            sum(1 for _ in search_all(store, experiment_id, f"tags.`{tag}` = '{import_id}' and {whole}", view))
-            for tag, view in ((IMPORT_ID, ALL), (UPDATE_ID, ACTIVE))
-        )
-        counts = Counter({Kind.IMPORTED.value: created, Kind.UPDATED.value: updated, UNDONE: undone})
-    started = min((entry.started for entry in entries if entry.started), default="")
-    host = next((entry.host for entry in entries if entry.host), "")
-    return LedgerEntry(started, host, {name: count for name, count in counts.items() if count}, ended)
+    return LedgerEntry(
+        started=min((entry.started for entry in entries if entry.started), default=""),
+        host=next((entry.host for entry in entries if entry.host), ""),
+        counts={name: count for name, count in counts.items() if count},
+        ended=all(entry.ended for entry in entries),
+    )
 
 
 def _entry_of(run: Run, outcome: Kind, import_id: str) -> LedgerEntry:
@@ -180,42 +186,13 @@ def _entry_of(run: Run, outcome: Kind, import_id: str) -> LedgerEntry:
     stamp = import_id.partition("Z")[0]
     with suppress(ValueError):
         stamp = datetime.strptime(stamp, "%Y%m%dT%H%M%S").replace(tzinfo=timezone.utc).isoformat()
-    record = stored_run(run).record
-    host = record.writer.partition(":")[0] if record is not None else ""
-    return LedgerEntry(stamp, host, {outcome.value: 1}, ended=True)
-
-
-def _add(found: dict[str, Import], import_id: str, experiment_name: str, entry: LedgerEntry) -> None:
-    known = found.get(import_id)
-    counts = Counter(known.counts if known else {})
-    counts.update(entry.counts)
-    names = (*known.experiment_names, experiment_name) if known else (experiment_name,)
-    started = min(filter(None, (entry.started, known.started if known else "")), default="")
-    host = entry.host or (known.host if known else "")
-    ended = entry.ended and (known is None or known.ended)
-    found[import_id] = Import(import_id, tuple(dict.fromkeys(names)), started, host, dict(counts), ended)
+    return LedgerEntry(stamp, stored_run(run).writer.partition(":")[0], {outcome.value: 1}, ended=True)
 
 
 def all_experiments(store: Store) -> Iterator[Experiment]:
     """Yield every active experiment of a store, page after page."""
-    token = None
-    while True:
-        page = store.client.search_experiments(max_results=EXPERIMENTS_PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-def search_all(store: Store, experiment_id: str, condition: str, view: int = ACTIVE) -> Iterator[Run]:
-    """Yield every run of an experiment that meets a condition, page after page."""
-    token = None
-    while True:
-        page = store.client.search_runs([experiment_id], condition, view, PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
+    search = store.client.search_experiments
+    return lookup.pages(lambda token: search(max_results=EXPERIMENTS_PAGE, page_token=token))
 
 
 def is_in_ledger(experiments: Iterable[Experiment], import_id: str) -> bool:

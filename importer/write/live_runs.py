@@ -156,13 +156,16 @@ def _values(plan: ImportPlan) -> dict[str, dict[int, float]]:
     return values
 
 
+def same_value(ours: float, stored: float) -> bool:
+    """Whether a stored value is ours: nan is nan, and an infinity may have become the largest double."""
+    if math.isnan(ours):
+        return math.isnan(stored)
+    return ours == stored or (math.isinf(ours) and stored == math.copysign(LARGEST, ours))
+
+
 def _agree(ours: float, live: Sequence[float]) -> bool:
     """Whether one of the values that live logged at a step is ours, as far as results.csv tells."""
-    if math.isnan(ours):
-        return any(map(math.isnan, live))
-    if math.isinf(ours):
-        return any(value in (ours, math.copysign(LARGEST, ours)) for value in live)
-    return any(ours == value or math.isclose(ours, value, rel_tol=LIVE_REL, abs_tol=LIVE_ABS) for value in live)
+    return any(same_value(ours, at) or math.isclose(ours, at, rel_tol=LIVE_REL, abs_tol=LIVE_ABS) for at in live)
 
 
 def _missing_points(runs: Iterable[LiveRun], plan: ImportPlan, *, in_full: bool) -> Iterable[str]:

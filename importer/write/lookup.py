@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from importer.model import ImportPlan, MetricPoint
 from importer.naming import MAX_RUN_NAME
@@ -33,7 +33,7 @@ RUNNING = "RUNNING"
 EMPTY_DIGIT = "empty"  # in place of a key's first digit: a directory without epochs
 LEFT_AFTER_SECONDS = 120  # a run begun longer ago and not complete was left; weights may take a while, though
 PAGE = 1000
-DELETED = 2  # mlflow.entities.ViewType.DELETED_ONLY, without the import
+ACTIVE, DELETED, ALL = 1, 2, 3  # mlflow.entities.ViewType, without the import
 
 Points = Mapping[str, Mapping[int, tuple[float, ...]]]  # the values by key and step; a step may have two
 
@@ -110,21 +110,17 @@ def find_runs_of(
     """Return the active runs of an experiment that carry a key. One search. Errors: StoreError."""
     if experiment_id is None:
         return ()
-    bulk = bulk_access(store)
-    if (
-        bulk is not None
-        and (tags := bulk.tags_of_runs(experiment_id, key_tag(key, has_epochs=has_epochs), key)) is not None
-    ):
+    bulk, tag = bulk_access(store), key_tag(key, has_epochs=has_epochs)
+    if bulk is not None and (tags := bulk.tags_of_runs(experiment_id, tag, key)) is not None:
         return tuple(run_of_tags(run_id, experiment_id, found) for run_id, found in tags.items())
     with store_errors("looking the run up"):
-        return tuple(map(stored_run, search_key(store, [experiment_id], key, has_epochs=has_epochs)))
+        return tuple(map(stored_run, search_runs(store, [experiment_id], with_key(key, has_epochs=has_epochs))))
 
 
 def deleted_runs_of(store: Store, run: StoredRun) -> tuple[str, ...]:
     """Return the ids of deleted runs with the key and the directory of a run. One search."""
-    condition = f"tags.`{key_tag(run.key)}` = '{run.key}'"
-    found = store.client.search_runs([run.experiment_id], condition, DELETED, PAGE)
-    return tuple(str(other.info.run_id) for other in found if other.data.tags.get(SOURCE) == run.source)
+    deleted = search_runs(store, [run.experiment_id], with_key(run.key), DELETED)
+    return tuple(str(other.info.run_id) for other in deleted if other.data.tags.get(SOURCE) == run.source)
 
 
 def look_up(
@@ -149,9 +145,8 @@ def look_up(
         return Stored(runs, points=points, live=resumed)
     if not plan.points:
         return Stored(runs)
-    empty: tuple[StoredRun, ...] = ()
-    if plan.epochs and experiment_id is not None and store.may_hold_empty_runs(experiment_id):
-        empty = find_runs_of(store, experiment_id, plan.empty_key, has_epochs=False)
+    looks_for_empty = plan.epochs and experiment_id is not None and store.may_hold_empty_runs(experiment_id)
+    empty = find_runs_of(store, experiment_id, plan.empty_key, has_epochs=False) if looks_for_empty else ()
     return Stored(runs, live=_live_runs(store, plan, experiment_id), empty=empty)
 
 
@@ -211,20 +206,23 @@ def key_tag(key: str, *, has_epochs: bool = True) -> str:
     return f"{KEY}.{key[:1] if has_epochs else EMPTY_DIGIT}"
 
 
-def search_key(
-    store: Store, experiment_ids: list[str], key: str, *, but: str | None = None, has_epochs: bool = True
-) -> list[Run]:
-    """Return the active runs of some experiments that carry a key, but for the run of the id `but`."""
-    condition = f"tags.`{key_tag(key, has_epochs=has_epochs)}` = '{key}'"
-    condition += f" and attributes.run_id != '{but}'" if but else ""
-    found: list[Run] = []
-    token = None
-    while True:
-        page = store.client.search_runs(experiment_ids, condition, max_results=PAGE, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found
+def with_key(key: str, *, has_epochs: bool = True) -> str:
+    """Return the condition of a search for the runs that carry a key."""
+    return f"tags.`{key_tag(key, has_epochs=has_epochs)}` = '{key}'"
+
+
+def search_runs(store: Store, experiment_ids: list[str], condition: str, view: int = ACTIVE) -> Iterator[Run]:
+    """Yield every run of some experiments that meets a condition, page after page."""
+    return pages(lambda token: store.client.search_runs(experiment_ids, condition, view, PAGE, page_token=token))
+
+
+def pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
+    """Yield what the pages of an MLflow search hold; `fetch` takes the token of a page."""
+    page = fetch(None)
+    yield from page
+    while page.token:
+        page = fetch(page.token)
+        yield from page
 
 
 def stored_points(store: Store, run: Run, keys: Iterable[str]) -> dict[str, tuple[MetricPoint, ...]]:
@@ -264,13 +262,9 @@ def _live_runs(store: Store, plan: ImportPlan, experiment_id: str | None, before
 
 
 def _live_conditions(plan: ImportPlan) -> list[str]:
-    conditions = []
-    if plan.recorded_save_dir and (quoted := _quoted(plan.recorded_save_dir)):
-        conditions.append(f"params.save_dir = {quoted}")
-    for name in sorted({plan.recorded_name, plan.name} - {None, ""}, key=str):
-        if quoted := _quoted(str(name)[:MAX_RUN_NAME]):
-            conditions.append(f"attributes.run_name = {quoted}")
-    return conditions
+    names = sorted({str(name)[:MAX_RUN_NAME] for name in (plan.recorded_name, plan.name) if name})
+    wanted = [("params.save_dir", plan.recorded_save_dir or ""), *(("attributes.run_name", name) for name in names)]
+    return [f"{field} = {quoted}" for field, text in wanted if text and (quoted := _quoted(text)) is not None]
 
 
 def _live_run(store: Store, run: Run, plan: ImportPlan, experiment_id: str | None) -> LiveRun:
