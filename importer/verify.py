@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from importer.errors import PlanError
-from importer.model import Artifact, ImportContext, ImportOptions, ImportPlan, TrainingRun
+from importer.model import ImportContext, ImportOptions, ImportPlan, MetricPoint, TrainingRun
 from importer.naming import MAX_TAG_VALUE
 from importer.record import ImportRecord, ModelRecord
 from importer.replay.plan import plan_import
@@ -17,31 +17,19 @@ from importer.replay.status import NO_EPOCHS
 from importer.report import Kind, Mismatch, Outcome, of_plan
 from importer.store.failures import store_errors
 from importer.store.store import Store
+from importer.write import lookup
 from importer.write.artifacts import BEST, fetched, is_local, list_artifacts, sha256_of, spooled
 from importer.write.decision import Decision, planned_points, point_id
-from importer.write.images import IMAGES_TAG, StoredImage, images_in, in_words, is_logged
+from importer.write.images import IMAGES_TAG, images_in, in_words, is_logged
 from importer.write.import_run import Job, decide_in_store, iteration_jobs
 from importer.write.live_runs import differences, same_value
-from importer.write.lookup import (
-    COMPLETE,
-    IMPORT_ID,
-    MODEL_FILES,
-    OURS,
-    PARENT,
-    RECORD,
-    RUNNING,
-    SOURCE,
-    STATE,
-    key_tag,
-    stored_points,
-    stored_run,
-    values_by_step,
-)
+from importer.write.lookup import RECORD, RUNNING, key_tag, stored_points, stored_run
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 NOTE = "mlflow.note.content"
+IMPORT_FIRST = "import it first, or name its --experiment"
 
 
 def compare(
@@ -74,14 +62,14 @@ def _compare_facts(plan: ImportPlan, run: Run, parent_run_id: str | None) -> Ite
     if record is not None:
         facts.append(("record", "fingerprint", plan.fingerprint, record.fingerprint))
     tags = {
-        **({} if live_status else OURS),
+        **({} if live_status else lookup.OURS),
         **plan.tags,
         key_tag(plan.key, has_epochs=bool(plan.epochs)): plan.key,
-        STATE: COMPLETE,
+        lookup.STATE: lookup.COMPLETE,
     }
     del tags[NOTE]  # the UI lets people write on in it
     if parent_run_id is not None and not live_status:
-        tags[PARENT] = parent_run_id
+        tags[lookup.PARENT] = parent_run_id
     if plan.images:
         tags[IMAGES_TAG] = "True"
     facts += [("tag", key, value[:MAX_TAG_VALUE], run.data.tags.get(key)) for key, value in tags.items()]
@@ -90,7 +78,7 @@ def _compare_facts(plan: ImportPlan, run: Run, parent_run_id: str | None) -> Ite
     for what, name, expected, stored in facts:
         if expected != stored:
             yield Mismatch(what, name, _short(expected), _short(stored))
-    for name in (IMPORT_ID, SOURCE):
+    for name in (lookup.IMPORT_ID, lookup.SOURCE):
         if not run.data.tags.get(name):
             yield Mismatch("tag", name, "what an import writes", "nothing")
     if record is None:
@@ -101,75 +89,64 @@ def _compare_metrics(store: Store, plan: ImportPlan, run: Run) -> Iterator[Misma
     planned = planned_points(plan)
     history = stored_points(store, run, sorted({point.key for point in plan.points}))
     if stored_run(run).live_status:  # the callback's own digits and times stay
-        for point, live in differences(values_by_step(history, plan), plan):
-            yield Mismatch(
-                "metric", f"{point.key} step {point.step}", str(point.value), str(live[0]) if live else "no point"
-            )
+        for point, live in differences(lookup.values_by_step(history, plan), plan):
+            yield _point_mismatch(point, str(point.value), str(live[0]) if live else "no point")
         return
     counts = Counter(point_id(point) for series in history.values() for point in series)
     for point in (point for series in history.values() for point in series):
-        name, expected = f"{point.key} step {point.step}", planned.get(point_id(point))
+        expected = planned.get(point_id(point))
         if expected is None:
-            yield Mismatch("metric", name, "no point", str(point.value))
+            yield _point_mismatch(point, "no point", str(point.value))
         elif not same_value(expected.value, point.value):
-            yield Mismatch("metric", name, str(expected.value), str(point.value))
+            yield _point_mismatch(point, str(expected.value), str(point.value))
         elif expected.timestamp != point.timestamp:
-            yield Mismatch("metric", name, f"timestamp {expected.timestamp}", f"timestamp {point.timestamp}")
+            yield _point_mismatch(point, f"timestamp {expected.timestamp}", f"timestamp {point.timestamp}")
     for point in plan.points:
         found = counts[point_id(point)]
         if not found:
-            yield Mismatch("metric", f"{point.key} step {point.step}", str(point.value), "no point")
+            yield _point_mismatch(point, str(point.value), "no point")
         elif found > 1:
-            yield Mismatch("metric", f"{point.key} step {point.step}", "one point", f"{found} points")
+            yield _point_mismatch(point, "one point", f"{found} points")
+
+
+def _point_mismatch(point: MetricPoint, directory: str, store: str) -> Mismatch:
+    return Mismatch("metric", f"{point.key} step {point.step}", directory, store)
 
 
 def _compare_artifacts(store: Store, plan: ImportPlan, run: Run, deep: bool) -> Iterator[Mismatch]:
-    model = ModelRecord.from_tag(run.data.tags.get(MODEL_FILES))
+    model = ModelRecord.from_tag(run.data.tags.get(lookup.MODEL_FILES))
     if not plan.artifacts and not plan.images and model is None:
         return
     with store_errors("opening the artifact store"):
         repository = store.artifact_repository(run.info.artifact_uri)
     there = list_artifacts(repository)
-    if model is not None:
-        yield from _compare_model(repository, model, there, deep)
-    yield from _compare_images(plan, images_in(there))
+    model_files = {**model.files, BEST: model.weights} if model is not None else {}
+    for path, digest in model_files.items():
+        if path not in there:
+            yield Mismatch("model", path, "a file", "no file")
+        elif deep:
+            yield from _compare_digests("model", path, digest, repository)
+    images = images_in(there)
+    for image in plan.images:
+        if not is_logged(plan, images.get(image.key, [])):
+            expected = f"one of timestamp {plan.timeline.ended_ms}"
+            yield Mismatch("image", image.key, expected, in_words(images.get(image.key, [])))
     for artifact in plan.artifacts:
         size = there.get(artifact.artifact_path)
         if size != artifact.size:
             stored = "no file" if size is None else f"{size} bytes"
             yield Mismatch("artifact", artifact.artifact_path, f"{artifact.size} bytes", stored)
-        elif deep and (differing := _compare_bytes(repository, artifact)):
-            yield differing
+        elif deep:
+            with spooled(artifact) as local:
+                digest = sha256_of(local)
+            yield from _compare_digests("artifact", artifact.artifact_path, digest, repository)
 
 
-def _compare_model(repository: Any, model: ModelRecord, there: Mapping[str, int], deep: bool) -> Iterator[Mismatch]:
-    """Compare the files that make the weights a model with what was recorded of them."""
-    for path, digest in {**model.files, BEST: model.weights}.items():
-        if path not in there:
-            yield Mismatch("model", path, "a file", "no file")
-        elif deep and (stored := _stored_digest(repository, path)) != digest:
-            yield Mismatch("model", path, f"SHA-256 {digest[:16]}", f"SHA-256 {stored[:16]}")
-
-
-def _compare_images(plan: ImportPlan, stored: Mapping[str, Sequence[StoredImage]]) -> Iterator[Mismatch]:
-    for image in plan.images:
-        found = stored.get(image.key, [])
-        if not is_logged(plan, found):
-            yield Mismatch("image", image.key, f"one of timestamp {plan.timeline.ended_ms}", in_words(found))
-
-
-def _compare_bytes(repository: Any, artifact: Artifact) -> Mismatch | None:
-    with spooled(artifact) as local:
-        expected = sha256_of(local)
-    stored = _stored_digest(repository, artifact.artifact_path)
-    if expected == stored:
-        return None
-    return Mismatch("artifact", artifact.artifact_path, f"SHA-256 {expected[:16]}", f"SHA-256 {stored[:16]}")
-
-
-def _stored_digest(repository: Any, path: str) -> str:
+def _compare_digests(what: str, path: str, digest: str, repository: Any) -> Iterator[Mismatch]:
     with fetched(repository, path) as local:
-        return sha256_of(local)
+        stored = sha256_of(local)
+    if stored != digest:
+        yield Mismatch(what, path, f"SHA-256 {digest[:16]}", f"SHA-256 {stored[:16]}")
 
 
 def _short(value: object) -> str:
@@ -236,8 +213,7 @@ def run_of(job: Job) -> str:
         return live[-1]
     if decision.run is not None:
         raise PlanError(f"{plan.source}: has changed since run {decision.run.run_id}", hint="import it again first")
-    where = f"experiment {plan.experiment_name!r} of {job.store.shown_uri} has no run of it"
-    raise PlanError(f"{plan.source}: {where}", hint="import it first, or name its --experiment")
+    raise PlanError(f"{plan.source}: {_has_none(job, plan)}", hint=IMPORT_FIRST)
 
 
 def _without_run(job: Job, plan: ImportPlan, decision: Decision) -> Outcome:
@@ -245,5 +221,8 @@ def _without_run(job: Job, plan: ImportPlan, decision: Decision) -> Outcome:
         return of_plan(Kind.NO_EPOCHS, plan, reason=NO_EPOCHS)
     if decision.kind in (Kind.TRACKED_LIVE, Kind.PARTLY_TRACKED):
         return of_plan(decision.kind, plan, reason=decision.reason, hint=decision.hint)
-    where = f"experiment {plan.experiment_name!r} of {job.store.shown_uri} has no run of it"
-    return of_plan(Kind.MISSING, plan, reason=where, hint="import it first, or name its --experiment")
+    return of_plan(Kind.MISSING, plan, reason=_has_none(job, plan), hint=IMPORT_FIRST)
+
+
+def _has_none(job: Job, plan: ImportPlan) -> str:
+    return f"experiment {plan.experiment_name!r} of {job.store.shown_uri} has no run of it"
