@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ UPLOAD_THREADS = 4
 BLOCK = 1 << 20
 STAGED = ".artifact.uploading."  # as MLflow 3.17 calls a file that it is writing, and leaves it out of its listings
 BEST = "weights/best.pt"
+AGAIN = "run the import again"
 
 
 def log_artifacts(store: Store, plan: ImportPlan, run: Run, *, is_new: bool, has_changed: bool = False) -> None:
@@ -48,20 +50,10 @@ def log_artifacts(store: Store, plan: ImportPlan, run: Run, *, is_new: bool, has
     if folder is not None and not is_new:
         remove_left(folder.rglob(f"{STAGED}*"))  # of an import that was killed
 
-    def upload(artifact: Artifact) -> None:
-        log_artifact(repository, artifact, folder)
-
-    small = [artifact for artifact in wanted if artifact.size <= SMALL_BYTES]
-    if folder is not None or len(small) < 2:
-        small = []
+    upload = partial(log_artifact, repository, folder=folder)
+    small = [artifact for artifact in wanted if artifact.size <= SMALL_BYTES and folder is None]
     with ThreadPoolExecutor(UPLOAD_THREADS) as pool:
-        uploads = [pool.submit(upload, artifact) for artifact in small]
-        try:
-            for future in uploads:
-                future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        list(pool.map(upload, small))  # the first failure cancels the rest
     for artifact in wanted:
         if artifact not in small:
             upload(artifact)
@@ -81,9 +73,7 @@ def log_artifact(repository: Any, artifact: Artifact, folder: Path | None) -> No
                 repository.log_artifact(str(local), None if parent == "." else parent)
         except Exception as error:
             if not local.exists():
-                raise RunDirError(
-                    f"{artifact.location}: gone while it was read", hint="run the import again"
-                ) from error
+                raise RunDirError(f"{artifact.location}: gone while it was read", hint=AGAIN) from error
             with store_errors(f"artifact {artifact.artifact_path}", any_class=True):
                 raise
 
@@ -119,11 +109,11 @@ def spooled(artifact: Artifact, *, under_its_name: bool = False) -> Iterator[Pat
         try:
             fetch(artifact.location, local)
         except FileNotFoundError as error:
-            raise RunDirError(f"{artifact.location}: gone while it was read", hint="run the import again") from error
+            raise RunDirError(f"{artifact.location}: gone while it was read", hint=AGAIN) from error
         except OSError as error:
-            raise StoreError(f"{artifact.location}: cannot be fetched: {error}", hint="run the import again") from error
+            raise StoreError(f"{artifact.location}: cannot be fetched: {error}", hint=AGAIN) from error
         if local.stat().st_size != artifact.size:
-            raise RunDirError(f"{artifact.location}: changed while it was read", hint="run the import again")
+            raise RunDirError(f"{artifact.location}: changed while it was read", hint=AGAIN)
         yield local
 
 
@@ -142,7 +132,7 @@ def fetched(repository: Any, path: str) -> Iterator[Path]:
 
 
 def list_artifacts(repository: Any, folder: str | None = None) -> dict[str, int]:
-    """Every file of a run's artifacts, or of a folder of them, and its size in bytes. Errors: StoreError."""
+    """Return every file of a run's artifacts, or of a folder of them, and its size in bytes. Errors: StoreError."""
     found: dict[str, int] = {}
     folders: list[str | None] = [folder]
     with store_errors("listing artifacts", any_class=True):

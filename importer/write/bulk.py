@@ -75,7 +75,9 @@ class BulkAccess:
                 self._insert(connection, "latest_metrics", _latest(rows))
                 if plan.dataset is not None:
                     self._log_dataset(connection, plan.dataset, run)
-                self._update_tags(connection, run.run_id, tags)
+                ours = self.tables["tags"].update().filter_by(run_uuid=run.run_id)
+                for key, value in tags.items():
+                    connection.execute(ours.filter_by(key=key).values(value=value))
         except SQLAlchemyError as error:
             log.debug("run %s is written by the API: %s", run.run_id, type(error).__name__)
             return False
@@ -121,30 +123,20 @@ class BulkAccess:
         end = {} if plan.keep_active else {"status": plan.status, "end_time": plan.timeline.ended_ms}
         return connection.execute(ours.values(run_uuid=run_id, **end)).rowcount == 1
 
-    def _update_tags(self, connection: Connection, run_id: str, values: Mapping[str, str]) -> None:
-        tags = self.tables["tags"]
-        for key, value in values.items():
-            connection.execute(tags.update().where(tags.c.run_uuid == run_id, tags.c.key == key).values(value=value))
-
     def _log_dataset(self, connection: Connection, dataset: DatasetInput, run: StoredRun) -> None:
         """Log the dataset of a run; an experiment has one row for each name and digest."""
         datasets = self.tables["datasets"]
         same = {"experiment_id": int(run.experiment_id), "name": dataset.name, "digest": dataset.digest}
-        dataset_id = connection.execute(
-            datasets.select().with_only_columns(datasets.c.dataset_uuid).filter_by(**same)
-        ).scalar()
+        known = datasets.select().with_only_columns(datasets.c.dataset_uuid).filter_by(**same)
+        dataset_id = connection.execute(known).scalar()
         if dataset_id is None:
             dataset_id = uuid.uuid4().hex
-            source = {"dataset_source_type": "ultralytics", "dataset_source": dataset.source}
-            self._insert(connection, "datasets", [{**same, "dataset_uuid": dataset_id, **source}])
+            place = {"dataset_source_type": "ultralytics", "dataset_source": dataset.source}
+            self._insert(connection, "datasets", [{**same, "dataset_uuid": dataset_id, **place}])
         input_id = uuid.uuid4().hex
-        ends = {
-            "source_type": "DATASET",
-            "source_id": dataset_id,
-            "destination_type": "RUN",
-            "destination_id": run.run_id,
-        }
-        self._insert(connection, "inputs", [{"input_uuid": input_id, **ends}])
+        source = {"source_type": "DATASET", "source_id": dataset_id}
+        destination = {"destination_type": "RUN", "destination_id": run.run_id}
+        self._insert(connection, "inputs", [{"input_uuid": input_id, **source, **destination}])
         context = {"input_uuid": input_id, "name": "mlflow.data.context", "value": "training"}
         self._insert(connection, "input_tags", [context])
 
@@ -192,13 +184,5 @@ def _metric_rows(points: Iterable[MetricPoint], run_id: str) -> list[Row]:
 
 def _latest(rows: Iterable[Row]) -> list[Row]:
     """Return the last row of each key. Source: SqlAlchemyStore._update_latest_metrics_if_necessary."""
-    latest: dict[str, Row] = {}
-    for row in rows:
-        before = latest.get(row["key"])
-        if before is None or _age(row) > _age(before):
-            latest[row["key"]] = row
-    return list(latest.values())
-
-
-def _age(row: Row) -> tuple[int, int, float]:
-    return row["step"], row["timestamp"], row["value"]
+    by_age = sorted(rows, key=lambda row: (row["step"], row["timestamp"], row["value"]))
+    return list({row["key"]: row for row in by_age}.values())

@@ -41,14 +41,12 @@ def adopt(store: Store, live: LiveCoverage, tags: Mapping[str, str]) -> bool:
 
 def tags_to_add(wanted: Mapping[str, str], run: Run) -> dict[str, str]:
     """Return the tags of a plan that a live run lacks, and its description where ymlf wrote it."""
-    tags = {NOTE: wanted[NOTE].replace("Imported by ymlf", BEGINS, 1)} if NOTE in wanted else {}
-    tags = {**wanted, **tags}
-    there = run.data.tags
-    return {
-        name: text
-        for name, text in tags.items()
-        if name not in there or name.startswith("ymlf.") or there[name].startswith(BEGINS)
+    tags = {
+        name: text.replace("Imported by ymlf", BEGINS, 1) if name == NOTE else text for name, text in wanted.items()
     }
+    there = run.data.tags
+    ours = {name for name in tags if name.startswith("ymlf.") or there.get(name, BEGINS).startswith(BEGINS)}
+    return {name: text for name, text in tags.items() if name in ours}
 
 
 def give_back(store: Store, run_id: str) -> None:

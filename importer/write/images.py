@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from importer.errors import RunDirError
 from importer.formats.picture import read_picture
-from importer.model import ImportPlan, LoggedImage
+from importer.model import ImportPlan
 from importer.store.failures import store_errors
 from importer.store.store import Store
 from importer.write.artifacts import is_local, list_artifacts
@@ -74,25 +74,16 @@ def log_images(store: Store, plan: ImportPlan, run: Run, *, is_new: bool, has_ch
         with store_errors("opening the artifact store"):
             repository = store.artifact_repository(run.info.artifact_uri)
         there = images_in(list_artifacts(repository, FOLDER))
-        wanted = wanted if has_changed else _lacking(plan, there)
+        if not has_changed:
+            logged = [image for image in wanted if is_logged(plan, there.get(image.key, ()))]
+            wanted = tuple(image for image in wanted if image not in logged[:-1])  # a kill may have cut the last
         for path in (path for image in wanted for stored in there.get(image.key, ()) for path in stored.paths):
             with store_errors(f"deleting artifact {path}", any_class=True):  # on a local disk by the path of a URI
                 repository.delete_artifacts(quote(path) if is_local(run.info.artifact_uri) else path)
     for image in wanted:
-        _log_image(store, plan, run, image)
-
-
-def _lacking(plan: ImportPlan, there: Mapping[str, Sequence[StoredImage]]) -> tuple[LoggedImage, ...]:
-    """Return the pictures that are not there; and the last that is, which a kill may have cut."""
-    logged = [image for image in plan.images if is_logged(plan, there.get(image.key, ()))]
-    return tuple(image for image in plan.images if image not in logged[:-1])
-
-
-def _log_image(store: Store, plan: ImportPlan, run: Run, image: LoggedImage) -> None:
-    picture = read_picture(image.location, image.size)
-    if picture is None:
-        raise RunDirError(f"{image.location}: changed while it was read", hint="run the import again")
-    with store_errors(f"image {image.key}", any_class=True):
-        store.client.log_image(
-            run.info.run_id, picture, key=image.key, step=0, timestamp=plan.timeline.ended_ms, synchronous=True
-        )
+        picture = read_picture(image.location, image.size)
+        if picture is None:
+            raise RunDirError(f"{image.location}: changed while it was read", hint="run the import again")
+        key, at = image.key, plan.timeline.ended_ms
+        with store_errors(f"image {key}", any_class=True):
+            store.client.log_image(run.info.run_id, picture, key=key, step=0, timestamp=at, synchronous=True)

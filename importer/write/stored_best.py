@@ -23,7 +23,7 @@ def stored_best(store: Store, run: Run, task: str | None = None) -> BestEpoch:
 
 
 def _stored_training(store: Store, run: Run, task: str | None) -> TrainingRun:
-    """Return the training of a run as far as params and metrics tell it. Errors: StoreError."""
+    """Return the training of a run as far as params and metrics tell it."""
     record = stored_run(run).record
     keys = [key for key in run.data.metrics if key.startswith("metrics/")]
     clock = next((key for key in run.data.metrics if key.startswith(("train/", "lr/"))), None)
@@ -40,14 +40,10 @@ def _stored_training(store: Store, run: Run, task: str | None) -> TrainingRun:
         args={"data": run.data.params.get("data")},
         version=record.generator.rpartition(" ")[2] if record is not None else None,
         epochs=Epochs(
-            columns=tuple(map(_column, keys)),
+            # metrics/mAP50B was logged from the column metrics/mAP50(B)
+            columns=tuple(f"{key[:-1]}({key[-1]})" if key[-1] in "BMP" else key for key in keys),
             steps=tuple(steps),
             rows=tuple(tuple(by_step[key].get(step) for key in keys) for step in steps),
             seconds=tuple(map(float, steps)),  # as every release has them that a live run may be of
         ),
     )
-
-
-def _column(key: str) -> str:
-    """Return the column of results.csv that a metric was logged from: metrics/mAP50(B) of metrics/mAP50B."""
-    return f"{key[:-1]}({key[-1]})" if key[-1] in "BMP" else key
