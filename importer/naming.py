@@ -25,6 +25,7 @@ _LOST = re.compile(
     r"[\x00-\x1f\x7f#?%\\\ud800-\udfff]|=(?=[0-9A-F]{2})"
     r"|^(?:[ =]|[A-Za-z][A-Za-z0-9+.-]*:|\.(?=artifact\.uploading\.))|[ ;]$"
 )
+SAYS_NOTHING = {"data", "dataset", "config", "custom", "", ".", "..", "~"}
 _OWN_CHECKPOINT = re.compile(r"last|best|epoch\d+")
 _REFUSED = re.compile(r"[^/\w.\- :]" if os.name != "nt" else r"[^/\w.\- ]")
 
@@ -63,15 +64,12 @@ def dataset_name(data: object) -> str:
         return ""
     path = re.sub(r"^\w+://[^/]*|^[A-Za-z]:", "", _without_query(str(place)))
     folders = re.split(r"[\\/]", path.rstrip("/\\"))[-2::-1]
-    return next((part for part in (name, *folders) if not _says_nothing(part)), name)
+    telling = (part for part in (name, *folders) if not SAYS_NOTHING.issuperset(re.split("[-_ ]", part.casefold())))
+    return next(telling, name)
 
 
 def _without_query(path: str) -> str:
     return re.split("[?#]", path, maxsplit=1)[0] if "://" in path else path
-
-
-def _says_nothing(name: str) -> bool:
-    return {"data", "dataset", "config", "custom", "", ".", "..", "~"}.issuperset(re.split("[-_ ]", name.casefold()))
 
 
 def model_name(args: Mapping[str, object]) -> str:

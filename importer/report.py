@@ -101,17 +101,10 @@ class Outcome:
 
 def of_plan(kind: Kind, plan: ImportPlan, *, wrote: bool = False, **more: Any) -> Outcome:
     """Return an outcome that names the run of a plan."""
-    return Outcome(
-        kind=kind,
-        source=plan.source,
-        run_name=plan.run_name,
-        experiment_name=plan.experiment_name,
-        key=plan.key,
-        points=len(plan.points) if wrote else 0,
-        artifact_bytes=plan.artifact_bytes + plan.image_bytes if wrote else 0,
-        notes=plan.notes,
-        **more,
-    )
+    if wrote:
+        more |= {"points": len(plan.points), "artifact_bytes": plan.artifact_bytes + plan.image_bytes}
+    more |= {"run_name": plan.run_name, "experiment_name": plan.experiment_name, "key": plan.key, "notes": plan.notes}
+    return Outcome(kind, plan.source, **more)
 
 
 def exit_status(outcomes: Iterable[Kind]) -> int:
@@ -125,6 +118,10 @@ def exit_status(outcomes: Iterable[Kind]) -> int:
 def plan_as_json(plan: ImportPlan) -> dict[str, object]:
     """Return everything that a plan holds, as plain values."""
     timeline = plan.timeline
+    metrics: dict[str, list[list[object]]] = {}  # points as [step, value, timestamp]; JSON has no nan and no inf
+    for key, value, timestamp, step in plan.points:
+        metrics.setdefault(key, []).append([step, value if math.isfinite(value) else str(value), timestamp])
+    images = [{"key": image.key, "size": image.size} for image in plan.images]
     return {
         "source": redact(plan.source),
         **{name: getattr(plan, name) for name in PLAN_FACTS},
@@ -134,25 +131,15 @@ def plan_as_json(plan: ImportPlan) -> dict[str, object]:
         "end_time": timeline.ended_ms,
         "params": dict(plan.params),
         "tags": dict(plan.tags),
-        "metrics": _series(plan),
+        "metrics": metrics,
         "artifacts": [{"path": artifact.artifact_path, "size": artifact.size} for artifact in plan.artifacts],
         "artifact_bytes": plan.artifact_bytes,
-        **({"images": [{"key": image.key, "size": image.size} for image in plan.images]} if plan.images else {}),
-        **({"image_bytes": plan.image_bytes} if plan.images else {}),
+        **({"images": images, "image_bytes": plan.image_bytes} if images else {}),
         "left_out": [{"path": path, "why": why} for path, why in plan.left_out],
         "dataset": plan.dataset._asdict() if plan.dataset else None,
         "notes": [note._asdict() for note in plan.notes],
         "children": [plan_as_json(child) for child in plan.children],
     }
-
-
-def _series(plan: ImportPlan) -> dict[str, list[list[object]]]:
-    """Return each metric's points as [step, value, timestamp]; nan and inf as text, which JSON lacks."""
-    series: dict[str, list[list[object]]] = {}
-    for point in plan.points:
-        value = point.value if math.isfinite(point.value) else str(point.value)
-        series.setdefault(point.key, []).append([point.step, value, point.timestamp])
-    return series
 
 
 def size(count: float) -> str:

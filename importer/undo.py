@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,9 +56,7 @@ def plan_undo(store: Store, import_id: str, selection: Selection | None = None) 
     Errors: StoreError; UsageError when the id cannot be one, or no import of the store has it.
     """
     check_import_id(import_id)
-    created: list[StoredRun] = []
-    updated: list[StoredRun] = []
-    deleted: list[StoredRun] = []
+    created, updated, deleted = list[StoredRun](), list[StoredRun](), list[StoredRun]()
     with store_errors("looking for the import's runs"):
         experiments = list(all_experiments(store))
         for experiment_id in (str(experiment.experiment_id) for experiment in experiments):
@@ -70,14 +68,17 @@ def plan_undo(store: Store, import_id: str, selection: Selection | None = None) 
     if not (created or updated or deleted or is_in_ledger(experiments, import_id)):
         raise UsageError(f"{import_id}: no import of this store", hint="`ymlf history` lists them")
     mine = {run.run_id for run in created}
-    selected, kept, restorable = (_named(runs, selection or Selection()) for runs in (created, updated, deleted))
-    kept = tuple(run for run in kept if run.run_id not in mine)
+    wanted = selection or Selection()
+    selected, kept, restorable = (
+        tuple(run for run in runs if is_named((*_paths(run.source), run.run_name), wanted))
+        for runs in (created, updated, deleted)
+    )
     ids = {run.run_id for run in selected}
     versions = [version for version in _versions_of(store, import_id) if version.run_id in ids]
     return Undo(
         import_id,
         created=tuple(run for run in selected if not run.live_status),
-        updated=kept,
+        updated=tuple(run for run in kept if run.run_id not in mine),
         deleted=restorable,
         others=len(created) - len(selected),
         completed=tuple(run for run in selected if run.live_status),
@@ -102,10 +103,6 @@ def _versions_of(store: Store, import_id: str) -> list[ModelVersion]:
 def _foreign_aliases(version: ModelVersion) -> set[str]:
     """Return the aliases of a version that ymlf did not give it."""
     return set(version.aliases) - set(version.tags.get(ALIASES, "").split())
-
-
-def _named(runs: Iterable[StoredRun], selection: Selection) -> tuple[StoredRun, ...]:
-    return tuple(run for run in runs if is_named((*_paths(run.source), run.run_name), selection))
 
 
 def _paths(source: str) -> list[str]:
@@ -160,10 +157,8 @@ def _is_there_again(store: Store, run: StoredRun) -> bool:
     if run.record is None:
         return bool(runs)
     evidence = run.record.evidence
-    facts = Facts(
-        place=run.source, fingerprint=run.record.fingerprint, evidence=evidence,
-        parents=(run.parent_run_id or "",), is_iteration=run.parent_run_id is not None and evidence.is_tune,
-    )  # fmt: skip
+    is_iteration = run.parent_run_id is not None and evidence.is_tune
+    facts = Facts(run.source, run.fingerprint, evidence, (run.parent_run_id or "",), is_iteration)
     return match_run(facts, runs) is not None
 
 

@@ -178,25 +178,21 @@ def verify_training(job: Job, *, deep: bool | None = None) -> Outcome:
         return _without_run(job, plan, decision)
     if stored.record is not None:
         plan = plan_import(job.run, options, recorded=stored.record)
-    verified = of_plan(Kind.VERIFIED, plan, run_id=stored.run_id, experiment_id=stored.experiment_id)
+    ids: dict[str, Any] = {"run_id": stored.run_id, "experiment_id": stored.experiment_id}
     from_other_copy = decision.kind is Kind.ALREADY_THERE and stored.fingerprint != plan.fingerprint
     if decision.reason is not None and from_other_copy:  # which has as much of the training or more
-        return replace(verified, reason=decision.reason, seconds=time.monotonic() - began)
+        return of_plan(Kind.VERIFIED, plan, reason=decision.reason, seconds=time.monotonic() - began, **ids)
     parent_run_id = job.parent.run_id if job.parent is not None else None
     with store_errors("reading the run"):
         run = job.store.client.get_run(stored.run_id)
     twins = sorted({*decision.surplus, *decision.twins})
     faults = [Mismatch("run", run_id, "one training", "a second run of it") for run_id in twins]
     faults += compare(job.store, plan, run, deep=deep, parent_run_id=parent_run_id)
-    return replace(
-        verified,
-        kind=Kind.MISMATCH if faults else Kind.VERIFIED,
-        points=len(plan.points),
-        artifact_bytes=plan.artifact_bytes + plan.image_bytes,
-        mismatches=tuple(fault._replace(source=plan.source) for fault in faults),
-        reason=f"{len(faults)} {'mismatch' if len(faults) == 1 else 'mismatches'}" if faults else None,
-        seconds=time.monotonic() - began,
-    )
+    mismatches = tuple(fault._replace(source=plan.source) for fault in faults)
+    kind = Kind.MISMATCH if faults else Kind.VERIFIED
+    reason = f"{len(faults)} {'mismatch' if len(faults) == 1 else 'mismatches'}" if faults else None
+    seconds = time.monotonic() - began
+    return of_plan(kind, plan, wrote=True, mismatches=mismatches, reason=reason, seconds=seconds, **ids)
 
 
 def run_of(job: Job) -> str:

@@ -13,7 +13,7 @@ from importer.model import ImportOptions, RunPath, TrainingRun
 from importer.read.discover import FoundRun
 from importer.read.ranking import BestEpoch, best_epochs
 from importer.read.registry import read_run, read_summary
-from importer.replay import callbacks, file_times, fingerprint, identity, names, plan
+from importer.replay import callbacks, file_times, identity, names, plan
 from importer.report import Outcome
 from importer.sources.opening import absolute, fresh
 from importer.store.store import Store
@@ -144,7 +144,7 @@ def _describe(run: TrainingRun, found: FoundRun, options: ImportOptions) -> RunS
         root=str(found.root),
         place=identity.place_of_training(run),
         key=identity.training_key(run, place=identity.place_of_training(run)),
-        fingerprint=fingerprint.content_fingerprint(run),
+        fingerprint=identity.content_fingerprint(run),
         family=run.family,
         generator=run.generator,
         task=run.task,

@@ -1,4 +1,4 @@
-"""Which training is this: the evidence that a directory or a stored run holds, and the one rule that compares it.
+"""Which training is this: the evidence that a directory or a run holds, the rule that compares it, and a fingerprint.
 
 The rule never looks at where a directory lies, except where the caller says that both sides are the same directory.
 """
@@ -11,13 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from importer.model import TrainingRun, WrittenRow
+from importer.formats.torch_file import zip_directory
+from importer.model import RunFile, TrainingRun, WrittenRow
 from importer.record import RECORD_BYTES, Evidence
 from importer.replay.callbacks import on_train_end
 from importer.replay.status import came_to_its_end
 from importer.sources.opening import place_of
 
 MAX_MARKS = 300  # digests of rows that fit into the record; longer trainings have one for 2, 4, 8.. rows together
+CHECKPOINTS = ("weights/last.pt", "weights/best.pt", "last.pt", "best.pt")
+TEXTS = (".csv", ".yaml", ".txt")  # hashed by what they say, for a clone may change their line ends
 MARK_BYTES, KEY_BYTES, VALUE_BYTES = 2, 3, 3
 
 # What a resume or a release rewrites in args.yaml: compared, they would make one training two.
@@ -69,11 +72,8 @@ def _same_start(ours: Evidence, theirs: Evidence) -> bool:
     if ours.event_files and theirs.event_files:
         facts.append(not set(ours.event_files).isdisjoint(theirs.event_files))
     if ours.times and theirs.times:
-        count = min(len(ours.times), len(theirs.times))
-        facts.append(ours.times[:count] == theirs.times[:count])
-    if facts:
-        return any(facts)
-    return ours.first == theirs.first and _args_agree(ours.args, theirs.args)
+        facts.append(all(one == other for one, other in zip(ours.times, theirs.times, strict=False)))
+    return any(facts) if facts else ours.first == theirs.first and _args_agree(ours.args, theirs.args)
 
 
 def _compare_rows(ours: Evidence, theirs: Evidence, *, in_place: bool) -> Comparison:
@@ -92,9 +92,8 @@ def _compare_rows(ours: Evidence, theirs: Evidence, *, in_place: bool) -> Compar
         is_known = in_place or not set(ours.event_files).isdisjoint(theirs.event_files)
         is_copy = is_known or _args_agree(ours.args, theirs.args)
         return Comparison(Match.EQUAL if is_copy else Match.OTHER)
-    if ours.rows > theirs.rows:
-        return Comparison(Match.OTHER if theirs.finished else Match.LONGER)
-    return Comparison(Match.OTHER if ours.finished else Match.SHORTER)
+    longer, shorter = (Match.LONGER, theirs) if ours.rows > theirs.rows else (Match.SHORTER, ours)
+    return Comparison(Match.OTHER if shorter.finished else longer)
 
 
 def _first_difference(ours: Evidence, theirs: Evidence, block: int, marks: str) -> int | None:
@@ -132,34 +131,31 @@ def _compare_tunes(ours: Evidence, theirs: Evidence, *, in_place: bool) -> Match
 def evidence_of(run: TrainingRun) -> Evidence:
     """Return the evidence of a training that was read."""
     rows = run.epochs.written
-    files = [found.path for found in run.files]
-    first = rows[0].values if rows else ()
+    first = _digest(rows[0].values if rows else (), 8).hex()
+    logged = len(on_train_end(run.files))
     if run.family == "tune":
         records = sorted({_digest(row.values, RECORD_BYTES) for row in rows})
+        finished = run.planned_epochs is not None and len(rows) >= run.planned_epochs
         return Evidence(
-            is_tune=True,
-            rows=len(records),
-            finished=run.planned_epochs is not None and len(rows) >= run.planned_epochs,
-            first=_digest(first, 8).hex(),
-            records=tuple(records[:MAX_MARKS]),
-            files=len(on_train_end(run.files)),
-        )
+            is_tune=True, rows=len(records), finished=finished, first=first, records=tuple(records[:MAX_MARKS]),
+            files=logged,
+        )  # fmt: skip
     block = 1
     while len(rows) > block * MAX_MARKS:
         block *= 2
-    times = tuple(row.time for row in rows[:2] if row.time is not None)
     has_clock = bool(rows) and all(row.time is not None for row in rows)
+    event_files = (file.path for file in run.files if file.path.startswith("events.out.tfevents."))
     return Evidence(
         rows=len(rows),
         finished=came_to_its_end(run),
-        event_files=tuple(sorted(path for path in files if path.startswith("events.out.tfevents."))[:5]),
-        times=times if has_clock else (),
-        first=_digest(first, 8).hex() if rows else "",
+        event_files=tuple(sorted(event_files)[:5]),
+        times=tuple(row.time for row in rows[:2] if row.time is not None) if has_clock else (),
+        first=first if rows else "",
         block=block,
         time_marks=_marks(rows, block, lambda row: row.time) if has_clock else b"",
         row_marks=_marks(rows, block, lambda row: (row.epoch, row.values)),
         args=_args_digests(run.args),
-        files=len(on_train_end(run.files)),
+        files=logged,
     )
 
 
@@ -178,14 +174,13 @@ def _args_digests(args: Mapping[str, object]) -> bytes:
 
 
 def _args_agree(ours: bytes, theirs: bytes) -> bool:
-    mine, others = _pairs(ours), _pairs(theirs)
-    return all(mine[key] == others[key] for key in mine.keys() & others.keys())
-
-
-def _pairs(digests: bytes) -> dict[bytes, bytes]:
+    """Return whether the digests of args that both sides have are equal."""
     size = KEY_BYTES + VALUE_BYTES
-    whole = [digests[at : at + size] for at in range(0, len(digests), size)]
-    return {pair[:KEY_BYTES]: pair[KEY_BYTES:] for pair in whole}
+    mine, others = (
+        {side[at : at + KEY_BYTES]: side[at + KEY_BYTES : at + size] for at in range(0, len(side), size)}
+        for side in (ours, theirs)
+    )
+    return all(mine[key] == others[key] for key in mine.keys() & others.keys())
 
 
 def place_of_training(run: TrainingRun) -> str:
@@ -215,6 +210,32 @@ def empty_key(run: TrainingRun, *, place: str) -> str:
     """Return the key that a directory has, or had, without epochs: SHA-256, in hex, of its place and args."""
     facts = [place.rpartition(":")[2], sorted((str(key), str(value)) for key, value in run.args.items())]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def content_fingerprint(run: TrainingRun) -> str:
+    """Return SHA-256, in hex, of what is in the directory: never file times, never whole weights."""
+    epochs = run.epochs
+    logged = on_train_end(run.files)
+    event_files = [file for file in run.files if file.path.startswith("events.out.tfevents.")]
+    facts = [
+        sorted((str(key), str(value)) for key, value in run.args.items()),
+        epochs.columns,
+        epochs.steps,
+        epochs.rows,
+        epochs.seconds or (),
+        [(file.path, None if file.path.endswith(TEXTS) else file.size) for file in (*logged, *event_files)],
+        [_zip_digest(file) for path in CHECKPOINTS if (file := run.file(path)) is not None],
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _zip_digest(file: RunFile) -> str:
+    """Return SHA-256 of a checkpoint's zip directory, which has the CRC-32 of every tensor; no tensor is read."""
+    try:
+        with file.location.open("rb") as handle:
+            return hashlib.sha256(zip_directory(handle, file.path)).hexdigest()
+    except OSError:
+        return ""
 
 
 def _digest(fact: object, size: int) -> bytes:

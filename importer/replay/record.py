@@ -11,8 +11,7 @@ from importer.model import Artifact, DatasetInput, ImportOptions, Note, Timeline
 from importer.naming import MAX_TAG_VALUE, model_name, storable
 from importer.read.fitness import best_row
 from importer.record import ImportRecord, RecordedTimes, to_json
-from importer.replay.fingerprint import content_fingerprint
-from importer.replay.identity import evidence_of
+from importer.replay.identity import content_fingerprint, evidence_of
 
 MAX_OPTIONS = 3_000  # characters; the evidence of a long training takes up to 3,000, times and versions the rest
 

@@ -12,7 +12,7 @@ from support.directories import Training, copy_fixture, fixture_names
 from importer import ImportOptions, TrainingRun
 from importer.batch.gather import gather
 from importer.batch.summary import read_summarized, read_trainings
-from importer.replay.fingerprint import content_fingerprint
+from importer.replay.identity import content_fingerprint
 from importer.replay.plan import plan_import
 
 TRAINING = Training(rows=({"train/box_loss": 1.25},))
