@@ -96,6 +96,11 @@ class Epochs:
     def __len__(self) -> int:
         return len(self.steps)
 
+    @property
+    def last_step(self) -> int:
+        """Return the step of the last epoch; -1 without any."""
+        return self.steps[-1] if self.steps else -1
+
 
 @dataclass(frozen=True)
 class CheckpointFacts:
@@ -297,6 +302,7 @@ class ImportContext:
 class ImportPlan:
     """All that is to be logged for one run, decided before the first call to MLflow."""
 
+    run: TrainingRun  # that it is the plan of
     source: str  # the directory, as given
     place: str  # the same, absolute and with its host
     name: str
@@ -314,24 +320,15 @@ class ImportPlan:
     record: ImportRecord
     task: str | None
     generator: str
-    family: str
     epochs: int
     planned_epochs: int | None
     best_epoch: int | None
     keep_active: bool = False
     dataset: DatasetInput | None = None
-    recorded_save_dir: str | None = None
-    recorded_name: str | None = None
-    version: str | None = None
     images: tuple[LoggedImage, ...] = ()
     former_best: tuple[MetricPoint, ...] = ()  # logged by an import at which an earlier epoch was the best
     notes: tuple[Note, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()  # (path, why) of files that are not logged
-    logged_files: tuple[str, ...] = ()  # that live would have logged
-    has_time: bool = False  # results.csv has the column `time`
-    last_step: int = -1  # of the last epoch
-    epochs_written: tuple[int, ...] = ()  # the epoch of each row, as the file counts
-    is_iteration: bool = False  # of a tune, without a directory of its own
     children: tuple[ImportPlan, ...] = ()
 
     @property

@@ -62,7 +62,7 @@ def print_notes(console: Console, notes: Iterable[Note], source: str | None = No
 def print_facts(console: Console, plan: ImportPlan) -> None:
     """Print the name of a run directory and a table of its facts."""
     planned = f" of {plan.planned_epochs}" if plan.planned_epochs and plan.planned_epochs != plan.epochs else ""
-    timeline, is_tune, best = plan.timeline, plan.family == "tune" and not plan.is_iteration, ""
+    timeline, is_tune, best = plan.timeline, plan.run.family == "tune" and plan.run.iteration is None, ""
     if plan.best_epoch is not None:  # a step from 0; tuners count iterations from 1
         best = f", best is iteration {plan.best_epoch + 1}" if is_tune else f", best at step {plan.best_epoch}"
     started = datetime.fromtimestamp(timeline.started_ms / 1000).astimezone()
@@ -106,7 +106,7 @@ def _series_of(plan: ImportPlan) -> dict[str, list[tuple[int, float]]]:
     series: dict[str, list[tuple[int, float]]] = {}
     for point in plan.points:
         if not point.key.startswith(NOT_CHARTED) and point.step != final:
-            at = point.step + 1 if plan.family == "tune" else point.step  # iterations count from 1
+            at = point.step + 1 if plan.run.family == "tune" else point.step  # iterations count from 1
             series.setdefault(point.key, []).append((at, point.value))
     losses = [key.removeprefix("train/") for key in series if key.startswith("train/")]
     paired = [f"{part}/{name}" for name in losses for part in ("train", "val")]

@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from importer.errors import PlanError
 from importer.model import DatasetInput, ImportOptions, ImportPlan, MetricPoint, Note, Timeline, TrainingRun
@@ -19,7 +18,6 @@ from importer.replay.artifacts import choose_files, choose_images
 from importer.replay.callbacks import (
     on_fit_epoch_end,
     on_pretrain_routine_end,
-    on_train_end,
     on_train_epoch_end,
     sanitize_key,
 )
@@ -52,7 +50,7 @@ def plan_import(
     params, param_notes = accepted_params(run, start.params)
     keys, key_notes = _metric_keys(run)
     best, former = _best_points(run, timeline) if options.best_metrics else ((), ())
-    points = (*_epoch_points(run, timeline, keys), *_final_points(run, timeline, keys), *best)
+    points = (*_epoch_points(run, timeline, keys), *best)
     files, file_notes = choose_files(run, options)
     images, image_notes = choose_images(run, options)
     notes = (*run.notes, *timeline.notes, *param_notes, *key_notes, *_value_notes(points), *file_notes, *image_notes)
@@ -62,11 +60,14 @@ def plan_import(
     dataset = _dataset(params.get("data"), run.args.get("data"))
     tags = {**filter_tags(run, dataset, record.group, files.artifacts), **dict(options.tags)}
     children = iteration_runs(run, options, timeline) if recorded is None else ()  # an import plans them one by one
+    place = place_of_training(run)
     plan = ImportPlan(
-        **_facts(run),
-        experiment_name=experiment, run_name=record.run_name, timeline=timeline, params=params, points=points,
-        former_best=former, artifacts=files.artifacts, left_out=files.left_out, images=images, record=record,
-        dataset=dataset, tags={**tags, "mlflow.note.content": storable(describe(run, record, notes))},
+        run=run, source=run.save_dir, place=place, name=run.name, task=run.task, generator=run.generator,
+        epochs=len(run.epochs), planned_epochs=run.planned_epochs, key=training_key(run, place=place),
+        empty_key=empty_key(run, place=place), status=status(run), experiment_name=experiment,
+        run_name=record.run_name, timeline=timeline, params=params, points=points, former_best=former,
+        artifacts=files.artifacts, left_out=files.left_out, images=images, record=record, dataset=dataset,
+        tags={**tags, "mlflow.note.content": storable(describe(run, record, notes))},
         fingerprint=record.fingerprint, best_epoch=record.best_epoch, keep_active=options.keep_active, notes=notes,
         children=tuple(plan_import(child, options.of_children(experiment), now_ms=now) for child in children),
     )  # fmt: skip
@@ -87,32 +88,6 @@ def _going_on(plan: ImportPlan, run: TrainingRun) -> ImportPlan:
         tags={**plan.tags, "ymlf.has_best": "false"},
         record=replace(plan.record, state=TRAINING),
     )
-
-
-def _facts(run: TrainingRun) -> dict[str, Any]:
-    """Return the fields of a plan that are facts of the run, whatever the options are."""
-    place = place_of_training(run)
-    return {
-        "source": run.save_dir,
-        "place": place,
-        "name": run.name,
-        "key": training_key(run, place=place),
-        "empty_key": empty_key(run, place=place),
-        "status": status(run),
-        "task": run.task,
-        "generator": run.generator,
-        "family": run.family,
-        "version": run.version,
-        "epochs": len(run.epochs),
-        "planned_epochs": run.planned_epochs,
-        "recorded_save_dir": _text(run.args.get("save_dir")),
-        "recorded_name": _text(run.args.get("name")),
-        "logged_files": tuple(file.path for file in on_train_end(run.files)),
-        "has_time": run.epochs.seconds is not None,
-        "last_step": run.epochs.steps[-1] if run.epochs.steps else -1,
-        "epochs_written": tuple(row.epoch for row in run.epochs.written),
-        "is_iteration": run.iteration is not None,
-    }
 
 
 def iteration_runs(
@@ -186,26 +161,22 @@ def _metric_keys(run: TrainingRun) -> tuple[dict[str, str], list[Note]]:
 
 
 def _epoch_points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str]) -> Iterator[MetricPoint]:
-    """Yield what the two callbacks of an epoch log when they are called with its values, epoch after epoch."""
+    """Yield what the callbacks log when they are called with the values of each epoch, and of the final validation."""
+
+    def keyed(metrics: Mapping[str, float], at_ms: int, step: int) -> Iterator[MetricPoint]:
+        return (MetricPoint(keys[name], value, at_ms, step) for name, value in metrics.items() if name in keys)
+
     for row, step in enumerate(run.epochs.steps):
-        cells = _cells(run, row)
+        named = zip(run.epochs.columns, run.epochs.rows[row], strict=True)
+        cells = {column: cell for column, cell in named if cell is not None}
         lr = {column: cell for column, cell in cells.items() if column.startswith(LR_PREFIXES)}
         losses = {column: cell for column, cell in cells.items() if column.startswith("train/")}
         metrics = {column: cell for column, cell in cells.items() if not column.startswith(TRAIN_PREFIXES)}
-        yield from _keyed(on_train_epoch_end(lr, losses), keys, timeline.train_ms[row], step)
-        yield from _keyed(on_fit_epoch_end(metrics), keys, timeline.fit_ms[row], step)
-
-
-def _keyed(metrics: Mapping[str, float], keys: Mapping[str, str], at_ms: int, step: int) -> Iterator[MetricPoint]:
-    return (MetricPoint(keys[name], value, at_ms, step) for name, value in metrics.items() if name in keys)
-
-
-def _final_points(run: TrainingRun, timeline: Timeline, keys: Mapping[str, str]) -> Iterator[MetricPoint]:
-    """Yield what on_fit_epoch_end logs when it is called once more, after the final validation."""
-    if run.final_validation is None or not run.epochs.steps or timeline.final_ms is None:
-        return
-    metrics = on_fit_epoch_end(dict(run.final_validation.metrics))
-    yield from _keyed(metrics, keys, timeline.final_ms, run.epochs.steps[-1] + 1)
+        yield from keyed(on_train_epoch_end(lr, losses), timeline.train_ms[row], step)
+        yield from keyed(on_fit_epoch_end(metrics), timeline.fit_ms[row], step)
+    if run.final_validation is not None and run.epochs.steps and timeline.final_ms is not None:
+        metrics = dict(run.final_validation.metrics)
+        yield from keyed(on_fit_epoch_end(metrics), timeline.final_ms, run.epochs.last_step + 1)
 
 
 def _best_points(run: TrainingRun, timeline: Timeline) -> tuple[tuple[MetricPoint, ...], tuple[MetricPoint, ...]]:
@@ -213,22 +184,18 @@ def _best_points(run: TrainingRun, timeline: Timeline) -> tuple[tuple[MetricPoin
 
     They are at step 0, where MLflow draws bars across runs. Of two, it takes the later for the latest.
     """
+
+    def of_row(row: int) -> tuple[MetricPoint, ...]:
+        # A clock that gives all epochs one time would leave open which of two points is the later.
+        when = max(timeline.fit_ms[row], timeline.fit_ms[0] + row)
+        values = {**best_metrics(run, row), "epoch": float(run.epochs.steps[row])}
+        keys = {accepted_key(BEST + name): value for name, value in values.items()}
+        return tuple(MetricPoint(key, value, when, 0) for key, value in keys.items())
+
     best, _ = best_row(run)
-    rows = [_best_of_row(run, timeline, row) for row in range(best + 1)] if best is not None else [()]
-    return rows[-1], tuple(point for row in rows[:-1] for point in row)
-
-
-def _best_of_row(run: TrainingRun, timeline: Timeline, row: int) -> tuple[MetricPoint, ...]:
-    # A clock that gives all epochs one time would leave open which of two points is the later.
-    when = max(timeline.fit_ms[row], timeline.fit_ms[0] + row)
-    values = {**best_metrics(run, row), "epoch": float(run.epochs.steps[row])}
-    keys = {accepted_key(BEST + name): value for name, value in values.items()}
-    return tuple(MetricPoint(key, value, when, 0) for key, value in keys.items())
-
-
-def _cells(run: TrainingRun, row: int) -> dict[str, float]:
-    cells = zip(run.epochs.columns, run.epochs.rows[row], strict=True)
-    return {column: cell for column, cell in cells if cell is not None}
+    if best is None:
+        return (), ()
+    return of_row(best), tuple(point for row in range(best) for point in of_row(row))
 
 
 def _value_notes(points: Iterable[MetricPoint]) -> Iterator[Note]:
@@ -249,7 +216,3 @@ def _dataset(param: str | None, data: object) -> DatasetInput | None:
     source = json.dumps(data, default=str, sort_keys=True) if isinstance(data, dict) else str(param)
     name = dataset_name(data if isinstance(data, dict) else source) or "data"
     return DatasetInput(name[:500], hashlib.sha256(source.encode()).hexdigest()[:32], source)
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)

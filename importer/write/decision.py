@@ -5,7 +5,7 @@ Import, dry run, scan, preview and verify call these functions and differ only i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from importer.model import ImportOptions, ImportPlan, MetricPoint
@@ -38,7 +38,7 @@ class Facts:
     @classmethod
     def of(cls, plan: ImportPlan, *, parents: tuple[str, ...] = ()) -> Facts:
         """Return the facts of a plan."""
-        return cls(plan.place, plan.fingerprint, plan.record.evidence, parents, plan.is_iteration)
+        return cls(plan.place, plan.fingerprint, plan.record.evidence, parents, plan.run.iteration is not None)
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,11 @@ def _decide_complete(plan: ImportPlan, matched: Matched, stored: Stored, options
     run, match = matched.run, matched.comparison.match
     evidence = run.record.evidence if run.record is not None else Evidence(files=-1)
     if match in CHANGED_IN_PLACE:
-        return _changed(run, options, _why_changed(matched.comparison, plan))
+        row, written = matched.comparison.row or 0, plan.run.epochs.written
+        epoch = written[row].epoch if row < len(written) else row + 1
+        edited = f"the values of epoch {epoch} were edited since it was imported"
+        retrained = f"epoch {epoch} was trained again since it was imported, or edited"
+        return _changed(run, options, edited if match is Match.EDITED else retrained)
     is_elsewhere = run.source != plan.place
     if run.goes_on and plan.status != RUNNING and match is Match.EQUAL and not is_elsewhere:
         return Decision(Kind.UPDATED, run, "its training has ended")
@@ -179,7 +183,13 @@ def _decide_new(plan: ImportPlan, stored: Stored, options: ImportOptions) -> Dec
     if options.live != "import" and (decision := _decide_live(plan, stored, options)) is not None:
         return decision
     note = None
-    if others := edited_copies(plan, stored.runs):
+    others = [  # that share the start of this training and differ later, from another directory
+        run.run_id
+        for run in stored.runs
+        if run.record is not None
+        and compare_trainings(plan.record.evidence, run.record.evidence, in_place=False).match in CHANGED_IN_PLACE
+    ]
+    if others:
         runs = f"run {others[0]} begins" if len(others) == 1 else f"runs {', '.join(others)} begin"
         note = f"{runs} as this training does and differs later; both are kept"
     return Decision(Kind.IMPORTED, None, note, surplus=tuple(run.run_id for run in stored.empty))
@@ -187,7 +197,7 @@ def _decide_new(plan: ImportPlan, stored: Stored, options: ImportOptions) -> Dec
 
 def _decide_live(plan: ImportPlan, stored: Stored, options: ImportOptions) -> Decision | None:
     """Decide what becomes of the live runs of a training; None where it has no live run."""
-    completes = options.live == "complete" and not plan.is_iteration
+    completes = options.live == "complete" and plan.run.iteration is None
     coverage = judge_live_runs(stored.live, plan, in_full=completes)
     if coverage is None:
         for run in stored.live if completes else ():  # that begin as the training does and have other values later
@@ -226,17 +236,6 @@ def _stored(run: LiveRun) -> StoredRun:
     return StoredRun(run.run_id, run.experiment_id, run.run_name, live_status=run.status)
 
 
-def edited_copies(plan: ImportPlan, runs: Iterable[StoredRun]) -> list[str]:
-    """Return the ids of runs that share the start of this training and differ later, from another directory."""
-    evidence = plan.record.evidence
-    return [
-        run.run_id
-        for run in runs
-        if run.record is not None
-        and compare_trainings(evidence, run.record.evidence, in_place=False).match in CHANGED_IN_PLACE
-    ]
-
-
 def _there_already(run: StoredRun, options: ImportOptions, reason: str | None = None) -> Decision:
     missed = not_applied(options, run.record)
     if missed is None:
@@ -253,14 +252,6 @@ def _changed(run: StoredRun, options: ImportOptions, why: str | None = None) -> 
     if options.on_change == "replace":
         return Decision(Kind.REPLACED, run)
     return Decision(Kind.CHANGED, run, why, REPLACE_HINT)
-
-
-def _why_changed(comparison: Comparison, plan: ImportPlan) -> str:
-    row = comparison.row or 0
-    epoch = plan.epochs_written[row] if row < len(plan.epochs_written) else row + 1
-    if comparison.match is Match.EDITED:
-        return f"the values of epoch {epoch} were edited since it was imported"
-    return f"epoch {epoch} was trained again since it was imported, or edited"
 
 
 def first_difference(stored: Mapping[str, Sequence[MetricPoint]], plan: ImportPlan) -> str | None:

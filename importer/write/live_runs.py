@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from importer.model import ImportPlan, MetricPoint
 from importer.read.epochs import release
 from importer.read.fitness import BEST
+from importer.replay.callbacks import on_train_end
 from importer.replay.identity import REWRITTEN
 from importer.write.lookup import RUNNING, LiveRun, Points
 
@@ -38,18 +39,27 @@ def judge_live_runs(candidates: Iterable[LiveRun], plan: ImportPlan, *, in_full:
 
     Source: ultralytics/utils/callbacks/mlflow.py, 8.0.59 to 8.4.190.
     """
-    runs = tuple(run for run in candidates if is_of_plan(run, plan) or (in_full and _has_begun(run, plan)))
+    runs = [run for run in candidates if is_of_plan(run, plan) or (in_full and _has_begun(run, plan))]
     if not runs:
         return None
     missing = [*_missing_points(runs, plan, in_full=in_full)]
-    version = release(plan.version) if plan.version else None
-    if plan.family == "ultralytics" and (version is None or version >= FIRST_ARTIFACTS):
+    version = plan.run.version
+    if plan.run.family == "ultralytics" and (not version or release(version) >= FIRST_ARTIFACTS):
         params = {key for run in runs for key in run.params}
         if not params or (in_full and plan.params.keys() - params):
             missing.append(f"{len(plan.params.keys() - params)} params" if params else "params")
+        logged = {file.path for file in on_train_end(plan.run.files)}
+        there = {path for run in runs for path in run.artifacts}
         needed = [artifact.artifact_path for artifact in plan.artifacts] if in_full else NEEDED_ARTIFACTS
-        missing += _missing_artifacts(runs, plan, needed)
-    return LiveCoverage(tuple(sorted(runs, key=_first_step)), tuple(missing))
+        lacking = [path for path in needed if path in logged and path not in there]
+        if lacking and plan.status == "FINISHED":  # a training that did not end has no artifacts in the store
+            missing.append(f"artifacts {', '.join(lacking)}")
+
+    def begin(run: LiveRun) -> tuple[int, int, str]:
+        first = min((step for by_step in run.points.values() for step in by_step), default=0)
+        return first, run.started_ms, run.run_id
+
+    return LiveCoverage(tuple(sorted(runs, key=begin)), tuple(missing))
 
 
 def is_of_plan(run: LiveRun, plan: ImportPlan) -> bool:
@@ -79,7 +89,8 @@ def is_of_plan(run: LiveRun, plan: ImportPlan) -> bool:
         distinct = {ours[key][step] for step in settled if ours[key][step] != 0 and not math.isnan(ours[key][step])}
         agreeing += bool(distinct)
         most_values = max(most_values, len(distinct))
-    has_place = plan.recorded_save_dir is not None and run.params.get("save_dir") == plan.recorded_save_dir
+    save_dir = plan.run.args.get("save_dir")
+    has_place = save_dir is not None and run.params.get("save_dir") == str(save_dir)
     return most_values > 1 or agreeing >= (1 if has_place else SINGLE_KEYS)
 
 
@@ -98,7 +109,7 @@ def why_not_completed(run: LiveRun, plan: ImportPlan) -> str | None:
     if why := first_disagreement(run.points, plan):
         return why
     steps = (step for key, by_step in run.points.items() if key.startswith(("train/", "val/")) for step in by_step)
-    if (last := max(steps, default=-1)) > plan.last_step:
+    if (last := max(steps, default=-1)) > plan.run.epochs.last_step:
         return f"step {last} is in the store and not in the directory"
     for path, size, _ in plan.artifacts if run.status != RUNNING else ():
         if run.artifacts.get(path, size) != size:
@@ -151,7 +162,7 @@ def _values(plan: ImportPlan) -> dict[str, dict[int, float]]:
     """Return the values of the epochs, without the final validation and what only ymlf logs."""
     values: dict[str, dict[int, float]] = {}
     for point in plan.points:
-        if point.step <= plan.last_step and not point.key.startswith(BEST):
+        if point.step <= plan.run.epochs.last_step and not point.key.startswith(BEST):
             values.setdefault(point.key, {})[point.step] = point.value
     return values
 
@@ -170,9 +181,14 @@ def _agree(ours: float, live: Sequence[float]) -> bool:
 
 def _missing_points(runs: Iterable[LiveRun], plan: ImportPlan, *, in_full: bool) -> Iterable[str]:
     expected = _values(plan)
-    if not _logs_train_keys(runs, plan):
+    if plan.run.version is not None:
+        has_train_keys = release(plan.run.version) >= FIRST_TRAIN_KEYS
+    else:
+        is_new = plan.run.epochs.seconds is not None
+        has_train_keys = is_new or any(key.startswith(TRAIN) for run in runs for key in run.points)
+    if not has_train_keys:
         expected = {key: values for key, values in expected.items() if not key.startswith(TRAIN)}
-    last = plan.last_step
+    last = plan.run.epochs.last_step
     lacking: dict[int, set[str]] = {}
     for key, values in expected.items():
         there = {step for run in runs for step in run.points.get(key, ())}
@@ -188,22 +204,6 @@ def _missing_points(runs: Iterable[LiveRun], plan: ImportPlan, *, in_full: bool)
         yield f"{key} at steps {_ranges([step for step, keys in lacking.items() if key in keys])}"
 
 
-def _logs_train_keys(runs: Iterable[LiveRun], plan: ImportPlan) -> bool:
-    if plan.version is not None:
-        return release(plan.version) >= FIRST_TRAIN_KEYS
-    return plan.has_time or any(key.startswith(TRAIN) for run in runs for key in run.points)
-
-
-def _missing_artifacts(runs: Iterable[LiveRun], plan: ImportPlan, needed: Iterable[str]) -> Iterable[str]:
-    """Yield words for the artifacts that are missing; a training that did not end has none in the store."""
-    if plan.status != "FINISHED":
-        return
-    there = {path for run in runs for path in run.artifacts}
-    lacking = [path for path in needed if path in plan.logged_files and path not in there]
-    if lacking:
-        yield f"artifacts {', '.join(lacking)}"
-
-
 def _ranges(steps: Iterable[int]) -> str:
     """Return steps in words: `0 to 3, 7`."""
     spans: list[list[int]] = []
@@ -213,8 +213,3 @@ def _ranges(steps: Iterable[int]) -> str:
         else:
             spans.append([step, step])
     return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in spans)
-
-
-def _first_step(run: LiveRun) -> tuple[int, int, str]:
-    first = min((step for by_step in run.points.values() for step in by_step), default=0)
-    return first, run.started_ms, run.run_id

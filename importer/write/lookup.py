@@ -262,9 +262,12 @@ def _live_runs(store: Store, plan: ImportPlan, experiment_id: str | None, before
 
 
 def _live_conditions(plan: ImportPlan) -> list[str]:
-    names = sorted({str(name)[:MAX_RUN_NAME] for name in (plan.recorded_name, plan.name) if name})
-    wanted = [("params.save_dir", plan.recorded_save_dir or ""), *(("attributes.run_name", name) for name in names)]
-    return [f"{field} = {quoted}" for field, text in wanted if text and (quoted := _quoted(text)) is not None]
+    """Return the filters that find live runs; a text that holds both quotes is left out, for no filter can say it."""
+    args = plan.run.args
+    names = sorted({str(name)[:MAX_RUN_NAME] for name in (args.get("name"), plan.name) if name})
+    wanted = [("params.save_dir", str(args.get("save_dir") or "")), *(("attributes.run_name", name) for name in names)]
+    quotes = [(field, text, '"' if "'" in text else "'") for field, text in wanted if text]
+    return [f"{field} = {quote}{text}{quote}" for field, text, quote in quotes if quote not in text]
 
 
 def _live_run(store: Store, run: Run, plan: ImportPlan, experiment_id: str | None) -> LiveRun:
@@ -297,7 +300,7 @@ def values_by_step(history: Mapping[str, Iterable[MetricPoint]], plan: ImportPla
         for point in sorted(series, key=lambda point: point.timestamp):
             by_step = points.setdefault(key, {})
             by_step[point.step] = (*by_step.get(point.step, ()), point.value)
-    last = plan.last_step
+    last = plan.run.epochs.last_step
     losses = {point.key for point in plan.points if point.step == last and point.key.startswith("val/")}
     is_lost = bool(losses) and not any(last in points.get(key, {}) for key in losses)
     for key, by_step in points.items():
@@ -307,10 +310,3 @@ def values_by_step(history: Mapping[str, Iterable[MetricPoint]], plan: ImportPla
             if is_lost:
                 del by_step[last]
     return points
-
-
-def _quoted(text: str) -> str | None:
-    """Return the text as a literal of MLflow's filters; None where it holds both quotes, which no filter can say."""
-    if "'" not in text:
-        return f"'{text}'"
-    return f'"{text}"' if '"' not in text else None

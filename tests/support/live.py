@@ -37,7 +37,7 @@ def golden_of(plan: ImportPlan, *, final: bool = True) -> dict[str, Any]:
     if final and plan.status == "FINISHED":
         for key in metrics:
             if key.startswith("metrics/"):
-                metrics[key].append([plan.last_step + 1, 0.5, plan.timeline.ended_ms])
+                metrics[key].append([plan.run.epochs.last_step + 1, 0.5, plan.timeline.ended_ms])
     return {
         "experiment": plan.experiment_name, "run_name": plan.run_name, "params": dict(plan.params),
         "metrics": metrics, "start_time": plan.timeline.started_ms + LATER_MS, "status": plan.status,

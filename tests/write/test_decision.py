@@ -11,6 +11,7 @@ from support.directories import Training
 
 from importer.model import ImportOptions, ImportPlan, MetricPoint
 from importer.read.registry import read_run
+from importer.replay.callbacks import on_train_end
 from importer.replay.plan import plan_import
 from importer.report import Kind
 from importer.write.decision import Decision, Facts, canonical, decide, decide_unchanged, match_run
@@ -71,7 +72,7 @@ def live_run(
         status,
         params,
         points,
-        dict.fromkeys(plan.logged_files if files else (), 0),
+        dict.fromkeys((file.path for file in on_train_end(plan.run.files)) if files else (), 0),
     )
 
 
