@@ -50,8 +50,8 @@ def choose_files(run: TrainingRun, options: ImportOptions) -> tuple[ChosenFiles,
     reasons = {**by_option, **dict.fromkeys(pointers, "is a git-LFS pointer")}
     names = artifact_paths(file.path for file in files if file not in reasons)
     artifacts = tuple(_artifact(run, file, names[file.path]) for file in files if file not in reasons)
-    notes += _name_notes(names)
-    return ChosenFiles(artifacts, tuple((file.path, reasons[file]) for file in files if file in reasons)), tuple(notes)
+    left_out = tuple((file.path, reasons[file]) for file in files if file in reasons)
+    return ChosenFiles(artifacts, left_out), (*notes, *_name_notes(names))
 
 
 def choose_images(run: TrainingRun, options: ImportOptions) -> tuple[tuple[LoggedImage, ...], tuple[Note, ...]]:
@@ -80,10 +80,10 @@ def _artifact(run: TrainingRun, file: RunFile, stored: str) -> Artifact:
 
 def _name_notes(names: Mapping[str, str]) -> list[Note]:
     """Return a note that says which files are called otherwise in the store: the first few by both names."""
-    renamed = {path: stored for path, stored in names.items() if stored != path}
-    shown = [f"{storable(path)!r} is stored as {stored!r}" for path, stored in list(renamed.items())[:SHOWN_NAMES]]
-    more = [f"{len(renamed) - SHOWN_NAMES} more likewise"] if len(renamed) > SHOWN_NAMES else []
-    return [Note("artifact-name", "; ".join([*shown, *more]))] if renamed else []
+    renamed = [f"{storable(path)!r} is stored as {stored!r}" for path, stored in names.items() if stored != path]
+    if len(renamed) > SHOWN_NAMES:
+        renamed[SHOWN_NAMES:] = [f"{len(renamed) - SHOWN_NAMES} more likewise"]
+    return [Note("artifact-name", "; ".join(renamed))] if renamed else []
 
 
 def _opened_by_reader(run: TrainingRun, file: RunFile) -> bool:

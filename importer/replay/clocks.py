@@ -169,7 +169,8 @@ def _dated(text: str, zone: tzinfo | None, run: TrainingRun) -> Dated | None:
         if mtime is not None:
             offset = round((as_utc - mtime) / QUARTER_MS) * QUARTER_MS
             if _one_moment(run, as_utc - offset, mtime) and -12 <= offset / 3_600_000 <= 14:
-                return Dated(as_utc - offset, _offset_name(offset), tz=timezone(timedelta(milliseconds=offset)))
+                tz = timezone(timedelta(milliseconds=offset))
+                return Dated(as_utc - offset, date.replace(tzinfo=tz).strftime("UTC%z"), tz=tz)
         local = date.astimezone()
         return Dated(round(local.timestamp() * 1000), local.strftime("UTC%z"), (time_note("zone-assumed"),))
     except (ValueError, OverflowError, OSError):
@@ -180,11 +181,6 @@ def _one_moment(run: TrainingRun, date_ms: int, mtime: int) -> bool:
     """Return whether a checkpoint's date is the moment at which results.csv was written."""
     later = date_ms - mtime
     return -AGREE_MS <= later <= AGREE_MS or (0 <= later <= BUSY_MS and file_times_believed(run))
-
-
-def _offset_name(offset_ms: int) -> str:
-    minutes = abs(offset_ms) // 60_000
-    return f"UTC{'-' if offset_ms < 0 else '+'}{minutes // 60:02d}{minutes % 60:02d}"
 
 
 def results_mtime_clock(run: TrainingRun, zone: tzinfo | None) -> Timeline | None:
@@ -213,11 +209,9 @@ def _file_times_clock(run: TrainingRun) -> Timeline | None:
 
 def _import_clock(run: TrainingRun, now_ms: int) -> Timeline:
     """(5) As if it had ended now."""
-    seconds = run.epochs.seconds
-    if seconds:
-        clock = anchored("import-time", run, ((0, now_ms - round(seconds[-1] * 1000)),))
-    else:
-        clock = spaced("import-time", run, now_ms, 0.0)
+    clock = spaced("import-time", run, now_ms, 0.0)
+    if run.epochs.seconds:
+        clock = anchored("import-time", run, ((0, now_ms - round(run.epochs.seconds[-1] * 1000)),))
     return replace(clock, notes=(time_note("time-unknown"),))
 
 

@@ -6,7 +6,6 @@ from importer.model import TrainingRun
 
 EARLIEST_MS = 1_420_070_400_000  # 2015, before the first YOLO; reproducible archives write 1970 or 1980
 SETUP_MS = 1_000  # no trainer is faster from args.yaml to the end of its first epoch
-
 DRAWN_MS = 2_000  # a thread draws the first batch, perhaps until after a short epoch
 
 
@@ -50,15 +49,11 @@ def file_times_believed(run: TrainingRun) -> bool:
     return span - grain >= SETUP_MS and span + grain >= needed
 
 
-def is_resumed(run: TrainingRun) -> bool:
-    """Return whether a training was resumed: its rows show it, or its args, which a resume writes again."""
-    return len(run.epochs.session_starts) > 1 or bool(run.args.get("resume"))
-
-
 def first_batch_before_resume(run: TrainingRun) -> int | None:
     """Return when a resumed training drew its first batch, in ms: a resume writes args.yaml again, but not this."""
     first_batch, before = run.file("train_batch0.jpg"), options_mtimes(run)
-    if first_batch is None or not is_resumed(run) or not file_times_believed(run):
+    is_resumed = len(run.epochs.session_starts) > 1 or bool(run.args.get("resume"))  # by its rows, or by its args
+    if first_batch is None or not is_resumed or not file_times_believed(run):
         return None
     return first_batch.mtime_ms if EARLIEST_MS <= first_batch.mtime_ms < min(before) else None
 

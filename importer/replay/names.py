@@ -23,25 +23,20 @@ def check_templates(options: ImportOptions) -> None:
 
     Errors: UsageError when a template has an unknown field, or braces that do not match.
     """
-    for template in (options.experiment, options.run_name, os.environ.get("MLFLOW_RUN")):
-        if template is not None:
-            _check_template(template)
-
-
-def _check_template(template: str) -> None:
-    try:
-        fields = [part[1:] for part in string.Formatter().parse(template) if part[1] is not None]
-    except ValueError as error:
-        raise UsageError(f"{template!r}: {error}", hint="write {{ for a brace") from error
-    if template.isspace():
-        raise UsageError(f"{template!r}: a name of blanks only", hint="give a name, or leave the option out")
-    for field, spec, conversion in fields:
-        if spec or conversion:
-            hint = "write the field alone, such as {name}"
-            raise UsageError(f"{template!r}: a field takes no `:` and no `!`", hint=hint)
-        if field not in FIELDS:
-            known = ", ".join(f"{{{name}}}" for name in FIELDS)
-            raise UsageError(f"{template!r}: no field {{{field}}}", hint=f"there are {known}")
+    for template in filter(None, (options.experiment, options.run_name, os.environ.get("MLFLOW_RUN"))):
+        try:
+            fields = [part[1:] for part in string.Formatter().parse(template) if part[1] is not None]
+        except ValueError as error:
+            raise UsageError(f"{template!r}: {error}", hint="write {{ for a brace") from error
+        if template.isspace():
+            raise UsageError(f"{template!r}: a name of blanks only", hint="give a name, or leave the option out")
+        for field, spec, conversion in fields:
+            if spec or conversion:
+                hint = "write the field alone, such as {name}"
+                raise UsageError(f"{template!r}: a field takes no `:` and no `!`", hint=hint)
+            if field not in FIELDS:
+                known = ", ".join(f"{{{name}}}" for name in FIELDS)
+                raise UsageError(f"{template!r}: no field {{{field}}}", hint=f"there are {known}")
 
 
 def is_template(text: str | None) -> bool:

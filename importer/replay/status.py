@@ -25,8 +25,16 @@ def still_training(run: TrainingRun, now_ms: int) -> bool:
 
 
 def quiet_ms(run: TrainingRun) -> float:
-    """Return how long nothing may be written while a training goes on."""
-    return min(LONGEST_MS, max(STILL_MS, 3 * _epoch_ms(run, results_mtime(run) or 0)))
+    """Return how long nothing may be written while a training goes on: five minutes, or three of its longest epochs.
+
+    Without `time`, an epoch is as long as the mean since args.yaml was written, which a resume does again.
+    """
+    seconds, before, epoch_ms = run.epochs.seconds, options_mtimes(run), 0.0
+    if seconds:
+        epoch_ms = 1000 * max(later - earlier for earlier, later in zip((0.0, *seconds), seconds, strict=False))
+    elif before:
+        epoch_ms = ((results_mtime(run) or 0) - max(before)) / max(1, len(run.epochs))
+    return min(LONGEST_MS, max(STILL_MS, 3 * epoch_ms))
 
 
 def came_to_its_end(run: TrainingRun) -> bool:
@@ -45,22 +53,10 @@ def came_to_its_end(run: TrainingRun) -> bool:
 def why_left_alone(run: TrainingRun, options: ImportOptions, now_ms: int) -> tuple[str, str, str] | None:
     """Return the outcome, the reason and a hint for a training that is not imported unasked; None for any other."""
     if not len(run.epochs) and not options.empty:
-        return "no epochs", _why_no_epochs(run), "to import it too: --also empty"
+        why = next((note.text for note in run.notes if note.code == "results-ignored"), NO_EPOCHS)
+        if not run.args and run.results_file is None and any(note.code == "empty-args" for note in run.notes):
+            why = "its args.yaml is empty and there are no results"
+        return "no epochs", why, "to import it too: --also empty"
     if not options.unfinished and still_training(run, now_ms):
         return "still training", "results.csv was written just now", "to import it as it is: --also unfinished"
     return None
-
-
-def _why_no_epochs(run: TrainingRun) -> str:
-    if not run.args and run.results_file is None and any(note.code == "empty-args" for note in run.notes):
-        return "its args.yaml is empty and there are no results"
-    return next((note.text for note in run.notes if note.code == "results-ignored"), NO_EPOCHS)
-
-
-def _epoch_ms(run: TrainingRun, mtime_ms: int) -> float:
-    """Return how long an epoch takes, by `time`, else since args.yaml was written, which a resume does again."""
-    seconds = run.epochs.seconds
-    if seconds:
-        return 1000 * max(later - earlier for earlier, later in zip((0.0, *seconds), seconds, strict=False))
-    before = options_mtimes(run)
-    return (mtime_ms - max(before)) / max(1, len(run.epochs)) if before else 0

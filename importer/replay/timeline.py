@@ -33,7 +33,13 @@ def build_timeline(
     timeline = _complete(run, clock or _clock_of(run, zone, now_ms), recorded)
     if recorded is not None:
         return replace(timeline, shifted_ms=recorded.times.shifted_ms)
-    return timeline if start_ms is None else _moved(timeline, start_ms - timeline.started_ms)
+    if start_ms is None:
+        return timeline
+    by = start_ms - timeline.started_ms
+    # The other clocks store their anchors; an event file is read again, so the shift is kept beside it.
+    name = timeline.clock if timeline.clock == "event-file" else "start-time"
+    notes = tuple(note for note in timeline.notes if note.code not in ("time-unknown", "zone-assumed"))
+    return replace(_shifted(timeline, by), clock=name, shifted_ms=by, notes=notes)
 
 
 def parse_zone(name: str) -> tzinfo:
@@ -65,9 +71,8 @@ def _recorded_clock(run: TrainingRun, recorded: ImportRecord, zone: tzinfo | Non
         clock = anchored(times.clock, run, _with_new_sessions(run, recorded, zone))
     else:
         return None
-    return replace(
-        clock, zone=times.zone, notes=tuple(time_note(code) for code in recorded.notes if code in clocks.TIME_NOTES)
-    )
+    notes = tuple(time_note(code) for code in recorded.notes if code in clocks.TIME_NOTES)
+    return replace(clock, zone=times.zone, notes=notes)
 
 
 def _with_new_sessions(run: TrainingRun, recorded: ImportRecord, zone: tzinfo | None) -> Anchors:
@@ -191,17 +196,6 @@ def _end(run: TrainingRun, clock: Timeline, last_ms: int) -> int:
     written = (run.results_file or "", "weights/last.pt", "weights/best.pt", "results.png")
     times = [file.mtime_ms for path in written if (file := run.file(path))]
     return max([last_ms, *(ms for ms in times if ms <= last_ms + FINAL_LIMIT_MS)])
-
-
-def _moved(timeline: Timeline, by: int) -> Timeline:
-    """Return the timeline that `--start-time` asks for."""
-    return replace(
-        _shifted(timeline, by),
-        # The other clocks store their anchors; an event file is read again, so the shift is kept beside it.
-        clock=timeline.clock if timeline.clock == "event-file" else "start-time",
-        shifted_ms=by,
-        notes=tuple(note for note in timeline.notes if note.code not in ("time-unknown", "zone-assumed")),
-    )
 
 
 def _shifted(times: Timeline, by: int) -> Timeline:
