@@ -90,16 +90,15 @@ def import_training(job: Job) -> Outcome:
     adopted: Decision | None = None
     for _ in range(TRIES):
         plan, decision = decide_in_store(job)
-        if decision.kind is Kind.COMPLETED and decision.live is not None:
-            adopted = decision if _adopt(job, plan, decision) else None
-            job = replace(job, looked_up=None)
-            continue
-        if decision.kind is Kind.COMPLETED and adopted is not None:
-            decision = replace(decision, reason=adopted.reason, live=adopted.live)
         try:
-            return replace(_carry_out(job, plan, decision), seconds=time.monotonic() - began)
+            if decision.kind is not Kind.COMPLETED or decision.live is None:
+                if decision.kind is Kind.COMPLETED and adopted is not None:
+                    decision = replace(decision, reason=adopted.reason, live=adopted.live)
+                return replace(_carry_out(job, plan, decision), seconds=time.monotonic() - began)
+            adopted = decision if _adopt(job, plan, decision) else None
         except LostRaceError:
-            job = replace(job, looked_up=None)
+            pass
+        job = replace(job, looked_up=None)
     return of_plan(Kind.BUSY, plan, reason="another import is writing it")
 
 
@@ -126,13 +125,10 @@ def decide_in_store(job: Job) -> tuple[ImportPlan, Decision]:
         recorded = plan_import(run, options, recorded=before.record, now_ms=now_ms)
     stored = lookup.look_up(store, recorded, runs, experiment_id, before)
     decision = decide(recorded, matched, stored, options, wait_for_others=job.context.wait_for_others)
-    if (
-        decision.kind is Kind.COMPLETED
-        and decision.live is not None
-        and (still_training(run, now_ms) or is_being_logged(decision.live.runs, now_ms, quiet_ms(run)))
-    ):
+    live = decision.live if decision.kind is Kind.COMPLETED else None
+    if live is not None and (still_training(run, now_ms) or is_being_logged(live.runs, now_ms, quiet_ms(run))):
         reason = "its live run is not completed before the training ends"
-        return plan, Decision(Kind.STILL_TRAINING, decision.run, reason, live=decision.live)
+        return plan, Decision(Kind.STILL_TRAINING, decision.run, reason, live=live)
     has_times = decision.kind in (Kind.RESUMED, Kind.UPDATED, Kind.COMPLETED)
     return recorded if has_times else plan, decision
 
@@ -147,7 +143,7 @@ def _adopt(job: Job, plan: ImportPlan, decision: Decision) -> bool:
     if run.run_id not in {candidate.run_id for candidate in live.runs}:
         give_back(job.store, run.run_id)
         return False
-    _begin_entry(job, run.experiment_id)
+    begin_entry(job.store, run.experiment_id, job.context.ledger_tag)
     if plan.artifacts:
         job.store.check_artifacts(plan.experiment_name)
     record = replace(_signed(plan, ""), run_name=run.run_name)
@@ -185,7 +181,7 @@ def _create(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
     assert experiment_id is not None  # noqa: S101  it was created
     if plan.artifacts or plan.images:
         store.check_artifacts(plan.experiment_name)
-    _begin_entry(job, experiment_id)
+    begin_entry(job.store, experiment_id, job.context.ledger_tag)
     replaced = decision.run.run_id if decision.run is not None else ""
     ignored = {replaced, *decision.surplus}
     plan = replace(plan, record=_signed(plan, replaced))
@@ -211,8 +207,7 @@ def _write_in_bulk(job: Job, plan: ImportPlan, ours: StoredRun, ignored: set[str
     def stands(find: Find) -> bool:
         tags = find(key_tag(plan.key, has_epochs=bool(plan.epochs)), plan.key)
         runs = [lookup.run_of_tags(run_id, ours.experiment_id, found) for run_id, found in tags.items()]
-        rivals = _rivals(job, plan, ours, runs, ignored)
-        return not rivals or canonical(ours, rivals) is ours
+        return canonical(ours, _rivals(job, plan, ours, runs, ignored)) is ours
 
     if bulk.write(ours, plan, {lookup.STATE: lookup.COMPLETE}, stands):
         return True
@@ -224,7 +219,7 @@ def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]
     """Add to a run what it lacks: after an import that was stopped, or of a directory that has grown."""
     store, before = job.store, decision.run
     assert before is not None  # noqa: S101  such a decision has a run
-    _begin_entry(job, before.experiment_id)
+    begin_entry(job.store, before.experiment_id, job.context.ledger_tag)
     with store_errors("reading the run"):
         run = store.client.get_run(before.run_id)
     points, params, kept = find_missing(store, plan, run)
@@ -246,11 +241,6 @@ def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]
     if before.replaces and before.state == WRITING:
         discard_run(store, before.replaces)
     return before.run_id, before.experiment_id
-
-
-def _begin_entry(job: Job, experiment_id: str) -> None:
-    if job.context.ledger_tag is not None:
-        begin_entry(job.store, experiment_id, job.context.ledger_tag)
 
 
 def _signed(plan: ImportPlan, replaced: str) -> ImportRecord:
@@ -297,8 +287,6 @@ def _settle(job: Job, plan: ImportPlan, ours: StoredRun, ignored: set[str]) -> N
     """
     runs = find_runs_of(job.store, ours.experiment_id, plan.key, has_epochs=bool(plan.epochs))
     others = _rivals(job, plan, ours, runs, ignored)
-    if not others:
-        return
     kept = canonical(ours, others)
     twins = [run for run in others if run.writer and run.writer == ours.writer]
     for run in (ours, *twins):
@@ -313,12 +301,12 @@ def _rivals(
 ) -> list[StoredRun]:
     """Return the other runs of the training."""
     facts = Facts.of(plan, parents=job.parents)
-
-    def is_rival(run: StoredRun) -> bool:
-        matched = match_run(facts, [run])
-        return matched is not None and (matched.comparison.match in ONE_TRAINING or run.state == WRITING)
-
-    return [run for run in runs if run.run_id not in {ours.run_id, *ignored} and is_rival(run)]
+    rivals = []
+    for run in runs:
+        matched = match_run(facts, [run]) if run.run_id not in {ours.run_id, *ignored} else None
+        if matched is not None and (matched.comparison.match in ONE_TRAINING or run.state == WRITING):
+            rivals.append(run)
+    return rivals
 
 
 def _put_below(job: Job, run_id: str, before: StoredRun | None) -> bool:

@@ -95,9 +95,12 @@ class Ledger:
             retry(partial(_set, self.store, experiment_id, self.tag, entry))
 
 
-def begin_entry(store: Store, experiment_id: str, tag: str) -> None:
-    """Write the entry of a batch to an experiment, once for each worker, before its first run. Errors: StoreError."""
-    if (experiment_id, tag) not in store.begun_entries:
+def begin_entry(store: Store, experiment_id: str, tag: str | None) -> None:
+    """Write the entry of a batch to an experiment, once for each worker, before its first run. Errors: StoreError.
+
+    The import of one directory has no tag: its run is its entry.
+    """
+    if tag is not None and (experiment_id, tag) not in store.begun_entries:
         entry = LedgerEntry(_now(), socket.gethostname(), {}, ended=False)
         _set(store, experiment_id, tag, entry)
         store.begun_entries.add((experiment_id, tag))
