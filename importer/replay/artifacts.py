@@ -1,7 +1,5 @@
 """Which files of a run directory are logged, and why the others are not."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter

@@ -3,8 +3,6 @@
 Each function returns what its namesake would have sent to MLflow. Its arguments take the place of the trainer.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Names made of a run's own facts: `--experiment "{project}/{task}"`."""
 
-from __future__ import annotations
-
 import os
 import string
 from collections.abc import Callable, Collection, Iterable

@@ -1,7 +1,5 @@
 """TrainingRun -> ImportPlan: the callbacks, in the order in which the trainer calls them."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
