@@ -13,20 +13,12 @@ from importer.errors import StoreError, UsageError
 from importer.models.register import ALIASES, NO_REGISTRY, delete_version, search_versions
 from importer.store.failures import store_errors
 from importer.store.store import Store
+from importer.write import lookup
 from importer.write.completion import give_back
 from importer.write.decision import Facts, match_run
 from importer.write.import_run import delete_run
 from importer.write.ledger import all_experiments, check_import_id, count_undone, is_in_ledger
-from importer.write.lookup import (
-    COMPLETE,
-    DELETED,
-    IMPORT_ID,
-    UPDATE_ID,
-    StoredRun,
-    find_runs_of,
-    search_runs,
-    stored_run,
-)
+from importer.write.lookup import IMPORT_ID, StoredRun, find_runs_of, search_runs, stored_run
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -60,11 +52,11 @@ def plan_undo(store: Store, import_id: str, selection: Selection | None = None) 
     with store_errors("looking for the import's runs"):
         experiments = list(all_experiments(store))
         for experiment_id in (str(experiment.experiment_id) for experiment in experiments):
-            by_id, by_update = (f"tags.`{tag}` = '{import_id}'" for tag in (IMPORT_ID, UPDATE_ID))
+            by_id, by_update = (f"tags.`{tag}` = '{import_id}'" for tag in (IMPORT_ID, lookup.UPDATE_ID))
             created += map(stored_run, search_runs(store, [experiment_id], by_id))
             updated += map(stored_run, search_runs(store, [experiment_id], by_update))
-            gone = map(stored_run, search_runs(store, [experiment_id], by_id, DELETED))
-            deleted += (run for run in gone if run.state == COMPLETE)
+            gone = map(stored_run, search_runs(store, [experiment_id], by_id, lookup.DELETED))
+            deleted += (run for run in gone if run.state == lookup.COMPLETE)
     if not (created or updated or deleted or is_in_ledger(experiments, import_id)):
         raise UsageError(f"{import_id}: no import of this store", hint="`ymlf history` lists them")
     mine = {run.run_id for run in created}

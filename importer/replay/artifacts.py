@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 from importer.errors import RunDirError
 from importer.formats.picture import read_picture
@@ -23,17 +22,13 @@ IMAGE = re.compile(
 )
 
 
-class ChosenFiles(NamedTuple):
-    """The files that are logged, and (path, reason) of those that are left out."""
-
-    artifacts: tuple[Artifact, ...] = ()
-    left_out: tuple[tuple[str, str], ...] = ()
+Chosen = tuple[tuple[Artifact, ...], tuple[tuple[str, str], ...]]  # what is logged; (path, reason) of what is not
 
 
-def choose_files(run: TrainingRun, options: ImportOptions) -> tuple[ChosenFiles, tuple[Note, ...]]:
+def choose_files(run: TrainingRun, options: ImportOptions) -> tuple[Chosen, tuple[Note, ...]]:
     """Return what is logged of the files that live would have logged. Errors: RunDirError when one is unreadable."""
     if options.artifacts == "none" or run.segment is not None:
-        return ChosenFiles(), ()
+        return ((), ()), ()
     files = on_train_end(run.files)
     if run.results_file and run.results_file not in {file.path for file in files}:
         files += [file for file in run.files if file.path == run.results_file]  # YOLOv7's results.txt
@@ -49,7 +44,7 @@ def choose_files(run: TrainingRun, options: ImportOptions) -> tuple[ChosenFiles,
     names = artifact_paths(file.path for file in files if file not in reasons)
     artifacts = tuple(_artifact(run, file, names[file.path]) for file in files if file not in reasons)
     left_out = tuple((file.path, reasons[file]) for file in files if file in reasons)
-    return ChosenFiles(artifacts, left_out), (*notes, *_name_notes(names))
+    return (artifacts, left_out), (*notes, *_name_notes(names))
 
 
 def choose_images(run: TrainingRun, options: ImportOptions) -> tuple[tuple[LoggedImage, ...], tuple[Note, ...]]:

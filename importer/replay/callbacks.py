@@ -5,7 +5,6 @@ Each function returns what its namesake would have sent to MLflow. Its arguments
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from importer.model import RunFile
 
@@ -13,14 +12,6 @@ DEFAULT_EXPERIMENT = "/Shared/Ultralytics"
 FORMER_EXPERIMENT = "/Shared/YOLOv8"  # before 8.3.9
 SUFFIXES = (".png", ".jpg", ".csv", ".pt", ".yaml")
 TRUE = {"1", "true", "yes", "on", "y", "t"}
-
-
-class RunStart(NamedTuple):
-    """What a run begins with."""
-
-    experiment_name: str
-    run_name: str
-    params: dict[str, str]
 
 
 def sanitize_key(name: str) -> str:
@@ -33,7 +24,7 @@ def sanitize_dict(metrics: Mapping[str, float]) -> dict[str, float]:
     return {sanitize_key(name): float(value) for name, value in metrics.items()}
 
 
-def on_pretrain_routine_end(args: Mapping[str, object], name: str) -> RunStart:
+def on_pretrain_routine_end(args: Mapping[str, object], name: str) -> tuple[str, str, dict[str, str]]:
     """Return experiment, run name and params, environment first.
 
     Source: 8.3.9 to 8.4.190; before 8.3.9 the default experiment was /Shared/YOLOv8.
@@ -41,7 +32,7 @@ def on_pretrain_routine_end(args: Mapping[str, object], name: str) -> RunStart:
     project = args.get("project")
     experiment_name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or (str(project) if project else DEFAULT_EXPERIMENT)
     run_name = os.environ.get("MLFLOW_RUN") or name
-    return RunStart(experiment_name, run_name, {str(key): str(value) for key, value in args.items()})
+    return experiment_name, run_name, {str(key): str(value) for key, value in args.items()}
 
 
 def on_train_epoch_end(lr: Mapping[str, float], losses: Mapping[str, float]) -> dict[str, float]:

@@ -44,19 +44,19 @@ def plan_import(
     timeline = build_timeline(
         run, now_ms=now, timezone_name=options.timezone, start_ms=options.start_time_ms, recorded=recorded
     )
-    start = on_pretrain_routine_end(live_args(run), run.name)
-    params, param_notes = accepted_params(run, start.params)
+    _, live_name, live_params = on_pretrain_routine_end(live_args(run), run.name)
+    params, param_notes = accepted_params(run, live_params)
     keys, key_notes = _metric_keys(run)
     best, former = _best_points(run, timeline) if options.best_metrics else ((), ())
     points = (*_epoch_points(run, timeline, keys), *best)
-    files, file_notes = choose_files(run, options)
+    (artifacts, left_out), file_notes = choose_files(run, options)
     images, image_notes = choose_images(run, options)
     notes = (*run.notes, *timeline.notes, *param_notes, *key_notes, *_value_notes(points), *file_notes, *image_notes)
     experiment = experiment_name(run, options, timeline)
-    names = (recorded.run_name, recorded.group) if recorded else _names(run, options, timeline, start.run_name)
+    names = (recorded.run_name, recorded.group) if recorded else _names(run, options, timeline, live_name)
     record = build_record(run, timeline, options, names, notes)
     dataset = _dataset(params.get("data"), run.args.get("data"))
-    tags = {**filter_tags(run, dataset, record.group, files.artifacts), **dict(options.tags)}
+    tags = {**filter_tags(run, dataset, record.group, artifacts), **dict(options.tags)}
     children = iteration_runs(run, options, timeline) if recorded is None else ()  # an import plans them one by one
     place = place_of_training(run)
     plan = ImportPlan(
@@ -64,7 +64,7 @@ def plan_import(
         epochs=len(run.epochs), planned_epochs=run.planned_epochs, key=training_key(run, place=place),
         empty_key=empty_key(run, place=place), status=status(run), experiment_name=experiment,
         run_name=record.run_name, timeline=timeline, params=params, points=points, former_best=former,
-        artifacts=files.artifacts, left_out=files.left_out, images=images, record=record, dataset=dataset,
+        artifacts=artifacts, left_out=left_out, images=images, record=record, dataset=dataset,
         tags={**tags, "mlflow.note.content": storable(describe(run, record, notes))},
         fingerprint=record.fingerprint, best_epoch=record.best_epoch, keep_active=options.keep_active, notes=notes,
         children=tuple(plan_import(child, options.of_children(experiment), now_ms=now) for child in children),
@@ -111,7 +111,7 @@ def experiment_name(run: TrainingRun, options: ImportOptions, timeline: Timeline
     if options.experiment:
         name = render(options.experiment, run, timeline, options.root)
     else:
-        name = on_pretrain_routine_end(run.args, run.name).experiment_name
+        name, _, _ = on_pretrain_routine_end(run.args, run.name)
     if not name.strip():
         message = f"{run.save_dir}: experiment {name!r} is a name of blanks only, which MLflow 3.18 refuses"
         raise PlanError(message, hint="give another with --experiment")

@@ -72,7 +72,10 @@ def iteration_jobs(job: Job, outcome: Outcome) -> list[Job]:
     if outcome.run_id is not None:
         with store_errors("reading the run of the tune"):
             parent = stored_run(job.store.client.get_run(outcome.run_id))
-            former = lookup.deleted_runs_of(job.store, parent)
+            condition = lookup.with_key(parent.key)
+            deleted = lookup.search_runs(job.store, [parent.experiment_id], condition, lookup.DELETED)
+            same_place = (run for run in deleted if run.data.tags.get(lookup.SOURCE) == parent.source)
+            former = tuple(str(run.info.run_id) for run in same_place)
     options = job.options.of_children(outcome.experiment_name)
     below = replace(job, options=options, parent=parent, former_parents=former, looked_up=None)
     return [replace(below, run=child) for child in iteration_runs(job.run, job.options)]

@@ -30,18 +30,6 @@ EXPERIMENTS_PAGE = 500
 
 
 @dataclass(frozen=True)
-class Import:
-    """One import: when, from where, and what came of it."""
-
-    import_id: str
-    experiment_names: tuple[str, ...]
-    started: str
-    host: str
-    counts: Mapping[str, int]
-    ended: bool = True  # False while it runs, and of one that was killed
-
-
-@dataclass(frozen=True)
 class LedgerEntry:
     """What one process of an import tells of it in one experiment; shards and restarts each have their own."""
 
@@ -70,6 +58,14 @@ class LedgerEntry:
             else {}
         )
         return cls(str(facts.get("started") or ""), str(facts.get("host") or ""), numbers, facts.get("ended") is True)
+
+
+@dataclass(frozen=True)
+class Import(LedgerEntry):
+    """One import: when, from where, and what came of it; not ended while it runs, nor when it was killed."""
+
+    import_id: str = ""
+    experiment_names: tuple[str, ...] = ()
 
 
 class Ledger:
@@ -140,10 +136,11 @@ def list_imports(store: Store) -> list[Import]:
                     import_id = run.data.tags[tag]
                     if run.info.lifecycle_stage == "active" or import_id in found:  # not one that was replaced
                         found.setdefault(import_id, []).append((name, _entry_of(run, outcome, import_id)))
-    imports = [
-        Import(import_id, tuple(dict.fromkeys(name for name, _ in named)), **vars(_sum([entry for _, entry in named])))
-        for import_id, named in found.items()
-    ]
+    imports = []
+    for import_id, named in found.items():
+        names = tuple(dict.fromkeys(name for name, _ in named))
+        whole = _sum([entry for _, entry in named])
+        imports.append(Import(import_id=import_id, experiment_names=names, **vars(whole)))
     return sorted(imports, key=lambda entry: (entry.started, entry.import_id))
 
 

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from importer.model import ImportPlan, MetricPoint
@@ -75,6 +76,9 @@ class StoredRun:
         return self.record.writer if self.record is not None else ""
 
 
+StoredRuns = tuple[StoredRun, ...]
+
+
 @dataclass(frozen=True)
 class LiveRun:
     """A run that ymlf did not write, of the same save_dir or name.
@@ -104,9 +108,7 @@ class Stored:
     empty: tuple[StoredRun, ...] = ()  # of this directory, before it had epochs
 
 
-def find_runs_of(
-    store: Store, experiment_id: str | None, key: str, *, has_epochs: bool = True
-) -> tuple[StoredRun, ...]:
+def find_runs_of(store: Store, experiment_id: str | None, key: str, *, has_epochs: bool = True) -> StoredRuns:
     """Return the active runs of an experiment that carry a key. One search. Errors: StoreError."""
     if experiment_id is None:
         return ()
@@ -117,14 +119,8 @@ def find_runs_of(
         return tuple(map(stored_run, search_runs(store, [experiment_id], with_key(key, has_epochs=has_epochs))))
 
 
-def deleted_runs_of(store: Store, run: StoredRun) -> tuple[str, ...]:
-    """Return the ids of deleted runs with the key and the directory of a run. One search."""
-    deleted = search_runs(store, [run.experiment_id], with_key(run.key), DELETED)
-    return tuple(str(other.info.run_id) for other in deleted if other.data.tags.get(SOURCE) == run.source)
-
-
 def look_up(
-    store: Store, plan: ImportPlan, runs: tuple[StoredRun, ...], experiment_id: str | None, matched: StoredRun | None
+    store: Store, plan: ImportPlan, runs: StoredRuns, experiment_id: str | None, matched: StoredRun | None
 ) -> Stored:
     """Return what an experiment holds of the training of a plan.
 
@@ -133,17 +129,13 @@ def look_up(
 
     Errors: StoreError.
     """
-    if matched is not None:
-        if matched.fingerprint == plan.fingerprint:
-            return Stored(runs)
+    if matched is not None and matched.fingerprint != plan.fingerprint:
         with store_errors("reading the run"):
             run = store.client.get_run(matched.run_id)
         points = stored_points(store, run, sorted({point.key for point in plan.points}))
-        if not matched.live_status:
-            return Stored(runs, points=points)
-        resumed = _live_runs(store, plan, matched.experiment_id, before=matched.run_id)
+        resumed = _live_runs(store, plan, matched.experiment_id, matched.run_id) if matched.live_status else ()
         return Stored(runs, points=points, live=resumed)
-    if not plan.points:
+    if matched is not None or not plan.points:
         return Stored(runs)
     looks_for_empty = plan.epochs and experiment_id is not None and store.may_hold_empty_runs(experiment_id)
     empty = find_runs_of(store, experiment_id, plan.empty_key, has_epochs=False) if looks_for_empty else ()
@@ -244,13 +236,11 @@ def _live_runs(store: Store, plan: ImportPlan, experiment_id: str | None, before
     For an import to the default experiment, that of older releases is looked through, too.
     """
     former = store.active_experiment_id(FORMER_EXPERIMENT) if plan.experiment_name == DEFAULT_EXPERIMENT else None
-    places = [place for place in (experiment_id, former) if place is not None]
     found: dict[str, Run] = {}
     with store_errors("looking for runs that were logged live"):
-        for place in places:
-            if store.may_hold_live_runs(place):
-                for condition in _live_conditions(plan):
-                    found.update({run.info.run_id: run for run in store.search_foreign(place, condition)})
+        places = [place for place in (experiment_id, former) if place is not None and store.may_hold_live_runs(place)]
+        for place, condition in product(places, _live_conditions(plan)):
+            found.update({run.info.run_id: run for run in store.search_foreign(place, condition)})
     keys = {point.key for point in plan.points}
     return tuple(
         _live_run(store, run, plan, experiment_id)
@@ -272,21 +262,15 @@ def _live_conditions(plan: ImportPlan) -> list[str]:
 
 def _live_run(store: Store, run: Run, plan: ImportPlan, experiment_id: str | None) -> LiveRun:
     history = stored_points(store, run, sorted({point.key for point in plan.points}))
-    started_ms = int(run.info.start_time or 0)
+    info, started_ms = run.info, int(run.info.start_time or 0)
     with store_errors("listing the artifacts of a run that was logged live", any_class=True):
-        artifacts = list_artifacts(store.artifact_repository(run.info.artifact_uri))
+        artifacts = list_artifacts(store.artifact_repository(info.artifact_uri))
+    newest_ms = max([started_ms, *(point.timestamp for series in history.values() for point in series)])
     return LiveRun(
-        run_id=str(run.info.run_id),
-        run_name=str(run.info.run_name),
-        status=str(run.info.status),
-        params=dict(run.data.params),
-        points=values_by_step(history, plan),
-        artifacts=artifacts,
-        experiment_id=str(run.info.experiment_id),
-        is_elsewhere=str(run.info.experiment_id) != experiment_id,
-        started_ms=started_ms,
-        newest_ms=max([started_ms, *(point.timestamp for series in history.values() for point in series)]),
-    )
+        run_id=str(info.run_id), run_name=str(info.run_name), status=str(info.status), params=dict(run.data.params),
+        points=values_by_step(history, plan), artifacts=artifacts, experiment_id=str(info.experiment_id),
+        is_elsewhere=str(info.experiment_id) != experiment_id, started_ms=started_ms, newest_ms=newest_ms,
+    )  # fmt: skip
 
 
 def values_by_step(history: Mapping[str, Iterable[MetricPoint]], plan: ImportPlan) -> Points:
