@@ -107,7 +107,7 @@ class ImportRecord:
         try:
             facts = json.loads(text or "")
             record = cls(**_read(facts, RECORD_FIELDS))
-            _tags(record.options.get("tags", ()))
+            dict(facts.get("options", {}).get("tags", ()))  # pairs, or it raises
             readable = facts.get("format") == FORMAT and record.times.anchors[0][0] == 0
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError):
             return None
@@ -170,22 +170,14 @@ def _list_of(kind: Callable[[Any], object]) -> Callable[[Any], tuple[object, ...
     return read
 
 
-def _anchors(pairs: Any) -> tuple[tuple[int, int], ...]:
-    return tuple((int(row), int(ms)) for row, ms in pairs)
-
-
-def _tags(pairs: Any) -> tuple[tuple[str, str], ...]:
-    return tuple((str(key), str(value)) for key, value in pairs)
-
-
 EVIDENCE_FIELDS: dict[str, Callable[[Any], object]] = {
     "rows": _whole, "finished": bool, "event_files": _list_of(str), "times": _list_of(float), "first": str,
-    "block": lambda value: max(1, _whole(value)), "time_marks": _bytes, "row_marks": _bytes, "records": _records,
-    "args": _bytes, "files": _whole,
+    "block": lambda value: max(1, _whole(value)), "time_marks": _bytes, "row_marks": _bytes,
+    "records": _records, "args": _bytes, "files": _whole,
 }  # fmt: skip
 TIMES_FIELDS: dict[str, Callable[[Any], object]] = {
-    "clock": str, "anchors": _anchors, "started_ms": int, "ended_ms": int, "final_ms": int, "zone": str,
-    "spacing_ms": float, "shifted_ms": int,
+    "clock": str, "anchors": lambda pairs: tuple((int(row), int(ms)) for row, ms in pairs), "started_ms": int,
+    "ended_ms": int, "final_ms": int, "zone": str, "spacing_ms": float, "shifted_ms": int,
 }  # fmt: skip
 RECORD_FIELDS: dict[str, Callable[[Any], object]] = {
     "times": lambda times: RecordedTimes(**_read(times, TIMES_FIELDS)), "evidence": Evidence.from_json,

@@ -48,7 +48,9 @@ def plan_undo(store: Store, import_id: str, selection: Selection | None = None) 
     Errors: StoreError; UsageError when the id cannot be one, or no import of the store has it.
     """
     check_import_id(import_id)
-    created, updated, deleted = list[StoredRun](), list[StoredRun](), list[StoredRun]()
+    created: list[StoredRun] = []
+    updated: list[StoredRun] = []
+    deleted: list[StoredRun] = []
     with store_errors("looking for the import's runs"):
         experiments = list(all_experiments(store))
         for experiment_id in (str(experiment.experiment_id) for experiment in experiments):
@@ -76,7 +78,7 @@ def plan_undo(store: Store, import_id: str, selection: Selection | None = None) 
         completed=tuple(run for run in selected if run.live_status),
         versions=tuple(version for version in versions if not _foreign_aliases(version)),
         kept_versions=tuple(version for version in versions if _foreign_aliases(version)),
-    )  # fmt: skip
+    )
 
 
 def _versions_of(store: Store, import_id: str) -> list[ModelVersion]:

@@ -163,9 +163,12 @@ def _carry_out(job: Job, plan: ImportPlan, decision: Decision) -> Outcome:
     run_id, experiment_id = ids
     for surplus_id in decision.surplus:
         discard_run(job.store, surplus_id)
-    reason, wrote = decision.reason, decision.kind in WROTE
-    if job.parent is not None and run_id is not None and _put_below(job, run_id, decision.run) and not wrote:
-        reason = reason or "put below the run of its tune"
+    reason, wrote, before, parent = decision.reason, decision.kind in WROTE, decision.run, job.parent
+    is_ours = before is not None and before.run_id == run_id and not before.live_status
+    if before and is_ours and parent is not None and before.parent_run_id != parent.run_id:  # the tune came later
+        with store_errors("putting the run below that of its tune"):
+            job.store.client.set_tag(before.run_id, lookup.PARENT, parent.run_id)
+        reason = reason if wrote else reason or "put below the run of its tune"
     live_run_ids = tuple(live.run_id for live in decision.live.runs) if decision.live is not None else ()
     return of_plan(
         decision.kind, plan, wrote=wrote, run_id=run_id, experiment_id=experiment_id, reason=reason,
@@ -308,16 +311,6 @@ def _rivals(
         if matched is not None and (matched.comparison.match in ONE_TRAINING or run.state == WRITING):
             rivals.append(run)
     return rivals
-
-
-def _put_below(job: Job, run_id: str, before: StoredRun | None) -> bool:
-    """Whether an iteration that had a run had to be put below that of its tune, which was imported later."""
-    assert job.parent is not None  # noqa: S101  checked by the caller
-    if before is None or before.live_status or before.parent_run_id == job.parent.run_id or before.run_id != run_id:
-        return False
-    with store_errors("putting the run below that of its tune"):
-        job.store.client.set_tag(run_id, lookup.PARENT, job.parent.run_id)
-    return True
 
 
 def discard_run(store: Store, run_id: str) -> None:
