@@ -13,12 +13,7 @@ from importer.naming import MAX_EXPERIMENT_NAME, MAX_RUN_NAME, accepted_key, dat
 from importer.read.fitness import BEST, LR_PREFIXES, TRAIN_PREFIXES, best_metrics, best_row
 from importer.record import TRAINING, ImportRecord
 from importer.replay.artifacts import choose_files, choose_images
-from importer.replay.callbacks import (
-    on_fit_epoch_end,
-    on_pretrain_routine_end,
-    on_train_epoch_end,
-    sanitize_key,
-)
+from importer.replay.callbacks import on_fit_epoch_end, on_pretrain_routine_end, on_train_epoch_end, sanitize_key
 from importer.replay.identity import empty_key, place_of_training, training_key
 from importer.replay.names import group_of_run, render
 from importer.replay.params import accepted_params, live_args

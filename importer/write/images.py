@@ -32,6 +32,11 @@ class StoredImage(NamedTuple):
     timestamp: int  # ms since the Unix epoch
     paths: tuple[str, ...]
 
+    @property
+    def is_whole(self) -> bool:
+        """Return whether both files are there."""
+        return len(self.paths) == 2
+
 
 def images_in(paths: Iterable[str]) -> dict[str, list[StoredImage]]:
     """Return the pictures among the artifacts of a run, at step 0, by key."""
@@ -47,14 +52,14 @@ def images_in(paths: Iterable[str]) -> dict[str, list[StoredImage]]:
 
 def is_logged(plan: ImportPlan, found: Sequence[StoredImage]) -> bool:
     """Return whether a picture is there once, whole, and of the time that the plan gives it."""
-    return len(found) == 1 and len(found[0].paths) == 2 and found[0].timestamp == plan.timeline.ended_ms
+    return len(found) == 1 and found[0].is_whole and found[0].timestamp == plan.timeline.ended_ms
 
 
 def in_words(found: Sequence[StoredImage]) -> str:
     """Return for people what the store has of a picture."""
     if len(found) != 1:
         return f"{len(found)} images" if found else "no image"
-    return f"one of timestamp {found[0].timestamp}" if len(found[0].paths) == 2 else f"only {found[0].paths[0]}"
+    return f"one of timestamp {found[0].timestamp}" if found[0].is_whole else f"only {found[0].paths[0]}"
 
 
 def log_images(store: Store, plan: ImportPlan, run: Run, *, is_new: bool, has_changed: bool = False) -> None:
