@@ -142,7 +142,6 @@ def to_json(facts: Mapping[str, object]) -> str:
 
 
 def _read(facts: Mapping[str, Any], fields: Mapping[str, Callable[[Any], object]]) -> dict[str, Any]:
-    """Return each field that the facts have, by its reader."""
     return {name: read(facts[name]) for name, read in fields.items() if facts.get(name) is not None}
 
 

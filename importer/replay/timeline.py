@@ -197,7 +197,6 @@ def _end(run: TrainingRun, clock: Timeline, last_ms: int) -> int:
 
 
 def _shifted(times: Timeline, by: int) -> Timeline:
-    """Return the same times, later by so many ms."""
     return replace(
         times,
         started_ms=times.started_ms + by,

@@ -303,7 +303,6 @@ def _settle(job: Job, plan: ImportPlan, ours: StoredRun, ignored: set[str]) -> N
 def _rivals(
     job: Job, plan: ImportPlan, ours: StoredRun, runs: Iterable[StoredRun], ignored: set[str]
 ) -> list[StoredRun]:
-    """Return the other runs of the training."""
     facts = Facts.of(plan, parents=job.parents)
     rivals = []
     for run in runs:

@@ -51,12 +51,8 @@ class LedgerEntry:
             facts = None
         if not isinstance(facts, dict):
             return cls()
-        counts = facts.get("counts")
-        numbers = (
-            {name: count for name, count in counts.items() if isinstance(count, int)}
-            if isinstance(counts, dict)
-            else {}
-        )
+        counts = facts["counts"] if isinstance(facts.get("counts"), dict) else {}
+        numbers = {name: count for name, count in counts.items() if isinstance(count, int)}
         return cls(str(facts.get("started") or ""), str(facts.get("host") or ""), numbers, facts.get("ended") is True)
 
 
@@ -97,8 +93,7 @@ def begin_entry(store: Store, experiment_id: str, tag: str | None) -> None:
     The import of one directory has no tag: its run is its entry.
     """
     if tag is not None and (experiment_id, tag) not in store.begun_entries:
-        entry = LedgerEntry(_now(), socket.gethostname(), {}, ended=False)
-        _set(store, experiment_id, tag, entry)
+        _set(store, experiment_id, tag, LedgerEntry(_now(), socket.gethostname()))
         store.begun_entries.add((experiment_id, tag))
 
 
@@ -169,7 +164,6 @@ def _counted(store: Store, experiment_id: str, import_id: str, entries: list[Led
 
 
 def _sum(entries: Sequence[LedgerEntry]) -> LedgerEntry:
-    """Return the entries of an import as one."""
     counts: Counter[str] = Counter()
     for entry in entries:
         counts.update(entry.counts)
