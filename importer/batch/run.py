@@ -19,7 +19,6 @@ from importer.model import ImportContext, ImportOptions, ImportPlan
 from importer.read.ranking import BestEpoch, Ranking, Wanted, best_epochs, rank
 from importer.read.registry import read_run
 from importer.replay.callbacks import keep_run_active
-from importer.replay.names import is_template
 from importer.report import SOURCE_FAULTS, WROTE, Kind, Outcome, of_plan, outcome_text
 from importer.store.failures import retry, store_errors
 from importer.store.store import EmptyStore, Store
@@ -98,7 +97,7 @@ def check_import(batch: Batch, workers: Workers | None = None) -> None:
     if batch.options.import_id:
         check_import_id(batch.options.import_id)
     fixed = batch.options.run_name or os.environ.get("MLFLOW_RUN")
-    if len(batch.summaries) > 1 and fixed and not is_template(fixed):
+    if len(batch.summaries) > 1 and fixed and "{" not in fixed:  # no template
         hint = "leave --run-name and MLFLOW_RUN out, or use a template such as {name}"
         raise UsageError(f"one run name, {fixed!r}, for {len(batch.summaries)} runs", hint=hint)
     if batch.options.artifact_location is not None:

@@ -13,7 +13,7 @@ from importer.model import ImportOptions, RunPath, TrainingRun
 from importer.read.discover import FoundRun
 from importer.read.ranking import BestEpoch, best_epochs
 from importer.read.registry import read_run, read_summary
-from importer.replay import callbacks, file_times, identity, names, plan
+from importer.replay import callbacks, file_times, identity, plan
 from importer.report import Outcome
 from importer.sources.opening import absolute, fresh
 from importer.store.store import Store
@@ -107,7 +107,7 @@ def find_unchanged(summary: RunSummary, store: Store, options: ImportOptions) ->
     The outcome is None where the training has to be read, the look-up where the summary cannot name the experiment.
     Errors: StoreError.
     """
-    if summary.child is not None or names.needs_date(options.experiment):
+    if summary.child is not None or "{date}" in (options.experiment or ""):
         return None, None
     experiment_id = store.experiment_id(summary.experiment, create=False)
     runs = find_runs_of(store, experiment_id, summary.key, has_epochs=bool(summary.epochs))

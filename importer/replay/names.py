@@ -37,16 +37,6 @@ def check_templates(options: ImportOptions) -> None:
                 raise UsageError(f"{template!r}: no field {{{field}}}", hint=f"there are {known}")
 
 
-def is_template(text: str | None) -> bool:
-    """Return whether a name depends on the run."""
-    return text is not None and "{" in text
-
-
-def needs_date(template: str | None) -> bool:
-    """Return whether a template asks for the start, which takes a whole reading."""
-    return template is not None and "{date}" in template
-
-
 def group_of(save_dir: str, root: str | None) -> str:
     """Return the folders between the path that was given and a directory below it; an empty text without any."""
     return ((below(save_dir, root) if root else None) or "").rpartition("/")[0][:MAX_GROUP]
