@@ -14,9 +14,8 @@ from importer.models.register import ALIASES, NO_REGISTRY, delete_version, searc
 from importer.store.failures import store_errors
 from importer.store.store import Store
 from importer.write import lookup
-from importer.write.completion import give_back
+from importer.write.completion import delete_run, give_back
 from importer.write.decision import Facts, match_run
-from importer.write.import_run import delete_run
 from importer.write.ledger import all_experiments, check_import_id, count_undone, is_in_ledger
 from importer.write.lookup import IMPORT_ID, StoredRun, find_runs_of, search_runs, stored_run
 

@@ -1,11 +1,11 @@
-"""Take a run of the live callback into ymlf's care, to complete it; and give it back."""
+"""Take a run of the live callback into ymlf's care, to complete it, and give it back; soft-delete one of ymlf's own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from importer.store.failures import store_errors
+from importer.store.failures import accepted, store_errors
 from importer.store.store import Store
 from importer.write.live_runs import LiveCoverage
 from importer.write.lookup import CONTINUED_IN, IMPORT_ID, LIVE_STATUS, NAME, RECORD, RUNNING, STATE, stored_run
@@ -70,6 +70,21 @@ def give_back(store: Store, run_id: str) -> None:
             is_note = name == NOTE and text.startswith(BEGINS)
             if name.startswith("ymlf.") or is_note or (chosen.get(name) == text and name != NAME):
                 client.delete_tag(run_id, name)
+
+
+def discard_run(store: Store, run_id: str) -> None:
+    """Soft-delete a run, or give one that the callback created back. It may be gone already. Errors: StoreError."""
+    with store_errors(f"deleting run {run_id}"), accepted("RESOURCE_DOES_NOT_EXIST"):
+        if stored_run(store.client.get_run(run_id)).live_status:
+            give_back(store, run_id)
+        else:
+            delete_run(store, run_id)
+
+
+def delete_run(store: Store, run_id: str) -> None:
+    """Soft-delete a run, which may be gone already; `mlflow runs restore` brings it back. Errors: StoreError."""
+    with store_errors(f"deleting run {run_id}"), accepted("RESOURCE_DOES_NOT_EXIST"):
+        store.client.delete_run(run_id)
 
 
 def _last(tags: Mapping[str, str], *names: str) -> list[tuple[str, str]]:

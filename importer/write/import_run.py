@@ -16,12 +16,12 @@ from importer.redaction import redact
 from importer.replay.plan import iteration_runs, plan_import
 from importer.replay.status import quiet_ms, still_training, why_left_alone
 from importer.report import WROTE, Kind, Outcome, of_plan
-from importer.store.failures import accepted, store_errors
+from importer.store.failures import store_errors
 from importer.store.store import Store
 from importer.write import lookup
 from importer.write.artifacts import log_artifacts
 from importer.write.bulk import Find, bulk_access
-from importer.write.completion import adopt, give_back, tags_to_add
+from importer.write.completion import adopt, discard_run, give_back, tags_to_add
 from importer.write.content import Content, find_missing, log_by_api
 from importer.write.decision import ONE_TRAINING, Decision, Facts, canonical, decide, match_run
 from importer.write.images import log_images
@@ -249,12 +249,9 @@ def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]
 
 def _signed(plan: ImportPlan, replaced: str) -> ImportRecord:
     """Return the record with who writes it, and when."""
-    return replace(
-        plan.record,
-        writer=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
-        imported_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        replaces=replaced,
-    )
+    writer = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return replace(plan.record, writer=writer, imported_at=now, replaces=replaced)
 
 
 def first_tags(job: Job, plan: ImportPlan) -> dict[str, str]:
@@ -310,24 +307,3 @@ def _rivals(
         if matched is not None and (matched.comparison.match in ONE_TRAINING or run.state == WRITING):
             rivals.append(run)
     return rivals
-
-
-def discard_run(store: Store, run_id: str) -> None:
-    """Soft-delete a run, which may be deleted or gone already; give one that the callback created back.
-
-    Errors: StoreError.
-    """
-    with store_errors(f"deleting run {run_id}"), accepted("RESOURCE_DOES_NOT_EXIST"):
-        if stored_run(store.client.get_run(run_id)).live_status:
-            give_back(store, run_id)
-        else:
-            delete_run(store, run_id)
-
-
-def delete_run(store: Store, run_id: str) -> None:
-    """Soft-delete a run of ymlf, which may be deleted or gone already; `mlflow runs restore` brings it back.
-
-    Errors: StoreError.
-    """
-    with store_errors(f"deleting run {run_id}"), accepted("RESOURCE_DOES_NOT_EXIST"):
-        store.client.delete_run(run_id)
