@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 
 from importer.model import ImportContext, ImportOptions, ImportPlan, TrainingRun
 from importer.naming import MAX_TAG_VALUE, storable
@@ -55,10 +56,7 @@ class Job:
 
 
 def import_with_iterations(job: Job) -> list[Outcome]:
-    """Return the outcomes of a run and of the iterations of a tune, which become nested runs of one experiment.
-
-    Errors: as import_training.
-    """
+    """Return the outcomes of a run and of the iterations of a tune, nested runs. Errors: as import_training."""
     outcome = import_training(job)
     return [outcome, *map(import_training, iteration_jobs(job, outcome) if outcome.run_id is not None else ())]
 
@@ -192,31 +190,24 @@ def _create(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
     with store_errors("creating the run"):
         run = store.client.create_run(experiment_id, plan.timeline.started_ms, first_tags(job, plan), plan.run_name)
     ours = stored_run(run)
-    _settle(job, plan, ours, ignored)
+    settle = partial(_settle, job, plan, ours, ignored)
+    settle()
     log_artifacts(store, plan, run, is_new=True)
     log_images(store, plan, run, is_new=True)
-    if not _write_in_bulk(job, plan, ours, ignored):
-        log_by_api(store, plan, run, Content(plan.points, plan.params), lambda: _settle(job, plan, ours, ignored))
-    if replaced:
-        discard_run(store, replaced)
-    return ours.run_id, experiment_id
-
-
-def _write_in_bulk(job: Job, plan: ImportPlan, ours: StoredRun, ignored: set[str]) -> bool:
-    """Return whether a new run was written and completed by the bulk writer. Errors: LostRaceError."""
-    bulk = bulk_access(job.store)
-    if bulk is None:
-        return False
 
     def stands(find: Find) -> bool:
         tags = find(key_tag(plan.key, has_epochs=bool(plan.epochs)), plan.key)
-        runs = [lookup.run_of_tags(run_id, ours.experiment_id, found) for run_id, found in tags.items()]
+        runs = [lookup.run_of_tags(run_id, experiment_id, found) for run_id, found in tags.items()]
         return canonical(ours, _rivals(job, plan, ours, runs, ignored)) is ours
 
-    if bulk.write(ours, plan, {lookup.STATE: lookup.COMPLETE}, stands):
-        return True
-    _settle(job, plan, ours, ignored)
-    return False
+    bulk = bulk_access(store)
+    if bulk is None or not bulk.write(ours, plan, {lookup.STATE: lookup.COMPLETE}, stands):
+        if bulk is not None:
+            settle()
+        log_by_api(store, plan, run, Content(plan.points, plan.params), settle)
+    if replaced:
+        discard_run(store, replaced)
+    return ours.run_id, experiment_id
 
 
 def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]:
@@ -240,8 +231,8 @@ def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]
     tags |= {lookup.RECORD: record.to_tag(), lookup.SOURCE: _source(plan)}
     if decision.kind is Kind.UPDATED:
         tags[lookup.UPDATE_ID] = job.context.import_id
-    ignored = {before.replaces, *decision.surplus}
-    log_by_api(store, plan, run, Content(points, params, tags), lambda: _settle(job, plan, stored_run(run), ignored))
+    settle = partial(_settle, job, plan, stored_run(run), {before.replaces, *decision.surplus})
+    log_by_api(store, plan, run, Content(points, params, tags), settle)
     if before.replaces and before.state == WRITING:
         discard_run(store, before.replaces)
     return before.run_id, before.experiment_id
@@ -283,7 +274,6 @@ def _settle(job: Job, plan: ImportPlan, ours: StoredRun, ignored: set[str]) -> N
     """Go on only while our run is the canonical one of its training; else delete it.
 
     A create_run whose answer was lost, and which was sent again, made two runs of ours: one is kept.
-
     Errors: LostRaceError.
     """
     runs = find_runs_of(job.store, ours.experiment_id, plan.key, has_epochs=bool(plan.epochs))
