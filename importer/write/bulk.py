@@ -58,13 +58,15 @@ class BulkAccess:
         value; nobody else completes one before the transaction ends. Return False when it is not, or when the database
         refused; then nothing of it is there, and the API says why.
         """
+        from sqlalchemy import text
         from sqlalchemy.exc import SQLAlchemyError
 
         rows = _metric_rows(plan.points, run.run_id)
         params = [{"key": key, "value": value, "run_uuid": run.run_id} for key, value in plan.params.items()]
         try:
             with self.engine.begin() as connection:
-                self._lock(connection, plan.key)
+                if self.engine.dialect.name == "postgresql":  # SQLite has one writer in any case
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": int(plan.key[:15], 16)})
                 if not self._end(connection, plan, run.run_id):  # a write first: SQLite takes its lock at once
                     return False
                 if not stands(partial(self._tags, connection, run.experiment_id)):
@@ -75,9 +77,10 @@ class BulkAccess:
                 self._insert(connection, "latest_metrics", _latest(rows))
                 if plan.dataset is not None:
                     self._log_dataset(connection, plan.dataset, run)
-                ours = self.tables["tags"].update().filter_by(run_uuid=run.run_id)
+                stored = self.tables["tags"]
                 for key, value in tags.items():
-                    connection.execute(ours.filter_by(key=key).values(value=value))
+                    ours = stored.update().where(stored.c.run_uuid == run.run_id, stored.c.key == key)
+                    connection.execute(ours.values(value=value))
         except SQLAlchemyError as error:
             log.debug("run %s is written by the API: %s", run.run_id, type(error).__name__)
             return False
@@ -105,16 +108,9 @@ class BulkAccess:
             found.setdefault(run_id, {})[key] = text
         return found
 
-    def _lock(self, connection: Connection, key: str) -> None:
-        """Let one importer at a time complete a run of a key. SQLite has one writer in any case."""
-        from sqlalchemy import text
-
-        if self.engine.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": int(key[:15], 16)})
-
-    def _insert(self, connection: Connection, table: str, rows: Iterable[Row]) -> None:
-        if values := list(rows):
-            connection.execute(self.tables[table].insert(), values)
+    def _insert(self, connection: Connection, table: str, rows: list[Row]) -> None:
+        if rows:
+            connection.execute(self.tables[table].insert(), rows)
 
     def _end(self, connection: Connection, plan: ImportPlan, run_id: str) -> bool:
         """Return whether the run is there and active; it gets its status and end."""
