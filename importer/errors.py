@@ -1,5 +1,7 @@
 """One class per stage, so that the class says whether anything was written."""
 
+from __future__ import annotations
+
 
 class YmlfError(Exception):
     """A failure that the user sees: where, what is wrong, and in `hint` what to do next."""

@@ -1,5 +1,7 @@
 """Names: what MLflow accepts, what becomes of others, and what a recorded path calls its last part."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 import posixpath

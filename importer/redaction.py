@@ -1,5 +1,7 @@
 """Redact what no screen, log, report, tag or exception may hold: logins, secrets of the environment, control signs."""
 
+from __future__ import annotations
+
 import logging
 import os
 import re

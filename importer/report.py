@@ -1,5 +1,7 @@
 """The outcome of one run directory, and the exit status; outcomes and plans as words and as JSON."""
 
+from __future__ import annotations
+
 import json
 import math
 from collections.abc import Iterable, Mapping

@@ -1,5 +1,7 @@
 """Which files of a run directory are logged, and why the others are not."""
 
+from __future__ import annotations
+
 import os
 import re
 from collections import Counter

@@ -3,6 +3,8 @@
 Each function returns what its namesake would have sent to MLflow. Its arguments take the place of the trainer.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable, Mapping
 

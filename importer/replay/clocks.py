@@ -7,6 +7,8 @@ file-times        no `time`: epochs spaced evenly between the file times
 import-time       no clock: as if it had ended when it was imported
 """
 
+from __future__ import annotations
+
 from bisect import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

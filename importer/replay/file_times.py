@@ -1,5 +1,7 @@
 """When files were written, and whether their times are the trainer's own."""
 
+from __future__ import annotations
+
 from importer.model import TrainingRun
 
 EARLIEST_MS = 1_420_070_400_000  # 2015, before the first YOLO; reproducible archives write 1970 or 1980

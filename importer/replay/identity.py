@@ -3,6 +3,8 @@
 The rule never looks at where a directory lies, except where the caller says that both sides are the same directory.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence

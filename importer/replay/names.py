@@ -1,5 +1,7 @@
 """Names made of a run's own facts: `--experiment "{project}/{task}"`."""
 
+from __future__ import annotations
+
 import os
 import string
 from collections.abc import Callable, Collection, Iterable

@@ -1,5 +1,7 @@
 """The params that live logged: the trainer's args, as they were when training began."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 from importer.errors import PlanError

@@ -1,5 +1,7 @@
 """TrainingRun -> ImportPlan: the callbacks, in the order in which the trainer calls them."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import math

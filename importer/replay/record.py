@@ -1,5 +1,7 @@
 """What an import remembers of a run: its record, the options that shaped it, and the note in the UI."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Iterable
 from typing import Any

@@ -1,5 +1,7 @@
 """How a training ended, and whether it has: by what only a trainer that came to its end leaves."""
 
+from __future__ import annotations
+
 from importer.model import ImportOptions, TrainingRun
 from importer.replay.file_times import file_times_believed, options_mtimes, results_mtime
 

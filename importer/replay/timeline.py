@@ -1,5 +1,7 @@
 """When a training started, when each epoch was logged, when it ended: by the best clock, or by the recorded one."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from datetime import timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError

@@ -1,5 +1,7 @@
 """One training into one run: decide, create or complete the run, settle with other importers, end it."""
 
+from __future__ import annotations
+
 import getpass
 import os
 import secrets

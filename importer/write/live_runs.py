@@ -1,5 +1,7 @@
 """Runs that the live callback logged: which are of this training, and whether they hold all that it logs. Pure."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
