@@ -52,7 +52,8 @@ def best_clock(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Timeline:
     if events is not None and (run.epochs.seconds is None or len(sessions) == len(run.epochs.session_starts)):
         return events
     dated = date_clock(run, zone) or results_mtime_clock(run, zone)
-    return dated or events or _file_times_clock(run) or _import_clock(run, now_ms)
+    imported = replace(ending_at("import-time", run, now_ms), notes=(time_note("time-unknown"),))  # (5)
+    return dated or events or _file_times_clock(run) or imported
 
 
 def event_clock(run: TrainingRun) -> Timeline | None:
@@ -207,12 +208,11 @@ def _file_times_clock(run: TrainingRun) -> Timeline | None:
     return spaced("file-times", run, start, (mtime - start) / count)
 
 
-def _import_clock(run: TrainingRun, now_ms: int) -> Timeline:
-    """(5) As if it had ended now."""
-    clock = spaced("import-time", run, now_ms, 0.0)
+def ending_at(name: str, run: TrainingRun, end_ms: int) -> Timeline:
+    """Return a clock by `time`, whose last epoch was over then; without `time` all of them were."""
     if run.epochs.seconds:
-        clock = anchored("import-time", run, ((0, now_ms - round(run.epochs.seconds[-1] * 1000)),))
-    return replace(clock, notes=(time_note("time-unknown"),))
+        return anchored(name, run, ((0, end_ms - round(run.epochs.seconds[-1] * 1000)),))
+    return spaced(name, run, end_ms, 0.0)
 
 
 def anchored(name: str, run: TrainingRun, anchors: Anchors) -> Timeline:

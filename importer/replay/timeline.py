@@ -98,11 +98,9 @@ def _earlier_clock(run: TrainingRun, last: TrainingRun, between: float, zone: tz
     """Return when an earlier training of a file ran: at the latest, it ended as the next one began."""
     clock = best_clock(last, zone, now_ms)
     end_ms = _complete(last, clock, None).started_ms - round(between * 1000)
-    if run.epochs.seconds is not None:
-        earlier = anchored("later-training", run, ((0, end_ms - round(run.epochs.seconds[-1] * 1000)),))
-        return replace(earlier, zone=clock.zone, notes=clock.notes)
-    notes = (*clock.notes, time_note("durations-unknown"))
-    return replace(spaced("later-training", run, end_ms, 0.0), zone=clock.zone, notes=tuple(dict.fromkeys(notes)))
+    notes = clock.notes if run.epochs.seconds is not None else (*clock.notes, time_note("durations-unknown"))
+    earlier = clocks.ending_at("later-training", run, end_ms)
+    return replace(earlier, zone=clock.zone, notes=tuple(dict.fromkeys(notes)))
 
 
 def tune_clock(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Timeline:
