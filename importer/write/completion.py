@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from importer.store.failures import accepted, store_errors
 from importer.store.store import Store
 from importer.write.live_runs import LiveCoverage
 from importer.write.lookup import CONTINUED_IN, IMPORT_ID, LIVE_STATUS, NAME, RECORD, RUNNING, STATE, stored_run
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 NOTE = "mlflow.note.content"
 BEGINS = "Completed by ymlf"  # the description of such a run
@@ -39,12 +35,9 @@ def adopt(store: Store, live: LiveCoverage, tags: Mapping[str, str]) -> bool:
     return True
 
 
-def tags_to_add(wanted: Mapping[str, str], run: Run) -> dict[str, str]:
-    """Return the tags of a plan that a live run lacks, and its description where ymlf wrote it."""
-    tags = {
-        name: text.replace("Imported by ymlf", BEGINS, 1) if name == NOTE else text for name, text in wanted.items()
-    }
-    there = run.data.tags
+def tags_to_add(wanted: Mapping[str, str], there: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags of a plan that are not there, on a live run, and the description where ymlf wrote it."""
+    tags = {**wanted, NOTE: wanted[NOTE].replace("Imported by ymlf", BEGINS, 1)}
     ours = {name for name in tags if name.startswith("ymlf.") or there.get(name, BEGINS).startswith(BEGINS)}
     return {name: text for name, text in tags.items() if name in ours}
 

@@ -229,7 +229,7 @@ def _complete(job: Job, plan: ImportPlan, decision: Decision) -> tuple[str, str]
         record = replace(record, writer=old.writer, imported_at=old.imported_at, replaces=old.replaces)
     tags = {key: value[:MAX_TAG_VALUE] for key, value in plan.tags.items()}
     if before.live_status:
-        tags = tags_to_add(tags, run)
+        tags = tags_to_add(tags, run.data.tags)
     tags |= {lookup.RECORD: record.to_tag(), lookup.SOURCE: _source(plan)}
     if decision.kind is Kind.UPDATED:
         tags[lookup.UPDATE_ID] = job.context.import_id

@@ -73,25 +73,21 @@ def is_of_plan(run: LiveRun, plan: ImportPlan) -> bool:
     ours = _values(plan)
     last = max((step for by_step in ours.values() for step in by_step), default=0)
     compared = {key: by_step for key, by_step in run.points.items() if key in ours and not key.startswith("lr/")}
-    live_last = max(
-        (step for key, by_step in compared.items() for step in by_step if key.startswith(("train/", "val/"))), default=0
-    )
+    steps = (step for key, by_step in compared.items() if key.startswith(("train/", "val/")) for step in by_step)
+    live_last = max(steps, default=0)
     if live_last > last and plan.status == "FINISHED":
         return False  # a longer training, with the same first epochs
-    agreeing = 0
-    most_values = 0
+    counts = [0]  # of the values of each metric that agree
     for key, by_step in compared.items():
         settled = [step for step in by_step if step in ours[key]]
         if live_last < last:
             settled = [step for step in settled if step <= live_last - RETRAINED] or settled[:1]
         if not all(_agree(ours[key][step], by_step[step]) for step in settled):
             return False
-        distinct = {ours[key][step] for step in settled if ours[key][step] != 0 and not math.isnan(ours[key][step])}
-        agreeing += bool(distinct)
-        most_values = max(most_values, len(distinct))
+        counts.append(len({ours[key][step] for step in settled if ours[key][step] and not math.isnan(ours[key][step])}))
     save_dir = plan.run.args.get("save_dir")
     has_place = save_dir is not None and run.params.get("save_dir") == str(save_dir)
-    return most_values > 1 or agreeing >= (1 if has_place else SINGLE_KEYS)
+    return max(counts) > 1 or sum(map(bool, counts)) >= (1 if has_place else SINGLE_KEYS)
 
 
 def _has_begun(run: LiveRun, plan: ImportPlan) -> bool:
@@ -149,8 +145,7 @@ def is_being_logged(runs: Iterable[LiveRun], now_ms: int, quiet_ms: float) -> bo
 
 def _contradict(live: str, ours: str) -> bool:
     """Whether two values of a param are numbers or switches that differ; paths and lists are written in many ways."""
-    plain = {"True", "False"}
-    if live in plain and ours in plain:
+    if {live, ours} <= {"True", "False"}:
         return live != ours
     try:
         return float(live) != float(ours)
