@@ -153,7 +153,7 @@ def _decide_writing(matched: Matched, options: ImportOptions, *, wait_for_others
 
 def _decide_complete(plan: ImportPlan, matched: Matched, stored: Stored, options: ImportOptions) -> Decision:
     run, match = matched.run, matched.comparison.match
-    evidence = run.record.evidence if run.record is not None else Evidence(files=-1)
+    evidence = run.record.evidence if run.record is not None else Evidence(files=-1)  # no directory has fewer files
     if match in CHANGED_IN_PLACE:
         row, written = matched.comparison.row or 0, plan.run.epochs.written
         epoch = written[row].epoch if row < len(written) else row + 1
