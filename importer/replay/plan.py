@@ -32,15 +32,13 @@ def plan_import(
     now_ms: int | None = None,
 ) -> ImportPlan:
     """Return what is to be logged for a run; with the record of an earlier import, the plan that it was made by.
-
     Errors: PlanError when MLflow could not hold it; RunDirError for an unreadable artifact; UsageError for an option.
     """
     options = recorded_options(options or ImportOptions(), recorded)
     check_options(options)
     now = now_ms if now_ms is not None else int(time.time() * 1000)
-    timeline = build_timeline(
-        run, now_ms=now, timezone_name=options.timezone, start_ms=options.start_time_ms, recorded=recorded
-    )
+    zone, start_ms = options.timezone, options.start_time_ms
+    timeline = build_timeline(run, now_ms=now, timezone_name=zone, start_ms=start_ms, recorded=recorded)
     _, live_name, live_params = on_pretrain_routine_end(live_args(run), run.name)
     params, param_notes = accepted_params(run, live_params)
     keys, key_notes = _metric_keys(run)
@@ -54,22 +52,22 @@ def plan_import(
     record = build_record(run, timeline, options, names, notes)
     dataset = _dataset(params.get("data"), run.args.get("data"))
     tags = {**filter_tags(run, dataset, record.group, artifacts), **dict(options.tags)}
-    children = iteration_runs(run, options, timeline) if recorded is None else ()  # an import plans them one by one
+    tags["mlflow.note.content"] = storable(describe(run, record, notes))
+    below = iteration_runs(run, options, timeline) if recorded is None else ()  # an import plans them one by one
+    children = tuple(plan_import(child, options.of_children(experiment), now_ms=now) for child in below)
     place = place_of_training(run)
     plan = ImportPlan(
         run=run, source=run.save_dir, place=place, name=run.name, task=run.task, generator=run.generator,
         epochs=len(run.epochs), planned_epochs=run.planned_epochs, key=training_key(run, place=place),
-        empty_key=empty_key(run, place=place), status=status(run), experiment_name=experiment,
-        run_name=record.run_name, timeline=timeline, params=params, points=points, former_best=former,
-        artifacts=artifacts, left_out=left_out, images=images, record=record, dataset=dataset,
-        tags={**tags, "mlflow.note.content": storable(describe(run, record, notes))},
-        fingerprint=record.fingerprint, best_epoch=record.best_epoch, keep_active=options.keep_active, notes=notes,
-        children=tuple(plan_import(child, options.of_children(experiment), now_ms=now) for child in children),
+        empty_key=empty_key(run, place=place), fingerprint=record.fingerprint, status=status(run), timeline=timeline,
+        experiment_name=experiment, run_name=record.run_name, params=params, points=points, former_best=former,
+        artifacts=artifacts, left_out=left_out, images=images, dataset=dataset, tags=tags, record=record, notes=notes,
+        best_epoch=record.best_epoch, keep_active=options.keep_active, children=children,
     )  # fmt: skip
-    return _going_on(plan, run) if options.unfinished and still_training(run, now) else plan
+    return _going_on(plan) if options.unfinished and still_training(run, now) else plan
 
 
-def _going_on(plan: ImportPlan, run: TrainingRun) -> ImportPlan:
+def _going_on(plan: ImportPlan) -> ImportPlan:
     """Return the plan of a training that goes on: RUNNING; its files come at its end, as live logs them.
 
     Its params come with the first checkpoint: before, args.yaml has `auto` where live logs what came of it.
@@ -78,7 +76,7 @@ def _going_on(plan: ImportPlan, run: TrainingRun) -> ImportPlan:
         plan,
         status="RUNNING",
         keep_active=True,
-        params=plan.params if run.facts is not None else {},
+        params=plan.params if plan.run.facts is not None else {},
         artifacts=(),
         tags={**plan.tags, "ymlf.has_best": "false"},
         record=replace(plan.record, state=TRAINING),

@@ -111,8 +111,7 @@ def decide_in_store(job: Job) -> tuple[ImportPlan, Decision]:
     run, store, options = job.run, job.store, job.options
     now_ms = int(time.time() * 1000)
     plan = plan_import(run, options, now_ms=now_ms)
-    left_alone = why_left_alone(run, options, now_ms)
-    if left_alone is not None:
+    if (left_alone := why_left_alone(run, options, now_ms)) is not None:
         kind, reason, hint = left_alone
         return plan, Decision(Kind(kind), None, reason, hint)
     experiment_id = store.experiment_id(plan.experiment_name, create=False)
@@ -121,9 +120,8 @@ def decide_in_store(job: Job) -> tuple[ImportPlan, Decision]:
         runs = find_runs_of(store, experiment_id, plan.key, has_epochs=bool(plan.epochs))
     matched = match_run(Facts.of(plan, parents=job.parents), runs)
     before = matched.run if matched is not None else None
-    recorded = plan
-    if before is not None and before.record is not None:
-        recorded = plan_import(run, options, recorded=before.record, now_ms=now_ms)
+    record = before.record if before is not None else None
+    recorded = plan_import(run, options, recorded=record, now_ms=now_ms) if record is not None else plan
     stored = lookup.look_up(store, recorded, runs, experiment_id, before)
     decision = decide(recorded, matched, stored, options, wait_for_others=job.context.wait_for_others)
     live = decision.live if decision.kind is Kind.COMPLETED else None
@@ -153,14 +151,14 @@ def _adopt(job: Job, plan: ImportPlan, decision: Decision) -> bool:
 
 def _carry_out(job: Job, plan: ImportPlan, decision: Decision) -> Outcome:
     """Do what was decided. Errors: LostRaceError, StoreError, RunDirError."""
-    ids: tuple[str, str] | tuple[None, None] = (None, None)
+    run_id: str | None = None
+    experiment_id: str | None = None
     if decision.kind in (Kind.IMPORTED, Kind.REPLACED):
-        ids = _create(job, plan, decision)
+        run_id, experiment_id = _create(job, plan, decision)
     elif decision.kind in (Kind.RESUMED, Kind.UPDATED, Kind.COMPLETED):
-        ids = _complete(job, plan, decision)
+        run_id, experiment_id = _complete(job, plan, decision)
     elif decision.run is not None:
-        ids = decision.run.run_id, decision.run.experiment_id
-    run_id, experiment_id = ids
+        run_id, experiment_id = decision.run.run_id, decision.run.experiment_id
     for surplus_id in decision.surplus:
         discard_run(job.store, surplus_id)
     reason, wrote, before, parent = decision.reason, decision.kind in WROTE, decision.run, job.parent
