@@ -44,7 +44,7 @@ class RunSummary:
     file_times_believed: bool = False
     modified_ms: int = 0  # the newest file time
     experiment: str = ""
-    location: RunPath | None = None  # where to read it: `save_dir` is what people are shown
+    location: RunPath | None = None  # where to read it, if not at `save_dir`, which is what people are shown
     children: tuple[str, ...] = ()  # directories that are imported as its children
     runs: int = 1  # that an import makes of it: a tune's iterations are runs of their own
     child: int | None = None  # of a tune: which of its iterations is meant
@@ -155,7 +155,7 @@ def _describe(run: TrainingRun, found: FoundRun, options: ImportOptions) -> RunS
         file_times_believed=file_times.file_times_believed(run),
         modified_ms=max((file.mtime_ms for file in run.files), default=0),
         experiment=plan.experiment_name(run, options),
-        location=fresh(found.save_dir),
+        location=None if isinstance(found.save_dir, Path) else fresh(found.save_dir),
         children=tuple(child.save_dir for child in run.children if child.iteration is None),
         runs=1 + sum(plan.is_imported(child, options) for child in run.children),
         segment=run.segment,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import Counter
@@ -49,7 +50,8 @@ class Totals:
             self.total -= below
         self.counts[outcome.kind] += 1
         if outcome.experiment_name and outcome.run_name:
-            self.named.append((outcome.kind, outcome.experiment_name, outcome.run_name, outcome.source))
+            names = sys.intern(outcome.experiment_name), sys.intern(outcome.run_name)  # thousands share them
+            self.named.append((outcome.kind, *names, outcome.source))
         if outcome.run_id and outcome.experiment_name and outcome.experiment_id:
             self.experiments[outcome.experiment_name] = outcome.experiment_id
         self.import_id = self.import_id or outcome.import_id
