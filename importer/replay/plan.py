@@ -55,14 +55,13 @@ def plan_import(
     tags["mlflow.note.content"] = storable(describe(run, record, notes))
     below = iteration_runs(run, options, timeline) if recorded is None else ()  # an import plans them one by one
     children = tuple(plan_import(child, options.of_children(experiment), now_ms=now) for child in below)
-    place = place_of_training(run)
     plan = ImportPlan(
-        run=run, source=run.save_dir, place=place, name=run.name, task=run.task, generator=run.generator,
-        epochs=len(run.epochs), planned_epochs=run.planned_epochs, key=training_key(run, place=place),
-        empty_key=empty_key(run, place=place), fingerprint=record.fingerprint, status=status(run), timeline=timeline,
-        experiment_name=experiment, run_name=record.run_name, params=params, points=points, former_best=former,
-        artifacts=artifacts, left_out=left_out, images=images, dataset=dataset, tags=tags, record=record, notes=notes,
-        best_epoch=record.best_epoch, keep_active=options.keep_active, children=children,
+        run=run, source=run.save_dir, place=(place := place_of_training(run)), name=run.name, task=run.task,
+        generator=run.generator, epochs=len(run.epochs), planned_epochs=run.planned_epochs, children=children,
+        key=training_key(run, place=place), empty_key=empty_key(run, place=place), fingerprint=record.fingerprint,
+        status=status(run), timeline=timeline, experiment_name=experiment, run_name=record.run_name, params=params,
+        points=points, former_best=former, artifacts=artifacts, left_out=left_out, images=images, dataset=dataset,
+        tags=tags, record=record, notes=notes, best_epoch=record.best_epoch, keep_active=options.keep_active,
     )  # fmt: skip
     return _going_on(plan) if options.unfinished and still_training(run, now) else plan
 
