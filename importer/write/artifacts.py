@@ -23,7 +23,7 @@ from importer.store.store import Store
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-SMALL_BYTES = 2_000_000  # plots, which are many; weights go one at a time
+SMALL_BYTES = 2_000_000  # plots, which are many; larger files are weights
 UPLOAD_THREADS = 4
 BLOCK = 1 << 20
 STAGED = ".artifact.uploading."  # as MLflow 3.17 calls a file that it is writing, and leaves it out of its listings
@@ -34,7 +34,7 @@ AGAIN = "run the import again"
 def log_artifacts(store: Store, plan: ImportPlan, run: Run, *, is_new: bool, has_changed: bool = False) -> None:
     """Log the files of a plan that the run lacks; of a directory that has changed since, all of them.
 
-    Small files go in parallel where the store is far, each weights file by itself; the first failure stops the rest.
+    Files go in parallel, but over a network each weights file by itself; the first failure stops the rest.
 
     Errors: RunDirError when a file cannot be read; StoreError.
     """
@@ -51,11 +51,11 @@ def log_artifacts(store: Store, plan: ImportPlan, run: Run, *, is_new: bool, has
         remove_left(folder.rglob(f"{STAGED}*"))  # of an import that was killed
 
     upload = partial(log_artifact, repository, folder=folder)
-    small = [artifact for artifact in wanted if artifact.size <= SMALL_BYTES and folder is None]
+    together = [artifact for artifact in wanted if artifact.size <= SMALL_BYTES or folder is not None]
     with ThreadPoolExecutor(UPLOAD_THREADS) as pool:
-        list(pool.map(upload, small))  # the first failure cancels the rest
+        list(pool.map(upload, together))  # the first failure cancels the rest
     for artifact in wanted:
-        if artifact not in small:
+        if artifact not in together:
             upload(artifact)
 
 
