@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PosixPath
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -25,7 +27,7 @@ from importer.errors import RunDirError, StoreError
 from importer.model import Artifact
 from importer.read.discover import find_runs
 from importer.store.opening import open_store
-from importer.write.artifacts import log_artifacts
+from importer.write.artifacts import UPLOAD_THREADS, log_artifacts
 
 KAGGLE = {"save_dir": "/kaggle/working/runs/detect/train", "seed": 0}
 
@@ -283,16 +285,25 @@ def test_a_directory_without_epochs_gives_way_to_its_training(tmp_path: Path, em
     assert outcomes(imported(save_dir, "--also", "unfinished", uri=empty_store)) == {"train": "already there"}
 
 
-def test_a_failed_upload_stops_the_others_of_its_run(tmp_path: Path, empty_store: str) -> None:
+class SlowFile(PosixPath):
+    """A file that takes a while to open."""
 
+    def open(self, *args: Any, **options: Any) -> Any:
+        time.sleep(0.3)
+        return super().open(*args, **options)
+
+
+def test_a_failed_upload_stops_those_of_its_run_that_have_not_begun(tmp_path: Path, empty_store: str) -> None:
     plan = plan_import(read_run(training(1).write(tmp_path / "train")))
     store = open_store(empty_store)
     run = store.client.create_run(store.client.create_experiment("uploads"))
-    gone = Artifact("a-gone.png", 5, tmp_path / "a-gone.png")
-    plan = replace(plan, artifacts=(gone, *plan.artifacts))
+    (tmp_path / "a.png").write_text("plot")
+    gone = Artifact("gone.png", 5, tmp_path / "gone.png")
+    plots = (Artifact(f"{number}.png", 4, SlowFile(tmp_path / "a.png")) for number in range(20))
+    plan = replace(plan, artifacts=(gone, *plots))
     with pytest.raises((StoreError, RunDirError)):
         log_artifacts(store, plan, run, is_new=True)
-    assert store.client.list_artifacts(run.info.run_id) == []
+    assert len(store.client.list_artifacts(run.info.run_id)) <= UPLOAD_THREADS
 
 
 @pytest.mark.parametrize("segments", ["last", "all"])
