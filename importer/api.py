@@ -218,15 +218,16 @@ def register_model(
     places, ids = _paths(sources), [*dict.fromkeys(run_ids)]
     if places and ids:
         raise UsageError("both run directories and run ids are given", hint="give the ids, or the directories")
-    batch = gather(places, replace(options or ImportOptions(), best_metrics=True))
+    options = options or ImportOptions()
+    batch = gather(places, replace(options, best_metrics=True))
     store = open_existing_store(tracking_uri, required=True)
-    if len(batch.summaries) == 1:
-        run = read_summarized(batch.summaries[0], batch.options)
-        ids = [run_of(Job(run, store, batch.options, ImportContext(wait_for_others=False)))]
-    elif batch.summaries:
-        best = _best_of(rank_batch(batch, Wanted(top=1), Workers()))
-        run = registry.read_run(best.location or best.source, follow_symlinks=batch.options.follow_symlinks)
-        ids = [run_of(Job(run, store, batch.options, ImportContext(wait_for_others=False)))]
+    if batch.summaries:
+        if len(batch.summaries) == 1:
+            run = read_summarized(batch.summaries[0], options)
+        else:
+            best = _best_of(rank_batch(batch, Wanted(top=1), Workers()))
+            run = registry.read_run(best.location or best.source, follow_symlinks=options.follow_symlinks)
+        ids = [run_of(Job(run, store, options, ImportContext()))]
     if not ids:
         message, hint = next(((outcome.reason, outcome.hint) for outcome in batch.settled), (None, None))
         raise RunDirError(message or "no run is named", hint=hint or "give a run directory, or a run id")

@@ -503,3 +503,9 @@ def test_the_library_registers_and_returns_the_version(run_dir: Path, empty_stor
     assert (registered.version, registered.is_new, registered.tags["task"]) == ("1", True, "detect")
     with pytest.raises(UsageError, match="MLflow does not take it"):
         register_model("a/b", run_dir, tracking_uri=empty_store)
+
+
+def test_the_options_of_a_batch_job_find_the_run_that_they_imported(run_dir: Path, empty_store: str) -> None:
+    options = ImportOptions(on_change="replace")
+    found = register_model("plates", run_dir, tracking_uri=empty_store, options=options)
+    assert found.run_id == active(empty_store)[0].info.run_id
