@@ -207,9 +207,11 @@ def scan_work(batch: Batch, store: Store | None) -> Iterator[tuple[RunSummary, S
 
 def _outcome(plan: ImportPlan, decision: Decision) -> Outcome:
     run, kind, live = decision.run, decision.kind, decision.live.runs if decision.live is not None else ()
-    outcome = of_plan(kind, plan, wrote=kind in WROTE, reason=decision.reason, hint=decision.hint)
-    outcome = replace(outcome, live_run_ids=tuple(each.run_id for each in live))
-    return outcome if run is None else replace(outcome, run_id=run.run_id, experiment_id=run.experiment_id)
+    ids = {"run_id": run.run_id, "experiment_id": run.experiment_id} if run is not None else {}
+    return of_plan(
+        kind, plan, wrote=kind in WROTE, reason=decision.reason, hint=decision.hint,
+        live_run_ids=tuple(each.run_id for each in live), **ids,
+    )  # fmt: skip
 
 
 def rank_batch(batch: Batch, wanted: Wanted, workers: Workers) -> Ranking:

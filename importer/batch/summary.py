@@ -114,9 +114,10 @@ def find_unchanged(summary: RunSummary, store: Store, options: ImportOptions) ->
     decision = decide_unchanged(summary.facts, runs, options)
     if decision is None or decision.run is None:
         return None, (summary.key, runs)
-    run, experiment = decision.run, summary.experiment
-    outcome = Outcome(decision.kind, summary.save_dir, decision.reason, decision.hint, run.run_id, run.run_name)
-    outcome = replace(outcome, experiment_id=run.experiment_id, experiment_name=experiment, key=summary.key)
+    outcome = Outcome(
+        decision.kind, summary.save_dir, decision.reason, decision.hint, decision.run.run_id, decision.run.run_name,
+        decision.run.experiment_id, summary.experiment, summary.key,
+    )  # fmt: skip
     return outcome, (summary.key, runs)
 
 
@@ -138,12 +139,12 @@ def _describe(run: TrainingRun, found: FoundRun, options: ImportOptions) -> RunS
     if run.task is None and not run.args and run.results_file is None and not run.files:
         raise RunDirError(f"{run.save_dir}: is empty", hint="give a run directory")
     plan.check_names(run)
-    logged = callbacks.on_train_end(run.files)
+    logged, place = callbacks.on_train_end(run.files), identity.place_of_training(run)
     return RunSummary(
         save_dir=run.save_dir,
         root=str(found.root),
-        place=identity.place_of_training(run),
-        key=identity.training_key(run, place=identity.place_of_training(run)),
+        place=place,
+        key=identity.training_key(run, place=place),
         fingerprint=identity.content_fingerprint(run),
         family=run.family,
         generator=run.generator,

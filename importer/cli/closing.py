@@ -82,7 +82,7 @@ def _ranking(batch: Batch, sources: set[str]) -> tuple[str | None, str | None]:
     """Return the task and the metric that rank an experiment; of several tasks, only a metric that all of them have."""
     bests = [best for summary in batch.summaries if summary.save_dir in sources for best in summary.best]
     tasks = sorted({best.task for best in bests if best.metrics})
-    if not batch.options.best_metrics or not tasks:
+    if not tasks:  # without --best-metrics, a summary has no best epoch
         return None, None
     if len(tasks) == 1:
         return (tasks[0] if tasks[0] != UNKNOWN else None), BEST + leading_metric(tasks[0], bests)

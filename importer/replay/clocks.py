@@ -52,8 +52,9 @@ def best_clock(run: TrainingRun, zone: tzinfo | None, now_ms: int) -> Timeline:
     if events is not None and (run.epochs.seconds is None or len(sessions) == len(run.epochs.session_starts)):
         return events
     dated = date_clock(run, zone) or results_mtime_clock(run, zone)
-    imported = replace(ending_at("import-time", run, now_ms), notes=(time_note("time-unknown"),))  # (5)
-    return dated or events or _file_times_clock(run) or imported
+    if (clock := dated or events or _file_times_clock(run)) is not None:
+        return clock
+    return replace(ending_at("import-time", run, now_ms), notes=(time_note("time-unknown"),))  # (5)
 
 
 def event_clock(run: TrainingRun) -> Timeline | None:

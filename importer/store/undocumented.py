@@ -46,7 +46,7 @@ def wants_presigned_urls(repository: Any) -> bool:
 def send_batch(tracking_uri: str, batch: Mapping[str, Any]) -> bool:
     """Send one log_batch to a server, as its documented JSON; return False where this MLflow lacks the names for it.
 
-    MLflow's client makes protobuf, JSON, objects and JSON again of each batch: half the CPU of an import.
+    MLflow's client makes protobuf, JSON, objects and JSON again of each batch: a third of the CPU of an import.
 
     Errors: MlflowException, with the retries of MLflow's client before.
     Source: mlflow/store/tracking/rest_store.py, RestStore.log_batch; MLflow's REST API, Log Batch.
