@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import uuid
@@ -142,10 +143,13 @@ def _count_steps(steps: int, kill_at: int | None) -> None:
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
+    one_at_a_time = threading.Lock()  # files are copied in several threads
+
     def step() -> None:
-        os.write(steps, b".")
-        if os.fstat(steps).st_size == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+        with one_at_a_time:
+            os.write(steps, b".")
+            if os.fstat(steps).st_size == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def execute(connection: object, cursor: object, statement: str, *_: object) -> None:
         if not statement.lstrip().upper().startswith(("SELECT", "PRAGMA")):
