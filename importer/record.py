@@ -180,7 +180,7 @@ TIMES_FIELDS: dict[str, Callable[[Any], object]] = {
 }  # fmt: skip
 RECORD_FIELDS: dict[str, Callable[[Any], object]] = {
     "times": lambda times: RecordedTimes(**_read(times, TIMES_FIELDS)), "evidence": Evidence.from_json,
-    "fingerprint": str, "epochs": int, "run_name": str, "options": dict, "notes": _list_of(str),
+    "fingerprint": str, "epochs": int, "run_name": str, "group": str, "options": dict, "notes": _list_of(str),
     "params_kept": _list_of(str), "generator": str, "best_epoch": int, "best_by": str, "results_from": str,
     "params_from": _list_of(str), "final_from": str, "git": dict, "importer": str, "writer": str, "imported_at": str,
     "replaces": str, "state": str,

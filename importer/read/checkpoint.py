@@ -46,9 +46,7 @@ def _facts(saved: object) -> CheckpointFacts:
     model_class, names = _network(plain, saved)
     version, date, epoch = (plain(saved.get(key)) for key in ("version", "date", "epoch"))
     metrics = {key: number(value) for key, value in plain.mapping(saved.get("train_metrics")).items()}
-    git = plain.mapping(
-        saved.get("git")
-    )  # the trainer writes str(GIT.root): `None` where the code lay in no repository
+    git = plain.mapping(saved.get("git"))  # with `None` as a text where the code lay in no repository
     return CheckpointFacts(
         version=version if isinstance(version, str) and not version.startswith("<") else None,
         date=date if isinstance(date, str) and not date.startswith("<") else None,

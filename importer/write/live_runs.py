@@ -11,9 +11,9 @@ from importer.read.epochs import release
 from importer.read.fitness import BEST
 from importer.replay.callbacks import on_train_end
 from importer.replay.identity import REWRITTEN
+from importer.write.bulk import LARGEST
 from importer.write.lookup import RUNNING, LiveRun, Points
 
-LARGEST = 1.7976931348623157e308  # what SQL stores keep of an infinity
 LIVE_REL, LIVE_ABS = 1e-4, 1e-5  # results.csv keeps five or six digits of what live logged
 SAME_START_MS = 10_000  # between the callback's clock and that of the directory
 RETRAINED = 2  # last epochs of a crashed run that its resume may have trained again

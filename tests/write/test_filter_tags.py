@@ -56,14 +56,15 @@ def test_a_resume_from_another_path_keeps_the_group_and_the_model(tmp_path: Path
     assert tags(empty_store)["group"] == "farm"
 
 
-def test_a_tag_that_somebody_changed_is_a_mismatch(tmp_path: Path, empty_store: str) -> None:
-    training(1).write(tmp_path / "train")
-    imported(tmp_path / "train", uri=empty_store)
+@pytest.mark.parametrize(("name", "value"), [("model", "yolo11n"), ("group", "farm")])
+def test_a_tag_that_somebody_changed_is_a_mismatch(name: str, value: str, tmp_path: Path, empty_store: str) -> None:
+    training(1).write(tmp_path / "farm" / "train")
+    imported(tmp_path, uri=empty_store)
     [run] = runs_in(empty_store)
-    MlflowClient(empty_store).set_tag(run.info.run_id, "ymlf.model", "yolo12n")
-    answer = ymlf("verify", tmp_path / "train", "--tracking-uri", empty_store)
+    MlflowClient(empty_store).set_tag(run.info.run_id, f"ymlf.{name}", "another")
+    answer = ymlf("verify", tmp_path, "--tracking-uri", empty_store)
     assert answer.status == 1
-    assert "mismatch: tag ymlf.model: directory has 'yolo11n', store has 'yolo12n'\n" in answer.err
+    assert f"mismatch: tag ymlf.{name}: directory has {value!r}, store has 'another'\n" in answer.err
 
 
 def test_a_directory_that_is_given_itself_has_no_group(tmp_path: Path, empty_store: str) -> None:
