@@ -18,7 +18,7 @@ from importer.report import Outcome
 from importer.sources.opening import absolute, fresh
 from importer.store.store import Store
 from importer.write.decision import Facts, decide_unchanged
-from importer.write.lookup import StoredRun, find_runs_of
+from importer.write.lookup import StoredRun, find_former, find_runs_of
 
 CHUNK = 16  # directories that one task summarizes
 
@@ -111,12 +111,14 @@ def find_unchanged(summary: RunSummary, store: Store, options: ImportOptions) ->
         return None, None
     experiment_id = store.experiment_id(summary.experiment, create=False)
     runs = find_runs_of(store, experiment_id, summary.key, has_epochs=bool(summary.epochs))
-    decision = decide_unchanged(summary.facts, runs, options)
+    former = find_former(store, summary.experiment, summary.key) if not runs else ()
+    decision = decide_unchanged(summary.facts, runs or former, options)
     if decision is None or decision.run is None:
         return None, (summary.key, runs)
+    experiment = callbacks.FORMER_EXPERIMENT if former else summary.experiment
     outcome = Outcome(
         decision.kind, summary.save_dir, decision.reason, decision.hint, decision.run.run_id, decision.run.run_name,
-        decision.run.experiment_id, summary.experiment, summary.key,
+        decision.run.experiment_id, experiment, summary.key,
     )  # fmt: skip
     return outcome, (summary.key, runs)
 

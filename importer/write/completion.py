@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from importer.replay.callbacks import FORMER_EXPERIMENT
 from importer.store.failures import accepted, store_errors
 from importer.store.store import Store
 from importer.write.live_runs import LiveCoverage
@@ -27,8 +28,7 @@ def adopt(store: Store, live: LiveCoverage, tags: Mapping[str, str]) -> bool:
         if STATE in now.data.tags or now.info.status != run.status or now.info.lifecycle_stage != "active":
             return False
         for earlier in live.runs[:-1]:
-            if not earlier.is_elsewhere:
-                store.client.set_tag(earlier.run_id, CONTINUED_IN, run.run_id)
+            store.client.set_tag(earlier.run_id, CONTINUED_IN, run.run_id)
         ours = {name: text for name, text in tags.items() if name.startswith("ymlf.")}
         ordered = {LIVE_STATUS: run.status, **ours, STATE: ours[STATE]}
         store.client.log_batch(run.run_id, tags=[RunTag(*pair) for pair in _last(ordered, STATE)])
@@ -53,7 +53,9 @@ def give_back(store: Store, run_id: str) -> None:
         client = store.client
         run = client.get_run(run_id)
         stored = stored_run(run)
-        for earlier in client.search_runs([stored.experiment_id], f"tags.`{CONTINUED_IN}` = '{run_id}'"):
+        former = store.active_experiment_id(FORMER_EXPERIMENT)
+        places = [stored.experiment_id, *([former] if former is not None else [])]
+        for earlier in client.search_runs(places, f"tags.`{CONTINUED_IN}` = '{run_id}'"):
             client.delete_tag(earlier.info.run_id, CONTINUED_IN)
         if stored.live_status == RUNNING:
             client.update_run(run_id, RUNNING)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from importer.model import ImportOptions, ImportPlan, MetricPoint
 from importer.read.fitness import BEST
 from importer.record import Evidence
-from importer.replay.callbacks import FORMER_EXPERIMENT
 from importer.replay.identity import Comparison, Match, compare_trainings
 from importer.replay.record import not_applied
 from importer.report import Kind
@@ -62,6 +61,7 @@ class Decision:
     surplus: tuple[str, ...] = ()  # run ids that are soft-deleted once the run is complete
     live: LiveCoverage | None = None
     twins: tuple[str, ...] = ()  # ids of other runs of this training
+    is_elsewhere: bool = False  # in the default experiment of older releases, which decides
 
 
 def match_run(facts: Facts, runs: Collection[StoredRun]) -> Matched | None:
@@ -180,6 +180,8 @@ def _decide_complete(plan: ImportPlan, matched: Matched, stored: Stored, options
 
 
 def _decide_new(plan: ImportPlan, stored: Stored, options: ImportOptions) -> Decision:
+    if match_run(Facts.of(plan), stored.former) is not None:
+        return Decision(Kind.ALREADY_THERE, is_elsewhere=True)
     if options.live != "import" and (decision := _decide_live(plan, stored, options)) is not None:
         return decision
     note = None
@@ -218,8 +220,7 @@ def _decide_live(plan: ImportPlan, stored: Stored, options: ImportOptions) -> De
         hint = "--live complete adds what is missing, --live import imports it too"
         return Decision(Kind.PARTLY_TRACKED, None, reason, hint, live=coverage)
     if run.is_elsewhere:
-        hint = f"--experiment {FORMER_EXPERIMENT} completes it there, --live import imports it too"
-        return Decision(Kind.PARTLY_TRACKED, None, reason, hint, live=coverage)
+        return Decision(Kind.COMPLETED, is_elsewhere=True)
     if why := live_runs.why_not_completed(run, plan):
         return _changed_live(run, why, coverage, options)
     return Decision(

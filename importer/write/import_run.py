@@ -16,6 +16,7 @@ from importer.model import ImportContext, ImportOptions, ImportPlan, TrainingRun
 from importer.naming import MAX_TAG_VALUE, storable
 from importer.record import ImportRecord
 from importer.redaction import redact
+from importer.replay.callbacks import FORMER_EXPERIMENT
 from importer.replay.plan import iteration_runs, plan_import
 from importer.replay.status import quiet_ms, still_training, why_left_alone
 from importer.report import WROTE, Kind, Outcome, of_plan
@@ -106,8 +107,17 @@ def import_training(job: Job) -> Outcome:
 def decide_in_store(job: Job) -> tuple[ImportPlan, Decision]:
     """Return the plan of a training and what an import would do with it, without doing it. Errors: as import_training.
 
-    The plan of a run that is completed or updated has the times and options that were recorded with it.
+    The plan of a run that is completed or updated has the times and options that were recorded with it. A live run of
+    an older release is completed in the default experiment of then.
     """
+    plan, decision = _decide(job)
+    if decision.is_elsewhere:
+        options = replace(job.options, experiment=FORMER_EXPERIMENT)
+        plan, decision = _decide(replace(job, options=options, looked_up=None))
+    return plan, decision
+
+
+def _decide(job: Job) -> tuple[ImportPlan, Decision]:
     run, store, options = job.run, job.store, job.options
     now_ms = int(time.time() * 1000)
     plan = plan_import(run, options, now_ms=now_ms)

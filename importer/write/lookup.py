@@ -106,6 +106,7 @@ class Stored:
     live: tuple[LiveRun, ...] = ()
     points: Mapping[str, tuple[MetricPoint, ...]] = field(default_factory=dict)  # of the matched run, by key
     empty: tuple[StoredRun, ...] = ()  # of this directory, before it had epochs
+    former: tuple[StoredRun, ...] = ()  # as find_former found them
 
 
 def find_runs_of(store: Store, experiment_id: str | None, key: str, *, has_epochs: bool = True) -> StoredRuns:
@@ -117,6 +118,21 @@ def find_runs_of(store: Store, experiment_id: str | None, key: str, *, has_epoch
         return tuple(run_of_tags(run_id, experiment_id, found) for run_id, found in tags.items())
     with store_errors("looking the run up"):
         return tuple(map(stored_run, search_runs(store, [experiment_id], with_key(key, has_epochs=has_epochs))))
+
+
+def find_former(store: Store, experiment_name: str, key: str) -> StoredRuns:
+    """Return the runs that carry a key where releases before 8.3.9 logged by default, and were completed there.
+
+    An import to another experiment than the default has no such runs. Errors: StoreError.
+    """
+    return tuple(run for run in find_runs_of(store, _former_experiment(store, experiment_name), key) if run.live_status)
+
+
+def _former_experiment(store: Store, experiment_name: str) -> str | None:
+    if experiment_name != DEFAULT_EXPERIMENT:
+        return None
+    with store_errors(f"experiment {FORMER_EXPERIMENT!r}"):
+        return store.active_experiment_id(FORMER_EXPERIMENT)
 
 
 def look_up(
@@ -139,7 +155,8 @@ def look_up(
         return Stored(runs)
     looks_for_empty = plan.epochs and experiment_id is not None and store.may_hold_empty_runs(experiment_id)
     empty = find_runs_of(store, experiment_id, plan.empty_key, has_epochs=False) if looks_for_empty else ()
-    return Stored(runs, live=_live_runs(store, plan, experiment_id), empty=empty)
+    former = find_former(store, plan.experiment_name, plan.key)
+    return Stored(runs, live=_live_runs(store, plan, experiment_id), empty=empty, former=former)
 
 
 def stored_run(run: Run) -> StoredRun:
@@ -233,9 +250,9 @@ def _live_runs(store: Store, plan: ImportPlan, experiment_id: str | None, before
 
     Those that the run of the id `before` goes on with are left out.
 
-    For an import to the default experiment, that of older releases is looked through, too.
+    For an import to the default experiment, that of older releases is looked through, too. Errors: StoreError.
     """
-    former = store.active_experiment_id(FORMER_EXPERIMENT) if plan.experiment_name == DEFAULT_EXPERIMENT else None
+    former = _former_experiment(store, plan.experiment_name)
     found: dict[str, Run] = {}
     with store_errors("looking for runs that were logged live"):
         places = [place for place in (experiment_id, former) if place is not None and store.may_hold_live_runs(place)]

@@ -303,7 +303,7 @@ def test_a_live_run_without_a_point_is_known_by_all_its_args_and_its_start(plan_
     [
         pytest.param(lambda run: run, Kind.COMPLETED, id="lacks epochs"),
         pytest.param(lambda run: shifted(run, from_step=2), Kind.CHANGED, id="later epochs differ"),
-        pytest.param(lambda run: replace(run, is_elsewhere=True), Kind.PARTLY_TRACKED, id="in the former experiment"),
+        pytest.param(lambda run: replace(run, is_elsewhere=True), Kind.COMPLETED, id="in the former experiment"),
         pytest.param(
             lambda run: replace(run, artifacts={"results.csv": 1}, status="FAILED"), Kind.CHANGED, id="a file"
         ),

@@ -16,7 +16,7 @@ from support.trees import active, grow, training, write_unfinished
 
 from importer import plan_import, read_run
 from importer.model import ImportOptions, ImportPlan
-from importer.replay.callbacks import FORMER_EXPERIMENT
+from importer.replay.callbacks import DEFAULT_EXPERIMENT, FORMER_EXPERIMENT
 
 CALLS = ["params 0", "train 0", "fit 0", "train 1", "fit 1", "train 2", "fit 2", "final", "artifact args.yaml",
          "artifact labels.jpg", "artifact results.csv", "artifact results.png", "artifact train_batch0.jpg",
@@ -157,15 +157,16 @@ def test_a_run_whose_training_is_still_written_is_not_touched(writer: str, tmp_p
     assert (run.info.run_id, run.info.status, tags_of(run)) == (run_id, "RUNNING", {})
 
 
+@pytest.mark.parametrize("experiment", [DEFAULT_EXPERIMENT, FORMER_EXPERIMENT])  # of the crash
 def test_of_a_crash_and_a_resume_the_later_run_is_completed_and_the_earlier_one_linked(
-    tmp_path: Path, empty_store: str
+    experiment: str, tmp_path: Path, empty_store: str
 ) -> None:
     save_dir = training(1, epochs=6, sessions=(3,)).write(tmp_path / "train")
     live = golden_of(planned(save_dir))
     calls = live_calls(live, save_dir)
     first = [call for call in calls if call.name in ("params 0", "train 0", "fit 0", "train 1", "fit 1", "train 2")]
     later = [call for call in calls if call.name in ("params 0", "train 3", "fit 3", "train 4")]
-    crashed = log_live(empty_store, live, first)
+    crashed = log_live(empty_store, live, first, experiment=experiment)
     resumed = log_live(empty_store, live | {"start_time": live["start_time"] + 60_000}, later)
     MlflowClient(empty_store).set_terminated(crashed, "FAILED")
     said = finish(empty_store, save_dir, "--import-id", "mend")
@@ -214,17 +215,31 @@ def test_a_completed_run_is_updated_when_its_directory_grows(tmp_path: Path, emp
     assert ymlf("verify", save_dir, "--tracking-uri", empty_store).status == 0
 
 
-def test_a_run_in_the_experiment_of_releases_before_8_3_9_is_completed_there(save_dir: Path, empty_store: str) -> None:
+def test_a_run_in_the_experiment_of_releases_before_8_3_9_is_completed_there(tmp_path: Path, empty_store: str) -> None:
+    save_dir = tmp_path / "train"
+    write_unfinished(save_dir, 1, 5)
     live = golden_of(planned(save_dir)) | {"experiment": FORMER_EXPERIMENT}
     run_id = log_live(empty_store, live, live_calls(live, save_dir)[:3])
-    said = finish(empty_store, save_dir)
-    assert (said["status"], said["outcome"], said["live_run_ids"]) == (1, "partly tracked", [run_id])
-    assert f"--experiment {FORMER_EXPERIMENT} completes it there" in str(said["hint"])
-    there = ("--experiment", FORMER_EXPERIMENT)
-    said = finish(empty_store, save_dir, *there)
+    words = (save_dir, "--tracking-uri", empty_store)
+    would = ymlf("import", *words, "--live", "complete", "--dry-run")
+    assert "would be completed" in would.out and FORMER_EXPERIMENT in would.out, would.out
+    said = finish(empty_store, save_dir, "--import-id", "mend")
     assert (said["status"], said["outcome"], said["run_id"]) == (0, "completed", run_id)
-    assert finish(empty_store, save_dir, *there)["outcome"] == "already there"
-    assert ymlf("verify", save_dir, *there, "--tracking-uri", empty_store).status == 0
+    assert (said["experiment_name"], said["live_run_ids"]) == (FORMER_EXPERIMENT, [run_id])
+    for live_option in ("complete", "skip", "import"):
+        told = ymlf("import", *words, "--live", live_option, "--json").told[0]
+        assert (told["outcome"], told["run_id"]) == ("already there", run_id)
+        assert told["experiment_name"] == FORMER_EXPERIMENT
+    assert ymlf("verify", *words).out.startswith("verified")
+    assert "already there" in ymlf("scan", *words).out
+    grow(save_dir, 1, 5)
+    assert finish(empty_store, save_dir)["outcome"] == "updated"
+    assert ymlf("verify", *words).status == 0
+    [run] = runs_in(empty_store)
+    assert (run.info.run_id, run.info.status) == (run_id, "FINISHED")
+    assert ymlf("undo", "mend", "--yes", "--tracking-uri", empty_store).status == 0
+    [run] = runs_in(empty_store)
+    assert (run.info.lifecycle_stage, tags_of(run)) == ("active", {})
 
 
 def test_a_replaced_run_of_the_callback_is_given_back_not_deleted(save_dir: Path, empty_store: str) -> None:
