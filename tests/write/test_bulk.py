@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 import sqlalchemy
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from mlflow import MlflowClient
 from support.command import ymlf
@@ -145,6 +145,7 @@ def test_both_writers_leave_the_same_rows(sqlite_target: Target, content: dict[s
 
 @pytest.mark.postgres
 @varied
+@example({"params": {"nothing": r"\N", "an end": "\\.", "signs": "tab\tline\nreturn\rback\\slash \b\f\v"}})  # of COPY
 @given(content=contents)
 def test_both_writers_leave_the_same_rows_in_postgresql(postgres_target: Target, content: dict[str, object]) -> None:
     assert_equal(postgres_target, replace(postgres_target.plan, **content))
