@@ -110,14 +110,6 @@ def decide_in_store(job: Job) -> tuple[ImportPlan, Decision]:
     The plan of a run that is completed or updated has the times and options that were recorded with it. A live run of
     an older release is completed in the default experiment of then.
     """
-    plan, decision = _decide(job)
-    if decision.is_elsewhere:
-        options = replace(job.options, experiment=FORMER_EXPERIMENT)
-        plan, decision = _decide(replace(job, options=options, looked_up=None))
-    return plan, decision
-
-
-def _decide(job: Job) -> tuple[ImportPlan, Decision]:
     run, store, options = job.run, job.store, job.options
     now_ms = int(time.time() * 1000)
     plan = plan_import(run, options, now_ms=now_ms)
@@ -134,6 +126,8 @@ def _decide(job: Job) -> tuple[ImportPlan, Decision]:
     recorded = plan_import(run, options, recorded=record, now_ms=now_ms) if record is not None else plan
     stored = lookup.look_up(store, recorded, runs, experiment_id, before)
     decision = decide(recorded, matched, stored, options, wait_for_others=job.context.wait_for_others)
+    if decision.is_elsewhere:
+        return decide_in_store(replace(job, options=replace(options, experiment=FORMER_EXPERIMENT), looked_up=None))
     live = decision.live if decision.kind is Kind.COMPLETED else None
     if live is not None and (still_training(run, now_ms) or is_being_logged(live.runs, now_ms, quiet_ms(run))):
         reason = "its live run is not completed before the training ends"
